@@ -1,0 +1,51 @@
+"""3-digit addition, character by character: the loss of every width at every budget, and the law through them.
+
+python launch.py --config=configs/addition.py            20 widths x 5 budgets x 3 seeds = 300 runs
+python launch.py --config=configs/addition.py:laptop     6 widths x 5 budgets x 3 seeds = 90 runs
+python launch.py --config=configs/addition.py:seeds      one width, two budgets, 64 seeds: seed variance
+python launch.py --config=configs/addition.py:smoke      seconds: shows that everything works
+"""
+
+from ml_collections import ConfigDict
+
+from vsweep.config import default_dict
+
+
+def get_config(variant: str = "full") -> ConfigDict:
+    variants = {"full": full, "laptop": laptop, "seeds": seeds, "smoke": smoke}
+    if variant not in variants:
+        raise ValueError(f"unknown variant {variant!r}; allowed: {', '.join(variants)}")
+    config = ConfigDict(default_dict())
+    config.name = f"addition-{variant}"
+    variants[variant](config)
+    return config
+
+
+def full(config: ConfigDict) -> None:
+    config.sweep.width = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+    config.sweep.budget = tuple(1_000_000 * 2**doubling for doubling in range(5))
+    config.sweep.seed = (0, 1, 2)
+
+
+def laptop(config: ConfigDict) -> None:
+    config.sweep.width = (4, 8, 12, 16, 24, 32)
+    config.sweep.budget = tuple(125_000 * 2**doubling for doubling in range(5))
+    config.sweep.seed = (0, 1, 2)
+
+
+def seeds(config: ConfigDict) -> None:
+    config.sweep.width = (24,)
+    config.sweep.budget = (500_000, 1_000_000)
+    config.sweep.seed = tuple(range(64))
+
+
+def smoke(config: ConfigDict) -> None:
+    config.task.digits = 2
+    config.task.validation_examples = 1000
+    config.model.layers = 1
+    config.train.batch_size = 16
+    config.train.curve_examples = 128
+    config.train.final_examples = 512
+    config.sweep.width = (4, 8)
+    config.sweep.budget = (4_000, 8_000, 16_000)
+    config.sweep.seed = (0, 1)

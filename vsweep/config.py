@@ -1,0 +1,330 @@
+"""The configuration of a sweep: frozen dataclasses, read from a ConfigDict, validated with every problem at once.
+
+Sections: `task`, `model`, `optimizer`, `train` hold one value a field; `sweep` holds one tuple an axis. An axis named
+in `sweep` replaces the field of the same name in its section, and the runs are the product of all axes. ConfigDicts
+stop here: below this file there are only these dataclasses, and the code trusts their types.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from vsweep.records import AXES
+
+SCHEDULES = ("cosine", "linear", "constant")
+PRECISIONS = ("float32", "bfloat16")
+MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
+TASKS = ("addition",)
+OPTIMIZERS = ("adamw",)
+SLOT_CHOICES = ("packed", "all")
+INT32_MAX = 2**31 - 1
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be trained; `problems` lists every reason, one line each.
+
+    `rest` is the configuration with the faulty fields at their defaults, so that later checks can add to the list.
+    """
+
+    def __init__(self, problems: list[str], rest: "SweepConfig | None" = None):
+        self.problems = list(problems)
+        self.rest = rest
+        super().__init__("\n".join(self.problems))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a field may hold: a type, a test, and the words for both."""
+
+    kind: type
+    allowed: str
+    test: Callable[[Any], bool]
+    resumable: bool = False  # may differ when an old sweep is continued
+
+    def problem(self, name: str, value: object) -> str | None:
+        if not self.fits_kind(value) or not self.test(value):
+            hint = closest(value, self.allowed.split(", ")) if self.kind is str else ""
+            return f"{name}: not a valid value - got {value!r}; allowed: {self.allowed}{hint}"
+        return None
+
+    def fits_kind(self, value: object) -> bool:
+        if self.kind is float:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        if self.kind is int:
+            return isinstance(value, int) and not isinstance(value, bool)
+        if self.kind is object:
+            return True
+        return isinstance(value, self.kind)
+
+
+def _field(default, kind, allowed, test, *, resumable=False):
+    return dataclasses.field(default=default, metadata={"rule": Rule(kind, allowed, test, resumable)})
+
+
+def _positive_int(default, *, resumable=False):
+    return _field(default, int, "an integer from 1", lambda v: 1 <= v <= INT32_MAX, resumable=resumable)
+
+
+def _natural(default, allowed="an integer from 0"):
+    return _field(default, int, allowed, lambda v: 0 <= v <= INT32_MAX)
+
+
+def _one_of(default, choices):
+    return _field(default, str, ", ".join(choices), lambda v: v in choices)
+
+
+def _optional_seed():
+    allowed = "an integer from 0, or None for the run's seed"
+    return _field(None, object, allowed, lambda v: v is None or (type(v) is int and 0 <= v <= INT32_MAX))
+
+
+def _is_slots(value: object) -> bool:
+    return value in SLOT_CHOICES or (type(value) is int and value >= 1) or (isinstance(value, str) and value.isdigit())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    name: str = _one_of("addition", TASKS)
+    digits: int = _field(3, int, "an integer from 1 to 4", lambda v: 1 <= v <= 4)
+    validation_examples: int = _positive_int(100_000)
+    split_seed: int = _natural(0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    width: int = _positive_int(16)
+    layers: int = _positive_int(4)
+    head_dim: int = _positive_int(4)
+    ff_multiple: int = _positive_int(4)
+    tied_embeddings: bool = _field(True, bool, "True or False", lambda v: True)
+    dropout: float = _field(0.15, float, "a number from 0 to below 0.99", lambda v: 0 <= v < 0.99)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    name: str = _one_of("adamw", OPTIMIZERS)
+    lr: float = _field(5e-3, float, "a finite number above 0", lambda v: 0 < v < math.inf)
+    schedule: str = _one_of("cosine", SCHEDULES)
+    final_lr_fraction: float = _field(0.1, float, "a share from 0 to 1", lambda v: 0 <= v <= 1)
+    warmup_steps: int = _natural(0)
+    weight_decay: float = _field(1e-4, float, "a finite number from 0", lambda v: 0 <= v < math.inf)
+    clip: float = _field(1.0, float, "a number above 0 (inf: no clipping)", lambda v: v > 0)
+    beta1: float = _field(0.9, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+    beta2: float = _field(0.999, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+    epsilon: float = _field(1e-8, float, "a finite number above 0", lambda v: 0 < v < math.inf)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    budget: int = _positive_int(1_000_000)
+    batch_size: int = _positive_int(64)
+    unique_examples: int = _natural(0, "an integer from 0 (0: every training example)")
+    seed: int = _natural(0)
+    init_seed: int | None = _optional_seed()
+    data_seed: int | None = _optional_seed()
+    dropout_seed: int | None = _optional_seed()
+    precision: str = _one_of("float32", PRECISIONS)
+    matmul_precision: str = _one_of("highest", MATMUL_PRECISIONS)
+    slots: int | str = _field("packed", object, "packed, all, or an integer from 1", _is_slots)
+    devices: int = _natural(0, "an integer from 0 (0: every device)")
+    chunk_steps: int = _positive_int(128)
+    curve_points: int = _field(24, int, "an integer from 2", lambda v: v >= 2)
+    curve_examples: int = _positive_int(512)
+    final_examples: int = _positive_int(8192)
+    checkpoint_minutes: float = _field(10.0, float, "a number above 0", lambda v: v > 0, resumable=True)
+    max_wall_hours: float = _field(0.0, float, "a number from 0 (0: no limit)", lambda v: v >= 0, resumable=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """A validated sweep. `axes` maps an axis to its values, in the order of `records.AXES`; absent: not swept."""
+
+    name: str = "sweep"
+    task: TaskConfig = TaskConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    axes: tuple[tuple[str, tuple], ...] = ()
+
+    def axis(self, name: str) -> tuple:
+        """The values a field takes in this sweep: its axis, or its one value."""
+        swept = dict(self.axes)
+        return swept[name] if name in swept else (getattr(getattr(self, HOME[name]), name),)
+
+    def to_dict(self) -> dict:
+        return {
+            "name": self.name,
+            **{section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS},
+            "sweep": {axis: list(values) for axis, values in self.axes},
+        }
+
+    def fingerprint(self) -> str:
+        """Hash of every field that a result depends on; equal fingerprints may continue each other."""
+        text = json.dumps(_results_only(self.to_dict()), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SECTIONS = {"task": TaskConfig, "model": ModelConfig, "optimizer": OptimizerConfig, "train": TrainConfig}
+RULES = {
+    section: {field.name: field.metadata["rule"] for field in dataclasses.fields(kind)}
+    for section, kind in SECTIONS.items()
+}
+HOME = {axis: next(section for section in SECTIONS if axis in RULES[section]) for axis in AXES}
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """Field by field, what two `to_dict`s disagree on; fields that may change on resume are left out."""
+    flat_old, flat_new = _flatten(_results_only(old)), _flatten(_results_only(new))
+    names = sorted(set(flat_old) | set(flat_new))
+    return [
+        f"{name}: the work directory has {flat_old.get(name)!r}, the config has {flat_new.get(name)!r}"
+        for name in names
+        if flat_old.get(name) != flat_new.get(name)
+    ]
+
+
+def from_dict(source: Mapping) -> SweepConfig:
+    """Reads a ConfigDict or plain mapping.
+
+    Raises ConfigError with every problem: unknown sections and fields (with the closest name), wrong types, values out
+    of range, bad axes, and combinations that cannot be trained.
+    """
+    values = _plain(source)
+    problems = _unknown(values, {"name", "sweep", *SECTIONS}, "")
+    sections = {}
+    for section, kind in SECTIONS.items():
+        sections[section] = _read_section(section, kind, values.get(section) or {}, problems)
+    axes = _read_axes(values.get("sweep") or {}, problems)
+    name = values.get("name", "sweep")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
+        problems.append(f"name: not a valid name - got {name!r}; allowed: letters, digits, '.', '_' and '-'")
+        name = "sweep"
+    config = SweepConfig(name=name, axes=axes, **sections)
+    problems += without_repeats(_combination_problems(config), problems)
+    if problems:
+        raise ConfigError(problems, rest=config)
+    return config
+
+
+def without_repeats(more: list[str], problems: list[str]) -> list[str]:
+    """The problems in `more` about fields that `problems` does not name yet."""
+    named = {problem.partition(":")[0].rpartition(".")[2] for problem in problems}
+    return [problem for problem in more if problem.partition(":")[0].rpartition(".")[2] not in named]
+
+
+def default_dict() -> dict:
+    """Every section with its defaults, and every axis empty (not swept): the start of a config file."""
+    return {**SweepConfig().to_dict(), "sweep": {axis: () for axis in AXES}}
+
+
+def _read_section(section: str, kind: type, values: Mapping, problems: list[str]):
+    if not isinstance(values, Mapping):
+        problems.append(f"{section}: not a section - got {values!r}; allowed: fields with values")
+        return kind()
+    problems += _unknown(values, set(RULES[section]), f"{section}.")
+    known = {name: value for name, value in values.items() if name in RULES[section]}
+    found = [rule.problem(f"{section}.{n}", known[n]) for n, rule in RULES[section].items() if n in known]
+    found = [text for text in found if text]
+    problems += found
+    good = {name: value for name, value in known.items() if not RULES[section][name].problem(name, value)}
+    return kind(**{name: _as_kind(RULES[section][name], value) for name, value in good.items()})
+
+
+def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple], ...]:
+    if not isinstance(values, Mapping):
+        problems.append(f"sweep: not a section - got {values!r}; allowed: axes with tuples of values")
+        return ()
+    problems += _unknown(values, set(AXES), "sweep.")
+    axes = []
+    for axis in AXES:
+        points = values.get(axis)
+        if points is None or (isinstance(points, list | tuple) and not points):
+            continue
+        points = tuple(points) if isinstance(points, list | tuple) else (points,)
+        rule = RULES[HOME[axis]][axis]
+        found = [text for text in (rule.problem(f"sweep.{axis}", point) for point in points) if text]
+        if not found and len(set(points)) < len(points):
+            found = [f"sweep.{axis}: duplicates - got {points}; allowed: each value once"]
+        if not found and axis == "budget" and list(points) != sorted(points):
+            found = [f"sweep.budget: not increasing - got {points}; allowed: budgets from small to large"]
+        problems += found
+        if not found:
+            axes.append((axis, tuple(_as_kind(rule, point) for point in points)))
+    return tuple(axes)
+
+
+def _combination_problems(config: SweepConfig) -> list[str]:
+    problems = []
+    for width in config.axis("width"):
+        problems += [
+            f"model.head_dim: does not divide the width - got head_dim {head_dim} at width {width}; "
+            f"allowed: a divisor of every width"
+            for head_dim in config.axis("head_dim")
+            if width % head_dim
+        ]
+    train = config.train
+    if train.final_examples % train.curve_examples:
+        problems.append(
+            f"train.final_examples: not a multiple of train.curve_examples - got {train.final_examples} and "
+            f"{train.curve_examples}; allowed: a multiple (the final evaluation runs in batches of that size)"
+        )
+    if train.final_examples > config.task.validation_examples:
+        problems.append(
+            f"train.final_examples: more than are held out - got {train.final_examples}; "
+            f"allowed: at most task.validation_examples = {config.task.validation_examples}"
+        )
+    keys = 10**config.task.digits * (10**config.task.digits + 1) // 2
+    if config.task.validation_examples >= keys:
+        problems.append(
+            f"task.validation_examples: nothing would be left to train on - got {config.task.validation_examples}; "
+            f"allowed: below {keys}, the unordered pairs of {config.task.digits}-digit operands"
+        )
+    return problems
+
+
+def _unknown(values: Mapping, known: set[str], prefix: str) -> list[str]:
+    return [
+        f"{prefix}{name}: unknown field - got {values[name]!r}; allowed: {', '.join(sorted(known))}"
+        + closest(name, known)
+        for name in values
+        if name not in known
+    ]
+
+
+def closest(value: object, allowed: Iterable[str]) -> str:
+    """`; did you mean X?` for the allowed word nearest to a mistyped one, or nothing."""
+    matches = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def _as_kind(rule: Rule, value):
+    if rule.kind is float:
+        return float(value)
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _plain(source: Mapping) -> dict:
+    """A ConfigDict or mapping as nested dicts."""
+    items = source.to_dict() if hasattr(source, "to_dict") else dict(source)
+    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in items.items()}
+
+
+def _results_only(values: dict) -> dict:
+    return {
+        key: {n: v for n, v in value.items() if not (key in RULES and n in RULES[key] and RULES[key][n].resumable)}
+        if isinstance(value, dict)
+        else value
+        for key, value in values.items()
+    }
+
+
+def _flatten(values: dict) -> dict:
+    flat = {}
+    for key, value in values.items():
+        flat.update({f"{key}.{n}": v for n, v in value.items()} if isinstance(value, dict) else {key: value})
+    return flat

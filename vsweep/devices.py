@@ -1,0 +1,75 @@
+"""The mesh over `slots`: CPU cores and GPUs, the same way.
+
+Runs are independent, so the slot axis is the distribution axis and no program needs a collective. A CPU core is a
+device too: several models, one a core, are faster than one operation at a time spread over the cores.
+"""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vsweep.plan import Hardware
+
+SLOTS_AXIS = "slots"
+_own_cache: str | None = None  # the compile cache that this module has set
+
+
+def use_cpu_cores_as_devices() -> None:
+    """Makes each CPU core a device, if JAX has not chosen its devices yet; call it before any other use of JAX."""
+    with contextlib.suppress(RuntimeError):  # in a notebook the backend may be up: then its devices stay as they are
+        if jax.config.jax_num_cpu_devices < 1:
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
+
+def slots_mesh(device_count: int = 0) -> Mesh:
+    """A mesh over the first `device_count` local devices (0: all). Raises ValueError when there are fewer."""
+    devices = jax.local_devices()
+    if device_count > len(devices):
+        raise ValueError(f"train.devices: not that many here - got {device_count}; allowed: 0 (all) to {len(devices)}")
+    return Mesh(np.array(devices[: device_count or len(devices)]), (SLOTS_AXIS,))
+
+
+def over_slots(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Splits array axis `axis`, the slots, over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, SLOTS_AXIS))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def hardware(mesh: Mesh) -> Hardware:
+    return Hardware(mesh.devices.flat[0].device_kind, mesh.size, memory_bytes(mesh))
+
+
+def describe(hardware: Hardware) -> str:
+    return f"{hardware.kind} x {hardware.devices}"
+
+
+def memory_bytes(mesh: Mesh) -> int:
+    """Memory of one device, as far as it is known; a CPU core counts its share of the machine's memory."""
+    stats = mesh.devices.flat[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.size
+
+
+def use_compile_cache(folder: Path) -> None:
+    """Keeps compiled programs in `folder`, readable by this user alone, for they are executable code.
+
+    A cache that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays in use instead.
+    """
+    global _own_cache
+    if jax.config.jax_compilation_cache_dir not in (None, _own_cache):
+        return
+    _own_cache = str(folder)
+    folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    folder.chmod(stat.S_IRWXU)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,118 @@
+"""From a SweepConfig to runs, and from runs to stacks: plain Python, no arrays.
+
+A run is one model: a shape, a budget, a seed and its hyperparameters. A stack holds the runs of one shape; stacks are
+ordered by size, smallest first, so that there is something to look at early.
+"""
+
+import dataclasses
+import itertools
+
+from vsweep.config import ConfigError, SweepConfig
+from vsweep.records import AXES, STATIC_FIELDS
+from vsweep.tasks import Task
+
+SHORT = {"width": "w", "layers": "l", "budget": "d", "seed": "s", "batch_size": "b"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The static fields: they fix array shapes and programs."""
+
+    width: int
+    layers: int
+    head_dim: int
+    ff_multiple: int
+    tied_embeddings: bool
+    batch_size: int
+    schedule: str
+    precision: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One model. `budget` is nominal; `steps` is its horizon, the number of batches nearest to the budget."""
+
+    run_id: str
+    shape: Shape
+    budget: int
+    steps: int
+    seed: int
+    init_seed: int
+    data_seed: int
+    dropout_seed: int
+    lr: float
+    weight_decay: float
+    warmup_steps: int
+    dropout: float
+    clip: float
+    unique_examples: int  # already resolved: never 0
+
+    def fields(self) -> dict:
+        """Every axis of the sweep and its value in this run."""
+        values = {**dataclasses.asdict(self), **dataclasses.asdict(self.shape)}
+        return {axis: values[axis] for axis in AXES}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """The runs of one shape, trained simultaneously by one program."""
+
+    name: str
+    shape: Shape
+    runs: tuple[Run, ...]
+
+
+def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
+    """All stacks of a sweep. Raises ConfigError for runs that this task cannot train."""
+    swept = dict(config.axes)
+    problems: list[str] = []
+    runs: dict[Shape, list[Run]] = {}
+    for values in itertools.product(*(config.axis(axis) for axis in AXES)):
+        run = _build_run(dict(zip(AXES, values, strict=True)), swept, task, problems)
+        runs.setdefault(run.shape, []).append(run)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    stacks = (Stack(_name(vars(shape), swept, STATIC_FIELDS) or "all", shape, tuple(rs)) for shape, rs in runs.items())
+    return tuple(sorted(stacks, key=lambda stack: (stack.shape.width**2 * stack.shape.layers, stack.name)))
+
+
+def _build_run(values: dict, swept: dict, task: Task, problems: list[str]) -> Run:
+    shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS})
+    for stream in ("init_seed", "data_seed", "dropout_seed"):
+        values[stream] = values["seed"] if values[stream] is None else values[stream]
+    if values["unique_examples"] > task.train_examples:
+        problems.append(
+            f"unique_examples: more than the task has - got {values['unique_examples']}; "
+            f"allowed: 0 (all) to {task.train_examples}"
+        )
+    values["unique_examples"] = values["unique_examples"] or task.train_examples
+    steps = _steps(values["budget"], shape.batch_size, task, problems)
+    if values["warmup_steps"] >= max(steps, 1):
+        problems.append(
+            f"warmup_steps: no step is left after it - got {values['warmup_steps']}; "
+            f"allowed: below the {steps} steps of budget {values['budget']:,}"
+        )
+    return Run(run_id=_name({**vars(shape), **values}, swept, AXES) or "run", shape=shape, steps=steps, **values)
+
+
+def _steps(budget: int, batch_size: int, task: Task, problems: list[str]) -> int:
+    batch_tokens = batch_size * task.mean_label_tokens
+    if budget < batch_tokens:
+        problems.append(
+            f"budget: below one batch, so it would be rounded to 0 steps - got {budget:,}; "
+            f"allowed: from {batch_tokens:,.0f} tokens, one batch of {batch_size} examples"
+        )
+    return round(budget / batch_tokens)
+
+
+def _name(values: dict, swept: dict, fields) -> str:
+    """`w16-d2M-s0`: the swept fields and their values, in the order of `fields`."""
+    return "-".join(f"{SHORT.get(field, field)}{_text(values[field])}" for field in fields if field in swept)
+
+
+def _text(value) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+            if value >= size and value % (size // 1000) == 0:
+                return f"{value / size:g}{letter}" if float(f"{value / size:g}") * size == value else str(value)
+    return str(value).replace("+", "")

@@ -1,0 +1,45 @@
+"""Signals and the wall clock, turned into one question: should_stop().
+
+The first SIGTERM or SIGINT asks for a stop at the next chunk, with a committed checkpoint; a second one leaves at once.
+"""
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
+
+
+class Interruption:
+    """A context manager that listens while it is open; outside the main thread only the wall clock counts."""
+
+    def __init__(self, max_wall_hours: float = 0.0):
+        self.deadline = time.monotonic() + 3600 * max_wall_hours if max_wall_hours else None
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def should_stop(self) -> str | None:
+        """Why to stop at the next chunk, or None."""
+        if self.received is not None:
+            return f"{signal.Signals(self.received).name} received"
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            return "max_wall_hours reached"
+        return None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.received = number

@@ -1,0 +1,189 @@
+"""A decoder-only transformer behind two functions: `init(key) -> params` and `apply(params, tokens, ...) -> logits`.
+
+Pre-norm blocks, learned positions, tanh GELU, biases in the MLP only, dropout on the residual branches. There is no
+bias on q, k, v: the true gradient of a key bias is zero, and Adam amplifies its rounding. Everything here is one
+model, unbatched over runs; `stack.py` lifts it. Nothing outside this file knows that the modules are Linen.
+
+Shapes in names: B batch, T positions, W width, F feed-forward, H heads, D head_dim, V vocabulary, N = T B. Activations
+are kept feature-major, [W, N] with the batch in the minor axis: the models are narrow, so the long axis is the one to
+vectorise over, and attention with a head dim of 4 becomes sums over that axis instead of thousands of tiny products.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vsweep.attention import attend, causal_mask
+
+Params = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelShape:
+    """The static fields that fix every array shape of a model."""
+
+    vocabulary: int
+    positions: int
+    width: int
+    layers: int
+    head_dim: int
+    ff_multiple: int
+    tied_embeddings: bool
+    precision: str = "float32"
+
+    @property
+    def heads(self) -> int:
+        return self.width // self.head_dim
+
+    @property
+    def ff(self) -> int:
+        return self.ff_multiple * self.width
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """`init` and `apply` of one shape; both are pure and unbatched over runs."""
+
+    shape: ModelShape
+    init: Callable[[jax.Array], Params]
+    apply: Callable[..., jax.Array]
+
+
+def build(shape: ModelShape) -> Model:
+    """The model of `shape`.
+
+    `init(key)` gives float32 parameters. `apply(params, tokens_BxT, dropout_key=None, dropout=0.0)` gives float32
+    logits [B, T, V]; with a key, residual branches are dropped with probability `dropout` (a traced scalar is fine).
+    """
+    module = Transformer(shape)
+
+    def init(key: jax.Array) -> Params:
+        return module.init(key, jnp.zeros((1, shape.positions), jnp.int32))["params"]
+
+    def apply(params, tokens_BxT, *, dropout_key=None, dropout=0.0):
+        return module.apply({"params": params}, tokens_BxT, dropout_key, dropout)
+
+    return Model(shape, init, apply)
+
+
+class Transformer(nn.Module):
+    shape: ModelShape
+
+    @nn.compact
+    def __call__(self, tokens_BxT, dropout_key=None, dropout=0.0):
+        shape = self.shape
+        batch, length = tokens_BxT.shape
+        embed_VxW = self.param("embed", embedding_init(shape), (shape.vocabulary, shape.width))
+        positions_TxW = self.param("positions", embedding_init(shape), (shape.positions, shape.width))
+        x_BxTxW = embed_VxW[tokens_BxT] + positions_TxW[:length]
+        x_WxN = x_BxTxW.astype(shape.precision).transpose(2, 1, 0).reshape(shape.width, -1)
+
+        drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape))
+        for layer in range(shape.layers):
+            branch_WxN = Attention(shape, batch, name=f"attention_{layer}")(Norm(name=f"attention_norm_{layer}")(x_WxN))
+            x_WxN += drop(branch_WxN, 2 * layer)
+            branch_WxN = Mlp(shape, name=f"mlp_{layer}")(Norm(name=f"mlp_norm_{layer}")(x_WxN))
+            x_WxN += drop(branch_WxN, 2 * layer + 1)
+        x_WxN = Norm(name="final_norm")(x_WxN)
+
+        head_VxW = embed_VxW if shape.tied_embeddings else self.param("head", dense_init(), embed_VxW.shape)
+        logits_VxN = head_VxW.astype(x_WxN.dtype) @ x_WxN
+        return logits_VxN.astype(jnp.float32).reshape(-1, length, batch).transpose(2, 1, 0)
+
+
+class Attention(nn.Module):
+    shape: ModelShape
+    batch: int
+
+    @nn.compact
+    def __call__(self, x_WxN):
+        shape = self.shape
+        width = shape.width
+        per_head = (shape.heads, shape.head_dim, -1, self.batch)
+        q, k, v = (Dense(width, name=name)(x_WxN).reshape(per_head) for name in ("query", "key", "value"))
+        mixed_HxDxTxB = attend(q, k, v, causal_mask(q.shape[2]))
+        return Dense(width, init_scale=residual_scale(shape), name="out")(mixed_HxDxTxB.reshape(width, -1))
+
+
+class Mlp(nn.Module):
+    shape: ModelShape
+
+    @nn.compact
+    def __call__(self, x_WxN):
+        hidden_FxN = nn.gelu(Dense(self.shape.ff, use_bias=True, name="up")(x_WxN), approximate=True)
+        down = Dense(self.shape.width, use_bias=True, init_scale=residual_scale(self.shape), name="down")
+        return down(hidden_FxN)
+
+
+class Dense(nn.Module):
+    """y = kernel x + bias on feature-major activations; the kernel is [features out, features in]."""
+
+    features: int
+    use_bias: bool = False
+    init_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x_IxN):
+        kernel_OxI = self.param("kernel", dense_init(self.init_scale), (self.features, x_IxN.shape[0]))
+        y_OxN = kernel_OxI.astype(x_IxN.dtype) @ x_IxN
+        if self.use_bias:
+            y_OxN += self.param("bias", nn.initializers.zeros, (self.features,))[:, None].astype(x_IxN.dtype)
+        return y_OxN
+
+
+class Norm(nn.Module):
+    """Layer norm over the features with a scale and no bias; statistics in float32."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x_WxN):
+        scale_W = self.param("scale", nn.initializers.ones, (x_WxN.shape[0],))
+        centred_WxN = x_WxN.astype(jnp.float32) - jnp.mean(x_WxN, axis=0, dtype=jnp.float32)
+        variance_N = jnp.mean(jnp.square(centred_WxN), axis=0)
+        return (centred_WxN * jax.lax.rsqrt(variance_N + self.epsilon) * scale_W[:, None]).astype(x_WxN.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """The dropout of one forward pass: 8-bit draws for every residual branch, or none.
+
+    The probability is rounded to a multiple of 1/256 and survivors are scaled by the rounded one: four draws come out
+    of each threefry word, which would otherwise be a visible part of a small model's step.
+    """
+
+    draws_RxWxN: jax.Array | None  # R residual branches
+    threshold: Any
+
+    @classmethod
+    def draw(cls, key, dropout, shape: tuple[int, int, int]) -> "Dropout":
+        if key is None:
+            return cls(None, None)
+        size = shape[0] * shape[1] * shape[2]
+        words = jax.random.bits(key, (-(-size // 4),), jnp.uint32)
+        draws = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size].reshape(shape)
+        return cls(draws, jnp.round(256.0 * jnp.asarray(dropout, jnp.float32)))
+
+    def __call__(self, branch_WxN, index: int):
+        if self.draws_RxWxN is None:
+            return branch_WxN
+        kept_WxN = self.draws_RxWxN[index].astype(jnp.float32) >= self.threshold
+        scale = 256.0 / (256.0 - self.threshold)
+        return jnp.where(kept_WxN, branch_WxN * scale.astype(branch_WxN.dtype), 0)
+
+
+def embedding_init(shape: ModelShape):
+    return nn.initializers.normal(shape.width**-0.5)
+
+
+def dense_init(scale: float = 1.0):
+    return nn.initializers.variance_scaling(scale, "fan_in", "normal", in_axis=-1, out_axis=-2)
+
+
+def residual_scale(shape: ModelShape) -> float:
+    """Variance scale of the two projections that write to the residual stream (GPT-2's 1/sqrt(2 layers))."""
+    return 1.0 / (2 * shape.layers)

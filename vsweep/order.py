@@ -1,0 +1,45 @@
+"""The order in which a run sees its examples: a pure function of (data seed, unique examples, position).
+
+Position p = step x batch + i lies in epoch p // n, and a batch may straddle two epochs. Each epoch is a permutation
+drawn from `default_rng([data_seed, epoch])`, so resuming needs only the step, every example is seen exactly once an
+epoch, and runs of one data seed share the prefix of their order across budgets. A run with fewer unique examples sees
+the first ones of that order again and again, in a new order each epoch.
+"""
+
+import functools
+
+import numpy as np
+
+
+def examples(data_seed: int, unique: int, total: int, first: int, count: int) -> np.ndarray:
+    """int32 [count]: the training examples (of `total`) at positions first .. first + count of the run's order."""
+    parts = []
+    while count:
+        epoch, start = divmod(first, unique)
+        taken = epoch_order(data_seed, unique, total, epoch)[start : start + count]
+        parts.append(taken)
+        first, count = first + len(taken), count - len(taken)
+    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+@functools.lru_cache(maxsize=64)
+def epoch_order(data_seed: int, unique: int, total: int, epoch: int) -> np.ndarray:
+    """int32 [unique]: one epoch; the first epoch is the beginning of a permutation of all examples."""
+    if unique == total or epoch == 0:
+        return np.random.default_rng([data_seed, epoch]).permutation(total)[:unique].astype(np.int32)
+    subset = epoch_order(data_seed, unique, total, 0)
+    return subset[np.random.default_rng([data_seed, epoch]).permutation(unique)]
+
+
+def token_counts(label_tokens: np.ndarray, data_seed: int, unique: int, positions: list[int]) -> list[int]:
+    """Exact label tokens a run has trained on after each of `positions` examples (increasing); Python ints.
+
+    `label_tokens` [total] is the number of label tokens of each training example.
+    """
+    counts, tokens, done = [], 0, 0
+    for position in positions:
+        seen = examples(data_seed, unique, len(label_tokens), done, position - done)
+        tokens += int(label_tokens[seen].sum(dtype=np.int64))
+        counts.append(tokens)
+        done = position
+    return counts

@@ -1,0 +1,274 @@
+"""Which run enters which slot at which step, where the host stops, and what it all costs.
+
+The plan is a pure function of the config, the device kind, the number of devices and their memory: no timing enters it,
+for another number of slots changes float rounding. It is stored in the work directory and a resume follows it. Under
+`vmap` a frozen slot still costs its compute, so a freed slot takes the next run, longest first.
+"""
+
+import dataclasses
+import heapq
+import itertools
+from collections.abc import Sequence
+
+from vsweep import accounting
+from vsweep.config import ConfigError, SweepConfig
+from vsweep.grid import Run, Shape, Stack, build_stacks
+from vsweep.model import ModelShape
+from vsweep.tasks import Task
+
+MEMORY_SHARE = 0.8  # of a device, for a stack
+FIRST_EVALUATION_SHARE = 1 / 64  # of the smallest horizon: where a run's grid of evaluations begins
+HELD_OUT_PASS_COST = 1 / 3  # of a training step on as many examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Rough speed of one device. Only the ratio of the first two shapes a plan; the rest is for estimates."""
+
+    step_s: float  # a training step of a stack, however small
+    position_s: float  # a token position of one layer, whatever the width
+    position_width_s: float  # a token position of one layer and unit of width
+    flops: float  # FLOP/s of the matmuls
+    compile_s: float  # compiling one stack's programs
+
+
+# CPU: fitted to the measurements in docs/performance.md, one core of two. The GPUs are first guesses from peak rates.
+SPEEDS = {
+    "cpu": Speed(1.5e-3, 1.5e-7, 1.4e-8, 6e10, 13.0),
+    "Tesla T4": Speed(4e-3, 0.0, 6e-12, 2.5e12, 60.0),
+    "NVIDIA A100": Speed(2e-3, 0.0, 2e-12, 8e12, 40.0),
+    "NVIDIA H100": Speed(1.5e-3, 0.0, 1e-12, 2.5e13, 30.0),
+}
+OTHER_GPU = SPEEDS["Tesla T4"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """What a plan may depend on."""
+
+    kind: str
+    devices: int
+    memory_bytes: int  # of one device
+
+    @property
+    def speed(self) -> Speed:
+        return next((speed for kind, speed in SPEEDS.items() if self.kind.startswith(kind)), OTHER_GPU)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A run in its slot from stack step `start` to `stop`."""
+
+    run_id: str
+    slot: int
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StackPlan:
+    """The schedule of one stack."""
+
+    name: str
+    slots: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def steps(self) -> int:
+        return max(entry.stop for entry in self.entries)
+
+    @property
+    def boundaries(self) -> list[int]:
+        """Steps of the stack at which at least one run reaches its budget."""
+        return sorted({entry.stop for entry in self.entries})
+
+    @property
+    def wasted_share(self) -> float:
+        """Share of slot-steps in which no run trains."""
+        return 1.0 - sum(entry.stop - entry.start for entry in self.entries) / (self.slots * self.steps)
+
+    def entries_at(self, step: int) -> list[Entry | None]:
+        """The entry that trains in each slot from stack step `step` on; None where the slot is empty or done."""
+        slots: list[Entry | None] = [None] * self.slots
+        for entry in self.entries:
+            if entry.start <= step < entry.stop:
+                slots[entry.slot] = entry
+        return slots
+
+    def to_dict(self) -> dict:
+        return {"name": self.name, "slots": self.slots, "entries": [dataclasses.astuple(e) for e in self.entries]}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "StackPlan":
+        return cls(values["name"], values["slots"], tuple(Entry(*entry) for entry in values["entries"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What training one stack is expected to cost."""
+
+    params: int
+    flops: float  # counted FLOPs of all its runs
+    memory_bytes: int  # of one device
+    disk_bytes: int
+    train_s: float
+    compile_s: float
+
+
+def model_shape(shape: Shape, task: Task) -> ModelShape:
+    return ModelShape(
+        vocabulary=task.vocabulary,
+        positions=task.sequence_length - 1,
+        width=shape.width,
+        layers=shape.layers,
+        head_dim=shape.head_dim,
+        ff_multiple=shape.ff_multiple,
+        tied_embeddings=shape.tied_embeddings,
+        precision=shape.precision,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepPlan:
+    """A whole sweep before it starts: what is trained, in which slots, at what cost."""
+
+    config: SweepConfig
+    task: Task
+    hardware: Hardware
+    stacks: tuple[Stack, ...]
+    plans: tuple[StackPlan, ...]
+
+    @property
+    def smallest_horizon(self) -> int:
+        return min(run.steps for stack in self.stacks for run in stack.runs)
+
+    @property
+    def runs(self) -> int:
+        return sum(len(stack.runs) for stack in self.stacks)
+
+    @property
+    def estimates(self) -> list["Estimate"]:
+        return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
+
+
+def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
+    """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
+    stacks = build_stacks(config, task)
+    too_big = [
+        f"model.width: one model alone does not fit - got width {stack.shape.width}, batch_size "
+        f"{stack.shape.batch_size}; allowed: what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}"
+        for stack in stacks
+        if slots_that_fit(stack.shape, task, hardware) < 1
+    ]
+    if too_big:
+        raise ConfigError(too_big)
+    plans = tuple(plan_stack(stack, config, task, hardware) for stack in stacks)
+    return SweepPlan(config, task, hardware, stacks, plans)
+
+
+def plan_stack(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> StackPlan:
+    """The schedule of a stack: the number of slots, then longest run first into the slot that is free first."""
+    slots = choose_slots(stack, config, task, hardware)
+    return StackPlan(stack.name, slots, pack(stack.runs, slots, hardware.devices))
+
+
+def pack(runs: Sequence[Run], slots: int, devices: int) -> tuple[Entry, ...]:
+    """Longest run first into the slot that is free first; empty slots are filled device after device."""
+    local = slots // devices
+    free = [(0, position, device * local + index) for position, (index, device) in _spread(local, devices)]
+    heapq.heapify(free)
+    entries = []
+    for run in sorted(runs, key=lambda run: -run.steps):
+        start, position, slot = heapq.heappop(free)
+        entries.append(Entry(run.run_id, slot, start, start + run.steps))
+        heapq.heappush(free, (start + run.steps, position, slot))
+    return tuple(entries)
+
+
+def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> int:
+    """`all`, a number (both rounded up to whole devices), or `packed`: the cheapest number that fits into memory."""
+    wanted, devices = config.train.slots, hardware.devices
+    largest = slots_that_fit(stack.shape, task, hardware)
+    if wanted != "packed":
+        count = len(stack.runs) if wanted == "all" else int(wanted)
+        return max(devices, min(_round_up(count, devices), largest))
+    candidates = range(devices, min(_round_up(len(stack.runs), devices), largest) + 1, devices)
+
+    def cost(slots: int) -> float:
+        steps = max(entry.stop for entry in pack(stack.runs, slots, devices))
+        return steps * step_seconds(stack.shape, task, slots, hardware)
+
+    return min(candidates, key=cost, default=devices)
+
+
+def slots_that_fit(shape: Shape, task: Task, hardware: Hardware) -> int:
+    """Slots of all devices together that memory allows; 0 if not one model fits on a device."""
+    per_slot = accounting.slot_bytes(model_shape(shape, task), shape.batch_size)
+    return int(MEMORY_SHARE * hardware.memory_bytes / per_slot) * hardware.devices
+
+
+def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> float:
+    """Estimated time of one training step of a stack."""
+    speed, model = hardware.speed, model_shape(shape, task)
+    positions = shape.batch_size * model.positions * shape.layers
+    matmuls = shape.batch_size * accounting.flops_counted_per_example(model) / speed.flops
+    slot_s = positions * (speed.position_s + speed.position_width_s * shape.width) + matmuls
+    return speed.step_s + slots / hardware.devices * slot_s
+
+
+def evaluation_steps(horizon: int, smallest_horizon: int, points: int) -> list[int]:
+    """A run's own log-spaced grid of steps, its horizon among them: `points` of them for the smallest horizon.
+
+    Larger horizons go on with the same ratio, so the grid depends on the sweep and the run, never on its neighbours.
+    """
+    first = max(1, round(smallest_horizon * FIRST_EVALUATION_SHARE))
+    wanted = min(points, smallest_horizon - first + 1)
+    for spaces in itertools.count(points - 1):  # rounding to whole steps merges points: space them closer until enough
+        ratio = (smallest_horizon / first) ** (1 / spaces) if smallest_horizon > first else 2.0
+        if len(_log_grid(smallest_horizon, first, ratio)) >= wanted:
+            return _log_grid(horizon, first, ratio)
+
+
+def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Entry]]:
+    """Stack step -> the entries that are due for an evaluation there."""
+    due: dict[int, list[Entry]] = {}
+    for entry in stack_plan.entries:
+        for step in evaluation_steps(entry.stop - entry.start, sweep.smallest_horizon, sweep.config.train.curve_points):
+            due.setdefault(entry.start + step, []).append(entry)
+    return dict(sorted(due.items()))
+
+
+def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
+    shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
+    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
+    due = sum(len(entries) for entries in evaluations(sweep, stack_plan).values())
+    examples = due * train.curve_examples + len(stack.runs) * train.final_examples
+    evaluation_s = HELD_OUT_PASS_COST * step_s / stack_plan.slots * examples / shape.batch_size
+    trained_examples = shape.batch_size * sum(run.steps for run in stack.runs)
+    return Estimate(
+        params=accounting.params(model),
+        flops=accounting.flops_counted_per_example(model) * trained_examples,
+        memory_bytes=stack_plan.slots // sweep.hardware.devices * accounting.slot_bytes(model, shape.batch_size),
+        disk_bytes=accounting.finished_bytes(model, len(stack.runs))
+        + 2 * accounting.checkpoint_bytes(model, stack_plan.slots),
+        train_s=stack_plan.steps * step_s + evaluation_s,
+        compile_s=sweep.hardware.speed.compile_s,
+    )
+
+
+def _log_grid(horizon: int, first: int, ratio: float) -> list[int]:
+    steps = {horizon}
+    for power in itertools.count(1):
+        step = round(horizon / ratio**power)
+        if step < first:
+            return sorted(steps)
+        steps.add(step)
+
+
+def _spread(local: int, devices: int):
+    """Slot places in the order in which they are filled: the first of every device, then the second of every device."""
+    return enumerate((index, device) for index in range(local) for device in range(devices))
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple

@@ -1,0 +1,134 @@
+"""What a person sees: the plan before training, and how far it is: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from vsweep import devices
+from vsweep.plan import SweepPlan
+
+PLAIN_LINE_EVERY_S = 30.0
+
+
+class SilentProgress:
+    """Shows nothing; what run_sweep uses unless it is given something else, and the methods every display has."""
+
+    def say(self, text: str) -> None: ...
+
+    def compiling(self, stack: str) -> None: ...
+
+    def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None: ...
+
+
+class PlainProgress(SilentProgress):
+    """Lines for logs and notebooks: one a message, and one every half minute."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self._last = time.monotonic()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def compiling(self, stack: str) -> None:
+        self.say(f"{stack}: compiling")
+
+    def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        if time.monotonic() - self._last >= PLAIN_LINE_EVERY_S:
+            self._last = time.monotonic()
+            self.say(f"{stack}: {done:.0%} of the sweep, {_status(runs, tokens_per_s, eta_s)}")
+
+
+class TerminalProgress(PlainProgress):
+    """One bar, redrawn in place; messages scroll above it."""
+
+    def __init__(self, console: Console):
+        super().__init__(console)
+        columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.fields[status]}"))
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("", total=1.0, status="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def compiling(self, stack: str) -> None:
+        self._bar.update(self._task, description=stack, status="compiling")
+
+    def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        self._bar.update(self._task, description=stack, completed=done, status=_status(runs, tokens_per_s, eta_s))
+
+
+def for_console(console: Console) -> SilentProgress:
+    return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def show_plan(sweep: SweepPlan, console: Console) -> None:
+    """Prints what would be trained and what it would cost: one line a stack, and the totals."""
+    estimates = sweep.estimates
+    table = Table(title=f"{sweep.config.name}: {sweep.runs} runs in {len(sweep.stacks)} stacks", title_justify="left")
+    headings = ("stack", "params", "runs", "slots", "steps", "boundaries", "wasted", "FLOP", "memory", "disk", "time")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "stack" else "right", no_wrap=True)
+    for stack, plan, cost in zip(sweep.stacks, sweep.plans, estimates, strict=True):
+        table.add_row(
+            stack.name,
+            f"{cost.params:,}",
+            str(len(stack.runs)),
+            str(plan.slots),
+            f"{plan.steps:,}",
+            str(len(plan.boundaries)),
+            f"{plan.wasted_share:.1%}",
+            f"{cost.flops:.1e}",
+            size_text(cost.memory_bytes),
+            size_text(cost.disk_bytes),
+            duration_text(cost.train_s + cost.compile_s),
+        )
+    console.print(table)
+    total_s = sum(cost.train_s + cost.compile_s for cost in estimates)
+    console.print(
+        f"{devices.describe(sweep.hardware)}: {sum(c.flops for c in estimates):.2e} FLOP (counted), "
+        f"at most {size_text(max(c.memory_bytes for c in estimates))} a device, "
+        f"{size_text(sum(c.disk_bytes for c in estimates))} of disk, "
+        f"{wasted_share(sweep):.1%} of slot-steps wasted, about {duration_text(total_s)} "
+        f"(a rough guess; refined after the first steps)",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def wasted_share(sweep: SweepPlan) -> float:
+    """Share of all slot-steps of the sweep in which no run trains."""
+    slot_steps = sum(plan.slots * plan.steps for plan in sweep.plans)
+    return sum(plan.wasted_share * plan.slots * plan.steps for plan in sweep.plans) / slot_steps
+
+
+def duration_text(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def size_text(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _status(runs: str, tokens_per_s: float, eta_s: float) -> str:
+    return f"{runs} runs done, {tokens_per_s:,.0f} tokens/s, {duration_text(eta_s)} to go"

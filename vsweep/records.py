@@ -1,0 +1,150 @@
+"""The schema of `runs.csv` and `curves.csv`, and atomic writing.
+
+Both tables are derived from checkpoints and can be rebuilt from them, so they are rewritten whole: a reader sees the
+old file or the new one, never half of one. This module imports no jax: `analysis` reads the tables through it.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+RUNS_FILE = "runs.csv"
+CURVES_FILE = "curves.csv"
+
+RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
+
+# Fields of a run that a sweep may vary. The static ones fix array shapes and programs and so split stacks; the stacked
+# ones are vectors over the slots of a stack.
+STATIC_FIELDS = (
+    "width",
+    "layers",
+    "head_dim",
+    "ff_multiple",
+    "tied_embeddings",
+    "batch_size",
+    "schedule",
+    "precision",
+)
+STACKED_FIELDS = (
+    "budget",
+    "seed",
+    "init_seed",
+    "data_seed",
+    "dropout_seed",
+    "lr",
+    "weight_decay",
+    "warmup_steps",
+    "dropout",
+    "clip",
+    "unique_examples",
+)
+AXES = STATIC_FIELDS + STACKED_FIELDS
+
+# column: (unit, meaning). One row of runs.csv is one run.
+RUN_COLUMNS = {
+    "run_id": ("", "name of the run, unique in the sweep and safe as a file name"),
+    "stack": ("", "name of the stack (the runs of one shape) that the run belongs to"),
+    "task": ("", "name of the task"),
+    **{axis: ("", "field of the run; budget is the nominal number of training tokens") for axis in AXES},
+    "params": ("", "N, all parameters; tied embeddings counted once"),
+    "params_non_embedding": ("", "N without token and position embeddings and without an untied head (Kaplan's)"),
+    "tokens": ("label tokens", "D, exact number of tokens the training loss was taken over"),
+    "unique_tokens": ("label tokens", "tokens of the distinct examples the run has seen"),
+    "epochs": ("", "passes over the run's unique examples"),
+    "steps": ("steps", "optimizer steps taken so far; the run's horizon once it is finished"),
+    "flops_6nd": ("FLOP", "C = 6 N D with N = params and D = tokens"),
+    "flops_counted": ("FLOP", "C from counted matmuls, forward x 3, over all positions of the sequence"),
+    "floor": ("nats/token", "exact entropy of the task's labels over all examples (E of the law)"),
+    "train_loss": ("nats/token", "moving average of the training loss, dropout on"),
+    "val_loss": ("nats/token", "held-out loss over all labels"),
+    "val_loss_se": ("nats/token", "its standard error over held-out examples"),
+    "excess_loss": ("nats/token", "val_loss minus the floor of the same held-out labels: a paired difference"),
+    "excess_loss_se": ("nats/token", "its standard error over held-out examples"),
+    "answer_loss": ("nats/token", "held-out loss over the answer's labels; its floor is exactly zero"),
+    "answer_loss_se": ("nats/token", "its standard error over held-out examples"),
+    "exact_match": ("share", "share of held-out examples whose whole answer is generated correctly"),
+    "eval_examples": ("examples", "held-out examples behind these numbers"),
+    "status": ("", f"{RUNNING}, {FINISHED} or {DIVERGED}"),
+    "diverged_at_step": ("step", "first step with a non-finite or exploding loss; empty if there was none"),
+    "wall_s": ("s", "the run's share of its stack's training time (a slot-step costs the same in every slot)"),
+    "device": ("", "device kind and number of devices"),
+    "matmul_precision": ("", "jax_default_matmul_precision while training"),
+    "versions": ("", "versions of vsweep, Python, jax, flax, optax and orbax"),
+}
+
+# One row of curves.csv is one evaluation of one run on its own log-spaced grid of steps.
+CURVE_COLUMNS = {
+    "run_id": ("", "the run"),
+    **{
+        name: RUN_COLUMNS[name]
+        for name in (
+            "steps",
+            "tokens",
+            "flops_6nd",
+            "flops_counted",
+            "train_loss",
+            "val_loss",
+            "excess_loss",
+            "excess_loss_se",
+            "answer_loss",
+            "exact_match",
+            "eval_examples",
+        )
+    },
+}
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replaces `path` by `text` in one step: temporary file, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json_atomically(path: Path, value: object) -> None:
+    write_text_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, rows: Sequence[dict], columns: Sequence[str]) -> None:
+    """Writes `rows` (dicts holding every name of `columns`) as CSV; floats in full precision, None as empty."""
+    frame = pd.DataFrame(rows, columns=list(columns))
+    write_text_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_runs(workdir: Path) -> pd.DataFrame:
+    return _read_table(Path(workdir) / RUNS_FILE, RUN_COLUMNS)
+
+
+def read_curves(workdir: Path) -> pd.DataFrame:
+    return _read_table(Path(workdir) / CURVES_FILE, CURVE_COLUMNS)
+
+
+def _read_table(path: Path, columns: dict) -> pd.DataFrame:
+    frame = pd.read_csv(path, dtype={"run_id": str, "stack": str})
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValueError(f"{path}: not a table of this version of vsweep, these columns are missing: {missing}")
+    return frame

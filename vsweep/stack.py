@@ -1,0 +1,172 @@
+"""A stack of runs, trained simultaneously: the one place that lifts with `vmap`.
+
+Every array of a `StackState` carries a leading axis K, the slots. The slots are sharded over the mesh with `shard_map`:
+automatic sharding put an all-reduce into a vmapped loop, `shard_map` puts none. Shapes in names: K slots, C steps of
+a chunk, B batch, S tokens of a sequence, N held-out examples of one evaluation, M examples of the training set.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from vsweep import devices, train_step
+from vsweep.grid import Run
+from vsweep.train_step import ExampleLosses, Hyper, Recipe, RunState
+
+StackState = RunState  # with a leading axis K on every array
+SLOTS = P(devices.SLOTS_AXIS)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackShape:
+    """The sizes that fix a stack's programs."""
+
+    slots: int
+    batch_size: int
+    sequence_length: int
+    chunk_steps: int
+    train_examples: int
+    held_out_examples: int
+    evaluation_examples: int  # examples of one evaluation; divides held_out_examples
+
+
+class Evaluation(NamedTuple):
+    """What one evaluation of a stack returns: nothing in it is overwritten when training goes on."""
+
+    losses: ExampleLosses  # [K, N]
+    train_loss_K: jax.Array
+    diverged_at_step_K: jax.Array
+
+
+class StackPrograms:
+    """The compiled programs of one stack: enter, train and evaluate, one each.
+
+    `compile_s` is the time it took to compile them (or to load them from the compile cache).
+    """
+
+    def __init__(self, recipe: Recipe, shape: StackShape, mesh: Mesh):
+        self.mesh = mesh
+        self.shape = shape
+        started = time.perf_counter()
+        state = jax.eval_shape(functools.partial(_init_stack, recipe), _abstract_hyper(shape.slots))
+        self.state_struct = _struct(state, devices.over_slots(mesh))
+        lowered = [self._lower_enter(recipe), self._lower_train(recipe), self._lower_evaluate(recipe)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock
+            self.enter, self.train_chunk, self.evaluate = pool.map(lambda program: program.compile(), lowered)
+        self.compile_s = time.perf_counter() - started
+
+    def empty_state(self) -> StackState:
+        """K empty slots: zeros, and a horizon of 0."""
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.state_struct)
+        return jax.device_put(zeros, devices.over_slots(self.mesh))
+
+    def _lower_enter(self, recipe: Recipe):
+        """(state, hyper_K, enters_K) -> state with a fresh run in each slot where `enters_K`."""
+        lifted = self._lift(functools.partial(_enter, recipe), in_specs=(SLOTS, SLOTS, SLOTS))
+        hyper, enters = _abstract_hyper(self.shape.slots), _array((self.shape.slots,), bool)
+        sharded = _struct((hyper, enters), devices.over_slots(self.mesh))
+        return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *sharded)
+
+    def _lower_train(self, recipe: Recipe):
+        """(state, train_tokens_MxS, examples_CxKxB, count) -> (state, step_K) after `count` steps of the chunk.
+
+        `step_K` is a copy that outlives the donated state: waiting for it is waiting for the chunk.
+        """
+        shape = self.shape
+        specs = (SLOTS, P(), P(None, devices.SLOTS_AXIS), P())
+        lifted = self._lift(functools.partial(_train_chunk, recipe), in_specs=specs)
+        tokens = _array((shape.train_examples, shape.sequence_length), np.uint8)
+        examples = _array((shape.chunk_steps, shape.slots, shape.batch_size), np.int32)
+        everywhere = devices.replicated(self.mesh)
+        by_slot = jax.NamedSharding(self.mesh, P(None, devices.SLOTS_AXIS))
+        arguments = (_struct(tokens, everywhere), _struct(examples, by_slot), _struct(_array((), np.int32), everywhere))
+        return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *arguments)
+
+    def _lower_evaluate(self, recipe: Recipe):
+        """(state, tokens, answer, first, due_K) -> Evaluation on the held-out examples from `first`; 0 if not due."""
+        shape = self.shape
+        evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples)
+        lifted = self._lift(evaluate, in_specs=(SLOTS, P(), P(), P(), SLOTS))
+        tokens = _array((shape.held_out_examples, shape.sequence_length), np.uint8)
+        answer = _array((shape.held_out_examples, shape.sequence_length - 1), bool)
+        held_out = _struct((tokens, answer, _array((), np.int32)), devices.replicated(self.mesh))
+        due = _struct(_array((shape.slots,), bool), devices.over_slots(self.mesh))
+        return jax.jit(lifted).lower(self.state_struct, *held_out, due)
+
+    def _lift(self, function, in_specs):
+        return jax.shard_map(function, mesh=self.mesh, in_specs=in_specs, out_specs=SLOTS, check_vma=False)
+
+
+def hyper_of(runs: Sequence[Run | None]) -> Hyper:
+    """The stacked fields of the runs, one a slot, as [K] arrays; None is an empty slot."""
+
+    def column(name, dtype):
+        return np.array([0 if run is None else getattr(run, name) for run in runs], dtype)
+
+    return Hyper(
+        horizon=column("steps", np.int32),
+        init_seed=column("init_seed", np.int32),
+        dropout_seed=column("dropout_seed", np.int32),
+        lr=column("lr", np.float32),
+        weight_decay=column("weight_decay", np.float32),
+        warmup_steps=column("warmup_steps", np.int32),
+        dropout=column("dropout", np.float32),
+        clip=column("clip", np.float32),
+    )
+
+
+def _init_stack(recipe: Recipe, hyper_K: Hyper) -> StackState:
+    return jax.vmap(functools.partial(train_step.init_run, recipe))(hyper_K)
+
+
+def _enter(recipe: Recipe, state: StackState, hyper_K: Hyper, enters_K) -> StackState:
+    def choose(fresh, old):
+        return jnp.where(enters_K.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
+
+    return jax.tree.map(choose, _init_stack(recipe, hyper_K), state)
+
+
+def _train_chunk(recipe: Recipe, state: StackState, train_tokens_MxS, examples_CxKxB, count):
+    step = jax.vmap(functools.partial(train_step.train_step, recipe))
+
+    def body(index, state):
+        return step(state, train_tokens_MxS[examples_CxKxB[index]])
+
+    state = jax.lax.fori_loop(0, count, body, state)
+    return state, state.step
+
+
+def _evaluate_due(recipe: Recipe, size: int, state: StackState, tokens_NxS, answer_NxL, first, due_K) -> Evaluation:
+    """Slot after slot, for under `vmap` a slot that is not due would cost as much as one that is."""
+    tokens = jax.lax.dynamic_slice_in_dim(tokens_NxS, first, size)
+    answer = jax.lax.dynamic_slice_in_dim(answer_NxL, first, size)
+
+    def not_due(params):
+        return ExampleLosses(jnp.zeros(size), jnp.zeros(size), jnp.zeros(size, bool))
+
+    def one_slot(slot):
+        params, due = slot
+        return jax.lax.cond(due, lambda p: train_step.evaluate(recipe, p, tokens, answer), not_due, params)
+
+    return Evaluation(jax.lax.map(one_slot, (state.params, due_K)), state.train_loss, state.diverged_at_step)
+
+
+def _abstract_hyper(slots: int) -> Hyper:
+    return jax.tree.map(lambda column: _array(column.shape, column.dtype), hyper_of([None] * slots))
+
+
+def _array(shape, dtype) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def _struct(tree, sharding):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

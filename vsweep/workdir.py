@@ -1,0 +1,122 @@
+"""The work directory: everything a sweep leaves behind, and the same command continues it.
+
+config.json  plan.json  runs.csv  curves.csv  lock
+stacks/<stack>/checkpoints/   to resume
+stacks/<stack>/finished/      every finished run's parameters, never pruned
+compile_cache/                compiled programs
+analysis/                     fits.json, figures, report.html
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vsweep import config as config_lib
+from vsweep.config import ConfigError, SweepConfig
+from vsweep.plan import StackPlan
+from vsweep.records import write_json_atomically
+
+
+class WorkDir:
+    """Paths of a sweep, and the files that say what it is."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.plan_file = self.path / "plan.json"
+        self.compile_cache = self.path / "compile_cache"
+
+    def checkpoints(self, stack: str) -> Path:
+        return self.path / "stacks" / stack / "checkpoints"
+
+    def finished(self, stack: str) -> Path:
+        return self.path / "stacks" / stack / "finished"
+
+    def problems(self, config: SweepConfig) -> list[str]:
+        """Why this sweep cannot be trained here; looks, and touches nothing."""
+        if self.path.exists() and not self.path.is_dir():
+            return [f"workdir: not a folder - got {self.path}; allowed: a folder, or a path where one can be made"]
+        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            return [f"workdir: not writable - got {self.path}; allowed: a folder that you may write to"]
+        if not self.config_file.exists():
+            return []
+        changed = config_lib.differences(read_json(self.config_file), json.loads(json.dumps(config.to_dict())))
+        if not changed:
+            return []
+        advice = "go on with the old config, or choose another --workdir"
+        return [
+            f"workdir: {self.path} holds another sweep; {advice}. What differs:",
+            *(f"  {line}" for line in changed),
+        ]
+
+    def write_config(self, config: SweepConfig) -> None:
+        write_json_atomically(self.config_file, config.to_dict())
+
+    def read_config(self) -> SweepConfig:
+        if not self.config_file.is_file():
+            raise FileNotFoundError(f"{self.path} is not a work directory of vsweep: it has no config.json")
+        return config_lib.from_dict(read_json(self.config_file))
+
+    def write_plan(self, plans: list[StackPlan], environment: dict) -> None:
+        write_json_atomically(self.plan_file, {**environment, "stacks": [plan.to_dict() for plan in plans]})
+
+    def read_plan(self) -> tuple[list[StackPlan], dict] | None:
+        """(the plans this sweep was started with, the environment they were made for), or None before the start."""
+        if not self.plan_file.exists():
+            return None
+        values = read_json(self.plan_file)
+        plans = [StackPlan.from_dict(plan) for plan in values.pop("stacks")]
+        return plans, values
+
+    def copy_from(self, source: Path) -> None:
+        """Starts this directory from another one, which is only read; does nothing if this one has begun already."""
+        if self.config_file.exists():
+            return
+        if not (source / "config.json").is_file():
+            raise ConfigError([f"resume_from: not a work directory - got {source}; allowed: one with a config.json"])
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in ("stacks", "compile_cache"):
+            if (source / name).is_dir():
+                shutil.copytree(source / name, self.path / name, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        for name in ("plan.json", "config.json"):  # config.json last: it says that this directory has begun
+            if (source / name).is_file():
+                write_json_atomically(self.path / name, read_json(source / name))
+        make_writable(self.path)
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def make_writable(folder: Path) -> None:
+    """Copies of a read-only tree carry its modes; give the owner back the right to write."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o700 if path.is_dir() else 0o600))
+
+
+@contextlib.contextmanager
+def locked(workdir: WorkDir) -> Iterator[None]:
+    """Holds the directory for this process; the kernel gives the lock back whatever way the process ends.
+
+    Raises ConfigError, naming the owner, if another process trains here.
+    """
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    with open(workdir.path / "lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                [f"workdir: {workdir.path} is in use by {file.read().strip() or 'another process'}"]
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        yield
