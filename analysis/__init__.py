@@ -1,0 +1,10 @@
+"""Scaling laws from finished runs: all three approaches of Hoffmann et al. 2022, with what they cannot say.
+
+`analyse(source, out)` reads a work directory of vsweep (also while it is training) or any table of N, D and loss, and
+writes `fits.json`, `figures/` and `report.html`. Needs numpy, scipy, pandas and matplotlib; loads no jax.
+"""
+
+from analysis.pipeline import Result, analyse
+from analysis.points import BadTable
+
+__all__ = ["BadTable", "Result", "analyse"]

@@ -1,0 +1,306 @@
+"""From a work directory or any table of points to one tidy form, with every run that is left out named.
+
+The fits see a table with the columns run_id, size, params, tokens, flops, loss, seed, budget: one row a finished run.
+Nothing is clipped: a loss without a logarithm, a diverged run or one still in training is listed with its reason.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vsweep import records
+
+# What each loss of runs.csv means for the law. A known floor makes the law E = 0; otherwise E is fitted.
+LOSSES = {
+    "excess_loss": "known",
+    "answer_loss": "known",
+    "val_loss": "free",
+    "loss": "free",
+}
+SIZE_CONVENTIONS = ("params", "params_non_embedding")
+FLOP_CONVENTIONS = ("flops_6nd", "flops_counted")
+SEED_COLUMNS = ["seed", "init_seed", "data_seed", "dropout_seed"]
+SHAPE_COLUMNS = ["width", "layers", "head_dim", "ff_multiple", "tied_embeddings"]
+# Everything else that a sweep may vary. Where one does, each cell keeps its best setting and the others are named.
+SETTING_COLUMNS = [axis for axis in records.AXES if axis not in (*SEED_COLUMNS, *SHAPE_COLUMNS, "budget")]
+
+
+class BadTable(ValueError):
+    """The table cannot be analysed; the message names the file, the column and the rows."""
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """One run (or one point of a curve) that a fit does not see, and why."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A fit that was not made. It takes the place of the fit, so that the rest of the analysis goes on."""
+
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Which loss, which N and which FLOPs a fit uses, and whether the floor E is `known` or `free`."""
+
+    loss: str
+    size: str = "params"
+    flops: str = "flops_6nd"
+
+    @property
+    def floor(self) -> str:
+        return LOSSES[self.loss]
+
+    @property
+    def floor_free(self) -> bool:
+        return self.floor == "free"
+
+    def describe(self) -> str:
+        n = {"params": "N = all parameters", "params_non_embedding": "N = parameters without embeddings"}[self.size]
+        c = {"flops_6nd": "C = 6ND", "flops_counted": "C = counted FLOPs"}[self.flops]
+        return f"{self.loss}, E {self.floor}, {n}, {c}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was loaded: all runs (one row each), their curves if there are any, and where they came from."""
+
+    path: Path
+    is_workdir: bool
+    runs: pd.DataFrame
+    curves: pd.DataFrame | None
+
+    @property
+    def title(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        return ("excess_loss", "answer_loss", "val_loss") if self.is_workdir else ("loss",)
+
+    def count(self, status: str) -> int:
+        return int((self.runs["status"] == status).sum())
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of one convention. `table` holds one row a run; `curves` one row an evaluation of these runs."""
+
+    convention: Convention
+    table: pd.DataFrame
+    exclusions: tuple[Exclusion, ...] = ()
+    curves: pd.DataFrame | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        return self.table[name].to_numpy(float)
+
+    @property
+    def seeds(self) -> list:
+        return sorted(self.table["seed"].dropna().unique())
+
+    def of_seed(self, seed: object) -> "Points":
+        return self.where(self.table["seed"] == seed)
+
+    def where(self, keep: pd.Series) -> "Points":
+        """The same convention with the rows of `keep` only, and their curves."""
+        table = self.table[keep]
+        curves = None if self.curves is None else self.curves[self.curves["run_id"].isin(table["run_id"])]
+        return replace(self, table=table, curves=curves)
+
+
+def load(source: str | Path) -> Source:
+    """Loads a vsweep work directory or a CSV with columns N, D, loss or N, C, loss (any case; seed is optional).
+
+    Raises:
+      BadTable: nothing is there, a column is missing, or a value is missing, not a number, or not positive.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _load_workdir(path)
+    if not path.is_file():
+        raise BadTable(f"{path}: no such work directory or table")
+    return _load_table(path)
+
+
+def _load_workdir(path: Path) -> Source:
+    if not (path / records.RUNS_FILE).is_file():
+        raise BadTable(f"{path}: no {records.RUNS_FILE} here - is this the work directory of a sweep?")
+    try:
+        runs = records.read_runs(path)
+        curves = records.read_curves(path) if (path / records.CURVES_FILE).is_file() else None
+    except ValueError as error:
+        raise BadTable(str(error)) from error
+    for name in ("params", "params_non_embedding", "budget"):
+        _check_numbers(path / records.RUNS_FILE, runs, name, name)
+    runs["seed_block"] = _seed_blocks(runs)
+    return Source(path, True, runs, curves)
+
+
+def _load_table(path: Path) -> Source:
+    try:
+        raw = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise BadTable(f"{path}: not a CSV table - {error}") from error
+    if "run_id" in raw.columns and "params" in raw.columns:
+        raise BadTable(f"{path}: this is a sweep's own table - give the work directory that holds it")
+    names = {str(column).strip().lower(): column for column in raw.columns}
+    _check_columns(path, names)
+    runs = pd.DataFrame({"run_id": [f"row {row}" for row in raw.index + 2]})
+    for name, target in (("n", "params"), ("d", "tokens"), ("c", "flops_6nd"), ("loss", "loss")):
+        if name in names:
+            runs[target] = _check_numbers(path, raw, names[name], str(names[name]), allow_zero=name == "loss")
+    if "tokens" not in runs:
+        runs["tokens"] = runs["flops_6nd"] / (6 * runs["params"])
+    if "flops_6nd" not in runs:
+        runs["flops_6nd"] = 6 * runs["params"] * runs["tokens"]
+    runs["seed_block"] = raw[names["seed"]].astype(str) if "seed" in names else None
+    runs["budget"] = group_close(runs["tokens"].to_numpy(float))
+    runs["status"] = records.FINISHED
+    return Source(path, False, runs, None)
+
+
+def _check_columns(path: Path, names: dict) -> None:
+    missing = [column for column in ("N", "loss") if column.lower() not in names]
+    if "d" not in names and "c" not in names:
+        missing.append("D (or C)")
+    if missing:
+        has = ", ".join(map(str, names.values()))
+        raise BadTable(f"{path}: missing column {', '.join(missing)} - needs N, D, loss or N, C, loss; it has {has}")
+
+
+def _check_numbers(path: Path, frame: pd.DataFrame, column: str, label: str, allow_zero: bool = False) -> pd.Series:
+    """The column as floats. Rows in messages count as in the file: the header is row 1."""
+    values = pd.to_numeric(frame[column], errors="coerce").astype(float)
+    empty = frame[column].isna() | (frame[column].astype(str).str.strip().str.lower() == "nan")
+    problems = {
+        "empty or NaN": empty,
+        "not a number": values.isna() & ~empty,
+        "infinite": np.isinf(values),
+        "negative": (values < 0) & np.isfinite(values),
+        "zero": (values == 0) & (not allow_zero),
+    }
+    found = [f"{problem} in {_rows(mask)}" for problem, mask in problems.items() if mask.any()]
+    if found:
+        raise BadTable(f"{path}: column {label}: {'; '.join(found)}")
+    if values.empty:
+        raise BadTable(f"{path}: column {label}: the table has no rows")
+    return values
+
+
+def _rows(mask: pd.Series, at_most: int = 8) -> str:
+    rows = [str(row + 2) for row in np.flatnonzero(mask.to_numpy())]
+    more = f" and {len(rows) - at_most} more" if len(rows) > at_most else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(rows[:at_most])}{more}"
+
+
+def _seed_blocks(runs: pd.DataFrame) -> pd.Series:
+    """One label a block of runs that share randomness: the seed, or all four seeds where they are separate axes."""
+    seeds = runs[SEED_COLUMNS].astype("Int64").astype(str)
+    if len(seeds.drop_duplicates()) == seeds["seed"].nunique():
+        return seeds["seed"]
+    return seeds.agg("/".join, axis=1)
+
+
+def group_close(values: np.ndarray, tolerance: float = 0.03) -> np.ndarray:
+    """Gives values [n] that differ by less than about 3 % one common value: sizes read off a figure scatter a little.
+
+    Where the values are so dense that a group would chain over more than three tolerances, they stay as they are.
+    """
+    values = np.asarray(values, float)
+    order = np.argsort(values)
+    logs = np.log(values[order])
+    group = np.concatenate([[0], np.cumsum(np.diff(logs) > tolerance)]) if len(values) else np.array([], int)
+    grouped = np.empty_like(values)
+    for index in np.unique(group):
+        members = order[group == index]
+        wide = np.ptp(np.log(values[members])) > 3 * tolerance
+        grouped[members] = values[members] if wide else np.exp(np.log(values[members]).mean())
+    return grouped
+
+
+def select(source: Source, convention: Convention) -> Points:
+    """The finished runs that a log fit of `convention` may see; all others become exclusions with reasons."""
+    runs = source.runs
+    table = pd.DataFrame(
+        {
+            "run_id": runs["run_id"].astype(str),
+            "params": runs[convention.size if source.is_workdir else "params"].astype(float),
+            "tokens": pd.to_numeric(runs["tokens"]),
+            "loss": pd.to_numeric(runs[convention.loss]),
+            "seed": runs["seed_block"],
+            "budget": runs["budget"].astype(float),
+            "status": runs["status"],
+        }
+    )
+    table["size"] = table["params"] if source.is_workdir else group_close(table["params"].to_numpy(float))
+    table["width"] = runs.get("width", np.nan)
+    if "floor" in runs:
+        table["floor"] = runs["floor"].astype(float)
+    table["flops"] = _flops(runs, table, convention, source.is_workdir)
+    reasons = _reasons_to_exclude(table, convention.loss)
+    _add_worse_settings(runs, table, reasons)
+    exclusions = tuple(Exclusion(table.at[row, "run_id"], reason) for row, reason in sorted(reasons.items()))
+    table = table.drop(index=list(reasons)).drop(columns="status").reset_index(drop=True)
+    return Points(convention, table, exclusions, _curves_of(source, table, convention))
+
+
+def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_workdir: bool) -> pd.Series:
+    if convention.flops == "flops_counted":
+        return pd.to_numeric(runs["flops_counted"])
+    # The column flops_6nd of a sweep uses all parameters; with another N, C follows that N.
+    return 6 * table["params"] * table["tokens"] if is_workdir else runs["flops_6nd"]
+
+
+def _reasons_to_exclude(table: pd.DataFrame, loss: str) -> dict[int, str]:
+    reasons = {}
+    for row, status, value in zip(table.index, table["status"], table["loss"], strict=True):
+        if status == records.DIVERGED:
+            reasons[row] = "diverged"
+        elif status != records.FINISHED:
+            reasons[row] = "still running" if status == records.RUNNING else f"status {status}"
+        elif not np.isfinite(value):
+            reasons[row] = f"no {loss} recorded"
+        elif value <= 0:
+            reasons[row] = f"{loss} = {value:.3g} has no logarithm"
+    return reasons
+
+
+def varying_settings(runs: pd.DataFrame) -> list[str]:
+    """The hyperparameters, other than shape, budget and seeds, that take more than one value."""
+    return [name for name in SETTING_COLUMNS if name in runs and runs[name].nunique(dropna=False) > 1]
+
+
+def _add_worse_settings(runs: pd.DataFrame, table: pd.DataFrame, reasons: dict[int, str]) -> None:
+    """Adds to `reasons` the runs whose hyperparameters another setting of the same cell beats (mean over seeds)."""
+    settings = varying_settings(runs)
+    usable = table.drop(index=list(reasons))
+    if not settings or usable.empty:
+        return
+    keys = runs.loc[usable.index, settings].astype(str).agg(", ".join, axis=1)
+    usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
+    for _, cell in usable.groupby(["size", "budget"]):
+        best = cell.groupby("setting")["log_loss"].mean().idxmin()
+        for row in cell.index[cell["setting"] != best]:
+            reasons[row] = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
+
+
+def _curves_of(source: Source, table: pd.DataFrame, convention: Convention) -> pd.DataFrame | None:
+    """The evaluations of the runs of `table`, with their size, budget, seed and FLOPs in the same convention."""
+    if source.curves is None or source.curves.empty or table.empty:
+        return None
+    known = table[["run_id", "size", "params", "budget", "seed", "width"]]
+    columns = ["run_id", "tokens", "flops_6nd", "flops_counted", convention.loss]
+    curves = source.curves[columns].merge(known, on="run_id")
+    curves["tokens"] = curves["tokens"].astype(float)
+    counted = convention.flops == "flops_counted"
+    curves["flops"] = curves["flops_counted"].astype(float) if counted else 6 * curves["params"] * curves["tokens"]
+    curves = curves.rename(columns={convention.loss: "loss"}).drop(columns=["flops_6nd", "flops_counted"])
+    return curves[curves["tokens"] > 0].sort_values(["run_id", "tokens"]).reset_index(drop=True)

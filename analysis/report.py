@@ -1,0 +1,225 @@
+"""report.html: one self-contained file - styles and figures inside, no script, no request to anywhere."""
+
+import base64
+import html
+
+import pandas as pd
+
+from analysis.drawing import Drawing
+from analysis.points import Refusal, Source
+from analysis.study import Approach, LossStudy
+from analysis.style import CSS
+from analysis.text import count
+from analysis.words import NAMES, describe_range
+
+FORMULAS = (
+    ("Parametric law", "L(N, D) = E + A / N^α + B / D^β", "Hoffmann et al. 2022, section 3.3"),
+    (
+        "Objective",
+        "Σ Huber(log(E + A/N^α + B/D^β) − log L), δ = 0.001",
+        "Hoffmann et al. 2022, equation 3; Besiroglu et al. 2024",
+    ),
+    (
+        "Compute-optimal path",
+        "N_opt = G (C/6)^a, D_opt = (C/6)^b / G, a = β/(α+β), b = α/(α+β), G = (αA / βB)^(1/(α+β))",
+        "Hoffmann et al. 2022, equation 4",
+    ),
+    ("Lower envelope", "N_opt = k C^a on the lowest of all loss curves, annealed points only", "section 3.1, ibid."),
+    ("IsoFLOP", "N_opt = k C^a through the interior minima of L(N) at fixed C", "section 3.2, ibid."),
+)
+SOURCES = (
+    "J. Hoffmann et al. 2022, Training Compute-Optimal Large Language Models, arXiv:2203.15556. "
+    "Its own results: a = 0.50 (envelope), 0.49 (IsoFLOP), 0.46 (parametric).",
+    "T. Besiroglu, E. Erdil, M. Barnett, J. You 2024, Chinchilla Scaling: A Replication Attempt, arXiv:2404.10102. "
+    "It refits the parametric law: α = 0.348, β = 0.366, a = 0.51.",
+)
+RUN_TABLE = (
+    "run_id",
+    "status",
+    "params",
+    "tokens",
+    "flops_6nd",
+    "loss",
+    "val_loss",
+    "excess_loss",
+    "answer_loss",
+    "exact_match",
+    "wall_s",
+)
+
+
+def render(
+    source: Source, studies: list[LossStudy], findings: list[str], drawings: list[Drawing], skipped: list[Refusal]
+) -> str:
+    """The whole page. Every name and every sentence is escaped; figures are SVG images inside the page."""
+    body = [
+        f"<h1>{_text(source.title)}</h1>",
+        _banner(source),
+        _trained(source),
+        "<h2>What was found</h2>",
+        _findings(source, findings),
+        "<h2>Exponents side by side</h2>",
+        _exponents(studies),
+        "<h2>Figures</h2>",
+        *(_figure(drawing) for drawing in drawings),
+        _skipped(skipped),
+        "<h2>Left out, and refused</h2>",
+        *(_left_out(study) for study in studies),
+        "<h2>Runs</h2>",
+        _runs(source),
+        "<h2>Conventions, formulas, sources</h2>",
+        _conventions(studies),
+        _formulas(),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(source.title)} - scaling law</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _banner(source: Source) -> str:
+    done, total = source.count("finished") + source.count("diverged"), len(source.runs)
+    if done == total:
+        return ""
+    finished = source.count("finished")
+    return f'<p class="banner">{finished} of {total} runs finished. A partial sweep: the numbers will change.</p>'
+
+
+def _trained(source: Source) -> str:
+    runs = source.runs
+    if not source.is_workdir:
+        return f"<p>{len(runs)} points from a table of N, D (or C) and loss.</p>"
+    counts = ", ".join(f"{source.count(status)} {status}" for status in ("finished", "running", "diverged"))
+    # Running rows have no wall time yet.
+    wall_s = pd.to_numeric(runs["wall_s"]).sum()
+    facts = {
+        "runs": f"{len(runs)} ({counts})",
+        "task": _unique(runs["task"]),
+        "widths": _unique(runs["width"]),
+        "budgets (tokens)": _unique(runs["budget"]),
+        "seeds": f"{runs['seed_block'].nunique()}",
+        "device": _unique(runs["device"]),
+        "precision": f"{_unique(runs['precision'])}, matmul {_unique(runs['matmul_precision'])}",
+        "training time, all runs": _duration(wall_s),
+        "versions": _unique(runs["versions"]),
+    }
+    return _table(["", ""], [[_text(name), _text(value)] for name, value in facts.items()], head=False)
+
+
+def _unique(column: pd.Series) -> str:
+    values = [f"{value:,}" if isinstance(value, int) else str(value) for value in column.dropna().unique().tolist()]
+    return ", ".join(values) or "not recorded"
+
+
+def _duration(wall_s: float) -> str:
+    minutes, seconds = divmod(round(wall_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min {seconds} s" if hours else f"{minutes} min {seconds} s"
+
+
+def _findings(source: Source, findings: list[str]) -> str:
+    """General sentences first, then those of each loss under its name; a sentence names its loss by its beginning."""
+    groups: dict[str, list[str]] = {"": []}
+    for sentence in findings:
+        name, colon, rest = sentence.partition(": ")
+        known = colon and name in source.losses
+        groups.setdefault(name if known else "", []).append(rest if known else sentence)
+    parts = []
+    for name, sentences in groups.items():
+        items = "".join(f"<li>{_text(sentence[:1].upper() + sentence[1:])}</li>" for sentence in sentences)
+        if name in ("", source.losses[0]):
+            parts.append((f"<h3>By {_text(name)}</h3>" if name else "") + f"<ul>{items}</ul>")
+        else:
+            parts.append(f"<details><summary>By {_text(name)}</summary><ul>{items}</ul></details>")
+    return "\n".join(parts)
+
+
+def _exponents(studies: list[LossStudy]) -> str:
+    rows = []
+    for study in studies:
+        convention = study.convention
+        for approach in study.approaches:
+            name = NAMES[approach.method].removeprefix("the ")
+            rows.append([_text(convention.loss), _text(convention.floor), _text(name), *_numbers(approach)])
+    convention = studies[0].convention
+    head = ["loss", "E", "approach", "a", "range of a", "b", "range of b"]
+    note = f"N_opt ~ C^a, D_opt ~ C^b. {convention.describe().split(', ', 2)[2]}."
+    return f"<p>{_text(note)}</p>" + _table(head, rows)
+
+
+def _numbers(approach: Approach) -> list[str]:
+    if approach.refused:
+        return ["refused", f'<span class="why">{_text(approach.result.reason)}</span>', "", ""]
+    cells = []
+    for name, value in (("a", approach.a), ("b", approach.b)):
+        ranges = [_text(describe_range(uncertainty, name)) for uncertainty in approach.uncertainty]
+        cells += [f"{value:.3f}", f'<span class="range">{"<br>".join(ranges) or "not assessed"}</span>']
+    return cells
+
+
+def _figure(drawing: Drawing) -> str:
+    picture = base64.b64encode(drawing.svg).decode("ascii")
+    return (
+        f'<figure><h3>{_text(drawing.title)}</h3><img alt="{_text(drawing.title)}" '
+        f'src="data:image/svg+xml;base64,{picture}"><figcaption>{_text(drawing.caption)} '
+        f"Numbers: figures/{_text(drawing.name)}.csv</figcaption></figure>"
+    )
+
+
+def _skipped(skipped: list[Refusal]) -> str:
+    if not skipped:
+        return ""
+    items = "".join(f"<li>{_text(refusal.method)}: {_text(refusal.reason)}</li>" for refusal in skipped)
+    return f"<p>Figures not drawn, for they would be empty:</p><ul>{items}</ul>"
+
+
+def _left_out(study: LossStudy) -> str:
+    rows = [[_text(NAMES.get(r.method, r.method)), "refused", _text(r.reason)] for r in study.refusals]
+    rows += [[_text(entry.run_id), "left out", _text(entry.reason)] for entry in study.points.exclusions]
+    name = _text(study.convention.loss)
+    if not rows:
+        return f"<p>{name}: every run was used, no fit was refused.</p>"
+    counts = f"{count(len(study.points.exclusions), 'run')} left out, {count(len(study.refusals), 'fit')} refused"
+    return f"<details><summary>{name}: {counts}</summary>{_table(['what', '', 'why'], rows)}</details>"
+
+
+def _runs(source: Source) -> str:
+    columns = [name for name in RUN_TABLE if name in source.runs]
+    rows = [[_cell(value) for value in row] for row in source.runs[columns].astype(object).itertuples(index=False)]
+    return f"<details><summary>All {len(rows)} runs</summary>{_table(columns, rows)}</details>"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    return "" if pd.isna(value) else f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
+
+
+def _conventions(studies: list[LossStudy]) -> str:
+    items = "".join(f"<li>{_text(study.convention.describe())}</li>" for study in studies)
+    text = (
+        "Losses in nats a token; D in label tokens; log is natural. E known means that the exact floor was subtracted "
+        "and E = 0. Ranges say what was varied: min..max is a spread and no confidence interval; fits to single seeds "
+        "use one seed each; resampled cells are a bootstrap over (N, D) with all seeds of a cell together."
+    )
+    return f"<ul>{items}</ul><p>{text}</p>"
+
+
+def _formulas() -> str:
+    rows = [[_text(cell) for cell in row] for row in FORMULAS]
+    sources = "".join(f"<li>{_text(source)}</li>" for source in SOURCES)
+    return _table(["what", "formula", "source"], rows) + f"<ul>{sources}</ul>"
+
+
+def _table(columns: list[str], rows: list[list[str]], *, head: bool = True) -> str:
+    """A table of cells that are already HTML, in a box that scrolls sideways on a narrow screen."""
+    top = "<thead><tr>" + "".join(f"<th>{_text(name)}</th>" for name in columns) + "</tr></thead>" if head else ""
+    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table>{top}<tbody>{lines}</tbody></table></div>'

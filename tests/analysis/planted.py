@@ -1,0 +1,127 @@
+"""Work directories with known laws inside, written as a sweep writes them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis.parametric import Law
+from vsweep import records
+
+FLOOR = 1.0299955
+VOCABULARY, POSITIONS, LAYERS = 14, 12, 4
+EVALUATIONS = 35
+LAW = Law(E=0.0, A=40.0, B=900.0, alpha=0.5, beta=0.6)  # of the excess loss
+WIDTHS = (4, 8, 12, 16, 24, 32)
+BUDGETS = tuple(125_000 * 2**i for i in range(5))
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What is planted: `excess(params, tokens)` in nats/token, annealed; `noise` is the sd of log loss over seeds."""
+
+    widths: tuple[int, ...] = WIDTHS
+    budgets: tuple[int, ...] = BUDGETS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    noise: float = 0.0
+    excess: Callable = LAW.loss
+    answer_share: float = 0.3986
+    floor: float = FLOOR
+
+
+def broken(params: float, tokens: float) -> float:
+    """Excess loss with a plateau at an answer loss of about 1.15 and a sharp fall after it, as addition has it."""
+    size = params / 12_000
+    tokens_to_break = 4e5 * (size**-1.8 + 0.5 * size**0.4)
+    answer = 1.15 * (1 + (tokens / tokens_to_break) ** 3) ** -0.6 + 0.5 * (3e4 / tokens) ** 1.5
+    return 0.3986 * answer
+
+
+def params_of(width: int, embedding: bool = True) -> int:
+    block = 12 * width**2 + 9 * width
+    return LAYERS * block + 2 * width + (VOCABULARY + POSITIONS) * width * embedding
+
+
+def write_planted(workdir: Path, planted: Planted) -> Path:
+    """Writes runs.csv and curves.csv of finished runs; returns `workdir`."""
+    rng = np.random.default_rng(1)
+    runs, curves = [], []
+    for width in planted.widths:
+        for budget in planted.budgets:
+            for seed in planted.seeds:
+                run, curve = _run(planted, width, budget, seed, float(np.exp(planted.noise * rng.standard_normal())))
+                runs.append(run)
+                curves.extend(curve)
+    write_runs(workdir, runs)
+    records.write_table(workdir / records.CURVES_FILE, curves, list(records.CURVE_COLUMNS))
+    return workdir
+
+
+def write_runs(workdir: Path, runs: list[dict]) -> None:
+    records.write_table(workdir / records.RUNS_FILE, runs, list(records.RUN_COLUMNS))
+
+
+def _run(planted: Planted, width: int, budget: int, seed: int, factor: float) -> tuple[dict, list[dict]]:
+    params = params_of(width)
+    run = dict.fromkeys(records.RUN_COLUMNS)
+    run |= {
+        "run_id": f"w{width}-b{budget}-s{seed}",
+        "stack": f"w{width}",
+        "task": "addition",
+        "width": width,
+        "layers": LAYERS,
+        "head_dim": 4,
+        "ff_multiple": 4,
+        "tied_embeddings": True,
+        "batch_size": 64,
+        "schedule": "cosine",
+        "precision": "float32",
+        "budget": budget,
+        "seed": seed,
+        "lr": 5e-3,
+        "weight_decay": 1e-4,
+        "warmup_steps": 0,
+        "dropout": 0.15,
+        "clip": 1.0,
+        "params": params,
+        "params_non_embedding": params_of(width, embedding=False),
+        "unique_tokens": budget,
+        "epochs": budget / 9e6,
+        "floor": planted.floor,
+        "eval_examples": 10_000,
+        "status": records.FINISHED,
+        "wall_s": 1.5,
+        "device": "cpu x2",
+        "matmul_precision": "highest",
+        "versions": "vsweep 0.1.0, Python 3.11",
+        **_measured(planted, params, budget, factor * planted.excess(params, budget)),
+    }
+    run["init_seed"] = run["data_seed"] = run["dropout_seed"] = seed
+    return run, [_evaluation(planted, run, tokens, factor) for tokens in np.geomspace(budget / 50, budget, EVALUATIONS)]
+
+
+def _measured(planted: Planted, params: int, tokens: float, excess: float) -> dict:
+    answer = excess / planted.answer_share
+    return {
+        "tokens": int(tokens),
+        "steps": int(tokens / 700),
+        "flops_6nd": 6 * params * int(tokens),
+        "flops_counted": (6 * params + 4_000) * int(tokens),
+        "train_loss": planted.floor + 1.1 * excess,
+        "val_loss": planted.floor + excess,
+        "val_loss_se": 0.002,
+        "excess_loss": excess,
+        "excess_loss_se": 0.001,
+        "answer_loss": answer,
+        "answer_loss_se": 0.002,
+        "exact_match": float(np.exp(-4 * answer)),
+    }
+
+
+def _evaluation(planted: Planted, run: dict, tokens: float, factor: float) -> dict:
+    # Before its end a run has not annealed: up to 15 % above what a run of that budget would reach.
+    unannealed = 1 + 0.15 * (1 - tokens / run["budget"])
+    measured = _measured(planted, run["params"], tokens, factor * unannealed * planted.excess(run["params"], tokens))
+    row = {"run_id": run["run_id"], "eval_examples": 1_000, **measured}
+    return {name: row[name] for name in records.CURVE_COLUMNS}

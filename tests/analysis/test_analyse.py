@@ -1,0 +1,186 @@
+"""The whole analysis: files, partial sweeps, the command line, and what it must not touch."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CHINCHILLA
+from planted import LAW, Planted, broken, write_planted, write_runs
+
+import analysis
+from analysis import __main__ as command
+from vsweep import records
+
+ROOT = Path(__file__).parent.parent.parent
+METRICS = [
+    name
+    for name in records.RUN_COLUMNS
+    if name in records.CURVE_COLUMNS and name not in ("run_id", "flops_6nd", "flops_counted")
+]
+METRICS += ["flops_6nd", "flops_counted", "val_loss_se", "answer_loss_se", "wall_s", "epochs", "unique_tokens"]
+
+
+def leave_running(workdir: Path, finished) -> None:
+    """Empties the metrics of all runs but those that `finished` names, as a sweep in training has them."""
+    rows = records.read_runs(workdir).astype(object).to_dict("records")
+    for row in rows:
+        if not finished(row):
+            row |= {**dict.fromkeys(METRICS), "status": records.RUNNING}
+    write_runs(workdir, rows)
+    done = {row["run_id"] for row in rows if row["status"] == records.FINISHED}
+    curves = records.read_curves(workdir)
+    kept = curves[curves["run_id"].isin(done)].to_dict("records")
+    records.write_table(workdir / records.CURVES_FILE, kept, list(records.CURVE_COLUMNS))
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def analysed(broken_workdir, tmp_path_factory) -> analysis.Result:
+    return analysis.analyse(broken_workdir, tmp_path_factory.mktemp("out"), bootstrap=20)
+
+
+def test_a_finished_sweep_gives_fits_figures_with_their_numbers_and_a_report(analysed):
+    fits = json.loads(analysed.fits.read_text(encoding="utf-8"))
+    assert fits["schema"] == 1
+    assert fits["runs"] == {"total": 90, "finished": 90, "running": 0, "diverged": 0}
+    assert list(fits["losses"]) == ["excess_loss", "answer_loss", "val_loss"]
+    assert [fits["losses"][loss]["convention"]["E"] for loss in fits["losses"]] == ["known", "known", "free"]
+    names = {path.stem for path in (analysed.out / "figures").glob("*.png")}
+    assert {"loss_curves", "isoflop_valleys", "loss_surface", "loss_lines_excess_loss", "loss_and_match"} <= names
+    for name in names:
+        assert (analysed.out / "figures" / f"{name}.svg").stat().st_size > 2_000
+        assert (analysed.out / "figures" / f"{name}.csv").read_text(encoding="utf-8").count("\n") > 3
+
+
+def test_fits_json_says_for_every_fit_what_it_is_or_why_it_is_not(analysed):
+    fits = json.loads(analysed.fits.read_text(encoding="utf-8"))
+    assert len(fits["exponents"]) == 12
+    for row in fits["exponents"]:
+        assert (row["a"] is None) == (row["refused"] is not None)
+        assert {"loss", "E", "N", "C", "method", "ranges"} <= set(row)
+    assert "NaN" not in analysed.fits.read_text(encoding="utf-8")
+
+
+def test_the_report_is_one_self_contained_file(analysed):
+    page = analysed.report.read_text(encoding="utf-8")
+    assert len(page) < 3_000_000
+    assert page.count("<figure>") == len(list((analysed.out / "figures").glob("*.png")))
+    for resource in re.findall(r"""(?:src|href|action)\s*=\s*["']([^"']*)""", page) + re.findall(r"url\(([^)]*)", page):
+        assert resource.startswith("data:")
+    assert "<script" not in page
+    assert "@import" not in page
+    assert "no power law holds for" in page
+
+
+def test_names_are_escaped_in_the_report(tmp_path):
+    workdir = write_planted(tmp_path / "<b>sweep & co", Planted(widths=(4,), budgets=(125_000, 250_000)))
+    rows = records.read_runs(workdir).astype(object).to_dict("records")
+    rows[0] |= {"device": "<script>alert(1)</script>", "status": records.DIVERGED}
+    write_runs(workdir, rows)
+    page = analysis.analyse(workdir, bootstrap=0).report.read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<b>sweep" not in page
+    assert "&lt;b&gt;sweep &amp; co" in page
+
+
+def test_a_partial_sweep_is_analysed_with_a_banner_and_its_running_runs_named(tmp_path):
+    workdir = write_planted(tmp_path, Planted(widths=(4, 8, 12), noise=0.1, excess=broken))
+    leave_running(workdir, lambda row: row["width"] == 4)
+    result = analysis.analyse(workdir, bootstrap=0)
+    page = result.report.read_text(encoding="utf-8")
+    assert "15 of 45 runs finished" in page
+    fits = json.loads(result.fits.read_text(encoding="utf-8"))
+    assert all(row["refused"] for row in fits["exponents"])
+    assert {entry["reason"] for entry in fits["losses"]["val_loss"]["exclusions"]} == {"still running"}
+    assert (result.out / "figures" / "loss_lines_excess_loss.png").is_file()
+    assert not (result.out / "figures" / "isoflop_valleys.png").exists()
+
+
+@pytest.mark.parametrize("finished", [0, 4])
+def test_a_sweep_with_hardly_any_finished_run_is_analysed(tmp_path, finished):
+    workdir = write_planted(tmp_path, Planted(widths=(4, 8), budgets=(125_000, 250_000)))
+    names = set(records.read_runs(workdir)["run_id"][:finished])
+    leave_running(workdir, lambda row: row["run_id"] in names)
+    result = analysis.analyse(workdir)
+    assert f"{finished} of 12 runs finished" in result.report.read_text(encoding="utf-8")
+
+
+def test_a_sweep_before_its_first_evaluation_has_no_curves_and_is_analysed(tmp_path):
+    workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
+    leave_running(workdir, lambda row: False)
+    (workdir / records.CURVES_FILE).unlink()
+    assert analysis.analyse(workdir).report.is_file()
+
+
+def test_many_seeds_of_one_shape_are_a_study_of_the_seeds(tmp_path):
+    planted = Planted(widths=(16,), budgets=(500_000, 1_000_000), seeds=tuple(range(24)), noise=0.3)
+    result = analysis.analyse(write_planted(tmp_path, planted))
+    fits = json.loads(result.fits.read_text(encoding="utf-8"))["losses"]["answer_loss"]
+    assert fits["seeds"] == 24
+    assert fits["seed_noise_log"] == pytest.approx(0.3, rel=0.25)
+    assert fits["seed_ratio"]["max"] > 2
+    assert "there a single seed says little" in " ".join(result.findings)
+
+
+def test_counted_flops_and_bare_parameters_are_conventions_of_the_whole_analysis(tmp_path):
+    workdir = write_planted(tmp_path / "sweep", Planted(widths=(4,), budgets=(125_000, 250_000)))
+    result = analysis.analyse(workdir, bootstrap=0, size="params_non_embedding", flops="flops_counted")
+    row = json.loads(result.fits.read_text(encoding="utf-8"))["exponents"][0]
+    assert (row["N"], row["C"]) == ("params_non_embedding", "flops_counted")
+    assert "N = parameters without embeddings, C = counted FLOPs" in result.report.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match=r"size: unknown convention - got 'width'; allowed params, params_non_embed"):
+        analysis.analyse(workdir, size="width")
+
+
+def test_analysis_changes_nothing_outside_its_output_directory_and_repeats_itself_exactly(tmp_path):
+    workdir = write_planted(tmp_path / "sweep", Planted(widths=(4,), budgets=(125_000, 250_000), noise=0.05))
+    before = digest(tmp_path)
+    analysis.analyse(workdir, bootstrap=10)
+    after = digest(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert all(name.startswith("sweep/analysis/") for name in set(after) - set(before))
+    assert not [name for name in after if Path(name).name.startswith(".")]
+    elsewhere = analysis.analyse(workdir, tmp_path / "elsewhere", bootstrap=10).out
+    assert digest(elsewhere) == digest(workdir / "analysis")
+
+
+def test_importing_analysis_loads_no_jax():
+    code = "import sys, analysis, analysis.__main__; print([name for name in sys.modules if name.startswith('jax')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_prints_the_exponents_and_where_the_report_lies(tmp_path, capsys):
+    grid = [(n, d) for n in (1e6, 3e6, 9e6, 3e7, 9e7) for d in (1e8, 4e8, 2e9, 8e9)]
+    rows = [f"{n},{d},{1.8 + LAW.loss(n, d)}" for n, d in grid]
+    table = tmp_path / "points.csv"
+    table.write_text("\n".join(["n,d,Loss", *rows]), encoding="utf-8")
+    assert command.main([str(table), "--out", str(tmp_path / "out"), "--bootstrap", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"loss +free +parametric +0\.545 +0\.455", shown)
+    assert str(tmp_path / "out" / "report.html") in shown
+
+
+@pytest.mark.parametrize("text", ["N,D,loss\n1e6,x,3\n", "N,D\n1,2\n"])
+def test_the_command_answers_a_bad_table_with_one_message_and_status_2(tmp_path, capsys, text):
+    (tmp_path / "bad.csv").write_text(text, encoding="utf-8")
+    assert command.main([str(tmp_path / "bad.csv"), "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "bad.csv: " in shown.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_without_out_is_refused(capsys):
+    assert command.main([str(CHINCHILLA)]) == 2
+    assert "say where to write" in capsys.readouterr().err

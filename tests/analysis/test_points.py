@@ -1,0 +1,148 @@
+import numpy as np
+import pandas as pd
+import pytest
+from planted import FLOOR, Planted, write_planted, write_runs
+
+from analysis.points import BadTable, Convention, group_close, load, select
+from vsweep import records
+
+GOOD = "N,D,loss\n1e6,1e8,3.5\n2e6,1e8,3.3\n"
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rewrite(workdir, change):
+    """Applies `change` to the rows of runs.csv."""
+    rows = records.read_runs(workdir).astype(object).to_dict("records")
+    for row in rows:
+        change(row)
+    write_runs(workdir, rows)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return write_planted(tmp_path / "sweep", Planted(widths=(4, 8), budgets=(125_000, 250_000)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("N,D\n1,2\n", "missing column loss"),
+        ("D,loss\n1,2\n", "missing column N"),
+        ("N,loss\n1,2\n", "missing column D (or C)"),
+        (GOOD + "3e6,,3.1\n", "column D: empty or NaN in row 4"),
+        (GOOD + "3e6,nan,3.1\n", "column D: empty or NaN in row 4"),
+        (GOOD + "-3e6,1e8,3.1\n", "column N: negative in row 4"),
+        (GOOD + "3e6,1e8,-3.1\n3e6,1e8,-3.1\n", "column loss: negative in rows 4, 5"),
+        (GOOD + "3e6,1e8,good\n", "column loss: not a number in row 4"),
+        (GOOD + "3e6,1e8,inf\n", "column loss: infinite in row 4"),
+        (GOOD + "0,1e8,3\n", "column N: zero in row 4"),
+        ("N,D,loss\n", "column N: the table has no rows"),
+        ("", "not a CSV table"),
+    ],
+)
+def test_a_bad_table_is_refused_with_the_column_and_the_rows(tmp_path, text, message):
+    with pytest.raises(BadTable) as error:
+        load(write(tmp_path / "bad.csv", text))
+    assert message in str(error.value)
+    assert "bad.csv" in str(error.value)
+
+
+def test_nothing_there_and_a_folder_without_runs_are_refused(tmp_path):
+    with pytest.raises(BadTable, match="no such work directory or table"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(BadTable, match=r"no runs\.csv here"):
+        load(tmp_path)
+
+
+def test_a_runs_table_given_as_points_is_told_apart(workdir):
+    with pytest.raises(BadTable, match="give the work directory"):
+        load(workdir / records.RUNS_FILE)
+
+
+def test_tokens_follow_from_compute_and_column_names_ignore_case(tmp_path):
+    by_compute = load(write(tmp_path / "c.csv", "n , C,LOSS,Seed\n1e6,6e14,3.5,1\n2e6,6e14,3.3,2\n"))
+    assert by_compute.runs["tokens"].tolist() == pytest.approx([1e8, 5e7])
+    assert by_compute.runs["seed_block"].tolist() == ["1", "2"]
+    by_tokens = load(write(tmp_path / "d.csv", GOOD))
+    assert by_tokens.runs["flops_6nd"].tolist() == pytest.approx([6e14, 1.2e15])
+
+
+def test_an_excess_at_or_below_zero_is_named_and_left_out_and_never_clipped(workdir):
+    def change(row):
+        if row["run_id"] == "w8-b250000-s1":
+            row["excess_loss"] = -0.002
+        if row["run_id"] == "w8-b250000-s2":
+            row["excess_loss"] = 0.0
+
+    rewrite(workdir, change)
+    points = select(load(workdir), Convention("excess_loss"))
+    assert {entry.run_id: entry.reason for entry in points.exclusions} == {
+        "w8-b250000-s1": "excess_loss = -0.002 has no logarithm",
+        "w8-b250000-s2": "excess_loss = 0 has no logarithm",
+    }
+    assert len(points.table) == 10
+    assert points.table["loss"].min() > 0.01
+    # The same runs stay in fits of other losses.
+    assert len(select(load(workdir), Convention("val_loss")).table) == 12
+
+
+def test_diverged_and_running_runs_are_named_and_left_out(workdir):
+    def change(row):
+        if row["seed"] == 1:
+            row |= {"status": records.DIVERGED, "val_loss": np.inf}
+        if row["seed"] == 2:
+            row |= {"status": records.RUNNING, "val_loss": None, "tokens": None}
+
+    rewrite(workdir, change)
+    points = select(load(workdir), Convention("val_loss"))
+    assert sorted({entry.reason for entry in points.exclusions}) == ["diverged", "still running"]
+    assert len(points.exclusions) == 8
+    assert set(points.table["seed"]) == {"0"}
+    assert points.table["loss"].min() > FLOOR
+
+
+def test_conventions_change_n_and_c(workdir):
+    source = load(workdir)
+    total = select(source, Convention("val_loss")).table
+    bare = select(source, Convention("val_loss", size="params_non_embedding")).table
+    counted = select(source, Convention("val_loss", flops="flops_counted")).table
+    assert (bare["params"] < total["params"]).all()
+    np.testing.assert_allclose(bare["flops"], 6 * bare["params"] * bare["tokens"])
+    np.testing.assert_allclose(counted["flops"], source.runs["flops_counted"])
+
+
+def test_where_a_sweep_varies_the_learning_rate_each_cell_keeps_its_best(workdir):
+    def change(row):
+        if row["seed"] == 2:
+            row |= {"lr": 1e-3, "val_loss": row["val_loss"] * (1.1 if row["width"] == 4 else 0.9)}
+
+    rewrite(workdir, change)
+    points = select(load(workdir), Convention("val_loss"))
+    kept = points.table.groupby("width")["seed"].unique()
+    assert set(kept[4]) == {"0", "1"}
+    assert set(kept[8]) == {"2"}
+    assert all("another setting of lr" in entry.reason for entry in points.exclusions)
+
+
+def test_separate_seed_axes_make_separate_blocks(workdir):
+    def change(row):
+        row["init_seed"], row["seed"] = row["seed"], 0
+
+    rewrite(workdir, change)
+    assert select(load(workdir), Convention("val_loss")).seeds == ["0/0/0/0", "0/1/1/1", "0/2/2/2"]
+
+
+def test_sizes_read_off_a_figure_are_grouped_and_distinct_sizes_are_not():
+    values = np.array([1.00e6, 1.01e6, 2e6, 1.99e6, 4e6])
+    assert len(np.unique(group_close(values))) == 3
+    dense = 1e6 * 1.02 ** np.arange(20)
+    np.testing.assert_array_equal(group_close(dense), dense)
+
+
+def test_the_readers_give_one_row_a_run(workdir):
+    assert isinstance(load(workdir).curves, pd.DataFrame)
+    assert len(select(load(workdir), Convention("answer_loss")).table) == 12

@@ -1,0 +1,151 @@
+"""Tiny sweeps and stacks for tests: one layer, one-digit and two-digit operands, seconds to train."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import vsweep
+from vsweep import config as config_lib
+from vsweep import devices, grid, order, plan, tasks
+from vsweep import model as model_lib
+from vsweep.checkpoint import CheckpointFolder
+from vsweep.stack import StackPrograms, StackShape, hyper_of
+from vsweep.train_step import Recipe
+
+SMALL = {
+    "name": "small",
+    "task": {"digits": 2, "validation_examples": 500},
+    "model": {"layers": 1, "head_dim": 4},
+    "train": {"batch_size": 8, "curve_examples": 32, "final_examples": 64, "curve_points": 4, "chunk_steps": 16},
+    "sweep": {"width": [4], "budget": [700, 1400, 2800], "seed": [0, 1]},
+}
+
+
+def config(**sections) -> dict:
+    """SMALL with fields of its sections replaced: `config(train={"slots": 2}, sweep={"seed": [0]})`."""
+    values = copy.deepcopy(SMALL)
+    for section, fields in sections.items():
+        values[section].update(fields)
+    return values
+
+
+def train(values: dict, workdir: Path, **keywords) -> list:
+    return list(vsweep.run_sweep(values, workdir, **keywords))
+
+
+def sweep(values: dict, device_count: int = 2) -> plan.SweepPlan:
+    parsed = config_lib.from_dict(values)
+    return plan.plan_sweep(parsed, tasks.build(parsed.task), plan.Hardware("cpu", device_count, 2**33))
+
+
+def stacks(values: dict) -> tuple[grid.Stack, ...]:
+    return sweep(values).stacks
+
+
+def recipe(values: dict) -> Recipe:
+    planned = sweep(values)
+    stack = planned.stacks[0]
+    return Recipe(
+        model=model_lib.build(plan.model_shape(stack.shape, planned.task)),
+        optimizer=planned.config.optimizer,
+        schedule=stack.shape.schedule,
+        pad=planned.task.pad,
+        use_dropout=any(run.dropout > 0 for run in stack.runs),
+    )
+
+
+class Bench:
+    """A stack on a bench: runs put into slots by hand and stepped, without the trainer."""
+
+    chunk_steps = 64
+
+    def __init__(self, values: dict, slots: int, mesh):
+        self.sweep = sweep(values)
+        self.task = self.sweep.task
+        self.mesh = mesh
+        self.slots = slots
+        train = self.sweep.config.train
+        self.batch_size = train.batch_size
+        held_out = self.task.held_out
+        shape = StackShape(
+            slots, train.batch_size, self.task.sequence_length, self.chunk_steps, self.task.train_examples, 64, 32
+        )
+        self.programs = StackPrograms(recipe(values), shape, mesh)
+        self.held_out = (held_out.tokens_NxS[:64], held_out.answer_NxL[:64])
+        self.state = self.programs.empty_state()
+        self.runs: list[grid.Run | None] = [None] * slots
+        self.started = [0] * slots
+        self.step = 0
+
+    def enter(self, runs: dict[int, grid.Run]) -> None:
+        """Puts each run into its slot at this step."""
+        for slot, run in runs.items():
+            self.runs[slot], self.started[slot] = run, self.step
+        hyper_K = hyper_of([runs.get(slot) for slot in range(self.slots)])
+        enters_K = np.array([slot in runs for slot in range(self.slots)])
+        self.state = self.programs.enter(self.state, *jax.device_put((hyper_K, enters_K), devices.over_slots(self.mesh)))
+
+    def train(self, steps: int) -> None:
+        examples_CxKxB = np.zeros((self.chunk_steps, self.slots, self.batch_size), np.int32)
+        for slot, run in enumerate(self.runs):
+            if run is not None:
+                first = (self.step - self.started[slot]) * self.batch_size
+                seen = examples_of(run, self.task, first, steps * self.batch_size)
+                examples_CxKxB[:steps, slot] = seen.reshape(steps, self.batch_size)
+        everywhere = devices.replicated(self.mesh)
+        arguments = (
+            jax.device_put(self.task.train_tokens_NxS, everywhere),
+            jax.device_put(examples_CxKxB, devices.over_slots(self.mesh, axis=1)),
+            jax.device_put(np.int32(steps), everywhere),
+        )
+        self.state, _ = self.programs.train_chunk(self.state, *arguments)
+        self.step += steps
+
+    def evaluate(self, due: list[bool]):
+        everywhere = devices.replicated(self.mesh)
+        tokens, answer, first = jax.device_put((*self.held_out, np.int32(0)), everywhere)
+        due_K = jax.device_put(np.array(due), devices.over_slots(self.mesh))
+        return jax.device_get(self.programs.evaluate(self.state, tokens, answer, first, due_K))
+
+    def slot(self, index: int):
+        """Everything in one slot, on the host."""
+        return jax.tree.map(lambda leaf: leaf[index], jax.device_get(self.state))
+
+    def poison(self, slot: int) -> None:
+        """Puts a NaN into every parameter of a slot."""
+        params = jax.tree.map(lambda leaf: leaf.at[slot].set(np.nan), self.state.params)
+        self.state = jax.device_put(self.state._replace(params=params), devices.over_slots(self.mesh))
+
+
+def examples_of(run: grid.Run, task, first: int, count: int) -> np.ndarray:
+    return order.examples(run.data_seed, run.unique_examples, task.train_examples, first, count)
+
+
+def with_fields(run: grid.Run, **fields) -> grid.Run:
+    return dataclasses.replace(run, **fields)
+
+
+def same_bits(one, other) -> bool:
+    """Whether two trees hold the same arrays, bit for bit."""
+    leaves, others = jax.tree.leaves(one), jax.tree.leaves(other)
+    return len(leaves) == len(others) and all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in zip(leaves, others, strict=True)
+    )
+
+
+def largest_difference(one, other) -> float:
+    gaps = jax.tree.map(lambda a, b: float(np.max(np.abs(np.asarray(a, float) - np.asarray(b, float)))), one, other)
+    return max(jax.tree.leaves(gaps))
+
+
+def finished_params(workdir: Path) -> dict:
+    """run_id -> parameters of every finished run under a work directory."""
+    found = {}
+    for finished in sorted((Path(workdir) / "stacks").glob("*/finished")):
+        folder = CheckpointFolder(finished)
+        for step in folder.steps():
+            found.update(folder.restore(step))
+    return found

@@ -1,0 +1,102 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vsweep import accounting
+from vsweep import model as model_lib
+from vsweep.attention import attend_plain, attend_short, causal_mask
+from vsweep.model import ModelShape
+
+SHAPE = ModelShape(vocabulary=14, positions=7, width=8, layers=2, head_dim=4, ff_multiple=4, tied_embeddings=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    built = model_lib.build(SHAPE)
+    return dataclasses.replace(built, apply=jax.jit(built.apply))
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return jax.jit(model.init)(jax.random.key(0))
+
+
+def tokens(batch: int, length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, SHAPE.vocabulary, (batch, length))
+
+
+def test_a_logit_depends_on_no_token_behind_it(model, params):
+    """Classic bug: a causal mask that is made and never passed. Batch, length and width are all different."""
+    one = tokens(batch=3, length=6)
+    for position in range(1, 6):
+        other = one.copy()
+        other[:, position:] = (other[:, position:] + 1) % SHAPE.vocabulary
+        before, after = model.apply(params, one), model.apply(params, other)
+        assert np.array_equal(before[:, :position], after[:, :position])
+        assert not np.allclose(before[:, position:], after[:, position:])
+
+
+def test_a_logit_depends_on_every_token_before_it(model, params):
+    one = tokens(batch=1, length=6)
+    last = model.apply(params, one)[0, -1]
+    for position in range(6):
+        other = one.copy()
+        other[:, position] = (other[:, position] + 1) % SHAPE.vocabulary
+        assert not np.allclose(model.apply(params, other)[0, -1], last, atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "length"), [(1, 7), (5, 3), (7, 7), (7, 5)])
+def test_any_batch_and_length_gives_each_example_the_logits_it_has_alone(model, params, batch, length):
+    """Classic bug: a mask helper that works only because of a lucky shape."""
+    inputs = tokens(batch, length)
+    together = model.apply(params, inputs)
+    assert together.shape == (batch, length, SHAPE.vocabulary)
+    alone = [model.apply(params, inputs[row : row + 1])[0] for row in range(batch)]
+    assert np.allclose(together, np.stack(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_counted_parameters_are_the_parameters_there_are(tied):
+    shape = ModelShape(14, 7, 12, 3, 4, 4, tied_embeddings=tied)
+    made = jax.eval_shape(model_lib.build(shape).init, jax.random.key(0))
+    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(leaves)) for name, leaves in made.items()}
+    embedding = sizes["embed"] + sizes["positions"] + sizes.get("head", 0)
+    assert accounting.params(shape) == sum(sizes.values())
+    assert accounting.params_non_embedding(shape) == sum(sizes.values()) - embedding
+    assert ("head" in made) != tied
+
+
+def test_counted_flops_are_those_of_the_compiled_forward_pass():
+    """XLA counts elementwise work too, so the plain attention of a wide model is compared: there matmuls dominate."""
+    shape = ModelShape(14, 32, 256, 2, 64, 4, tied_embeddings=True)
+    model = model_lib.build(shape)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((4, 32), jnp.int32)
+    counted = jax.jit(model.apply).lower(params, inputs).cost_analysis()["flops"]
+    assert counted == pytest.approx(4 * accounting.flops_counted_per_example(shape) / 3, rel=0.05)
+
+
+def test_short_attention_and_its_gradients_are_those_of_plain_attention():
+    rng = np.random.default_rng(0)
+    q, k, v, cotangent = (jnp.asarray(rng.normal(size=(2, 4, 7, 5)), jnp.float32) for _ in range(4))
+    mask = causal_mask(7)
+    plain, plain_vjp = jax.vjp(lambda *qkv: attend_plain(*qkv, mask), q, k, v)
+    short, short_vjp = jax.vjp(lambda *qkv: attend_short(*qkv, mask), q, k, v)
+    assert np.allclose(short, plain, atol=1e-6)
+    for ours, theirs in zip(short_vjp(cotangent), plain_vjp(cotangent), strict=True):
+        assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean(model, params):
+    inputs = tokens(batch=2, length=7)
+    ones = jnp.ones((1, 40, 500))
+    drop = model_lib.Dropout.draw(jax.random.key(0), 0.15, ones.shape)
+    dropped = drop(ones[0], 0)
+    assert float(jnp.mean(dropped == 0)) == pytest.approx(38 / 256, abs=0.01)
+    assert float(jnp.mean(dropped)) == pytest.approx(1.0, abs=0.02)
+    without = model.apply(params, inputs)
+    assert np.array_equal(without, model.apply(params, inputs, dropout_key=jax.random.key(1), dropout=0.0))
+    assert not np.allclose(without, model.apply(params, inputs, dropout_key=jax.random.key(1), dropout=0.15))

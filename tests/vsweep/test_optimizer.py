@@ -1,0 +1,59 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vsweep import optimizer
+from vsweep.config import SCHEDULES, OptimizerConfig
+
+PEAK = 5e-3
+
+
+def rates(name: str, horizon: int, warmup_steps: int = 0) -> np.ndarray:
+    schedule = optimizer.unit_schedule(name, final_fraction=0.1)
+    steps = np.arange(horizon)
+    return np.array(
+        optimizer.learning_rate(schedule, peak=PEAK, step=steps, horizon=horizon, warmup_steps=warmup_steps)
+    )
+
+
+def test_cosine_ends_at_a_tenth_of_the_peak():
+    """Classic bug: alpha multiplied by the learning rate, so that it decays to next to nothing."""
+    lr = rates("cosine", horizon=1000)
+    assert lr[0] == pytest.approx(PEAK)
+    assert lr[-1] == pytest.approx(0.1 * PEAK, rel=1e-3)
+    assert np.all(np.diff(lr) <= 0)
+    assert lr[500] == pytest.approx(PEAK * (0.1 + 0.9 * 0.5), rel=1e-6)
+
+
+@pytest.mark.parametrize("horizon", [10, 1000])
+def test_every_run_anneals_over_its_own_horizon(horizon):
+    lr = rates("cosine", horizon)
+    expected = optax.cosine_decay_schedule(PEAK, horizon, alpha=0.1)(np.arange(horizon))
+    assert np.allclose(lr, expected, rtol=1e-5)
+
+
+def test_warmup_rises_to_the_peak_and_the_schedule_starts_there():
+    lr = rates("cosine", horizon=100, warmup_steps=9)
+    assert np.allclose(lr[:9], PEAK * np.arange(1, 10) / 10)
+    assert lr[9] == pytest.approx(PEAK)
+    assert lr[-1] == pytest.approx(0.1 * PEAK, rel=0.05)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_starts_at_the_peak_and_ends_at_its_fraction(name):
+    end = 1.0 if name == "constant" else 0.1
+    assert rates(name, horizon=2000)[[0, -1]] == pytest.approx([PEAK, end * PEAK], rel=2e-2)
+
+
+def test_an_update_is_that_of_plain_clipped_adamw():
+    config = OptimizerConfig()
+    params = {"a": jnp.arange(3.0), "b": jnp.ones((2, 2))}
+    grads = {"a": jnp.array([3.0, -4.0, 0.0]), "b": jnp.full((2, 2), 0.5)}
+    ours = optimizer.build(config, lr=PEAK, weight_decay=0.01, clip=1.0)
+    plain = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(PEAK, weight_decay=0.01))
+    state, plain_state = ours.init(params), plain.init(params)
+    for _ in range(3):
+        updates, state = ours.update(grads, state, params)
+        expected, plain_state = plain.update(grads, plain_state, params)
+        assert all(np.allclose(updates[name], expected[name], rtol=1e-6) for name in params)
