@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 def report(event) -> str:
     """Redoes the analysis of what is there; returns one line to show."""
     final = event.kind == "finished"
-    analysis.analyse(event.workdir, bootstrap=analysis.BOOTSTRAP if final else 0)
+    _ = analysis.analyse(event.workdir) if final else analysis.analyse(event.workdir, bootstrap=0)
     what = "all runs have ended" if final else f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
     return f"{what}: {event.workdir}/runs.csv, {event.workdir}/analysis/report.html"
 

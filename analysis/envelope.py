@@ -1,8 +1,9 @@
 """Approach 1: the lower envelope of the loss curves (Hoffmann et al. 2022, section 3.1).
 
 At 1,500 log-spaced FLOP values the lowest curve names N_opt. All curves compete, but a point counts only where the
-winner is in the last 15 % of its run: before that it has not annealed, and its loss says nothing about its size. Nor
-does a point count where the winner is the smallest or the largest of the sizes that reach this compute: the best one
+winner is in the last 15 % of its run: before that it has not annealed. Where too few sizes ever win so, because longer
+runs at a high learning rate are lower than shorter annealed ones, the points of runs under way count too, from the
+smallest budget on, and the fit says so. In no case does a point count where the winner is the smallest or the largest of the sizes that reach this compute: the best one
 may lie beyond. (Small sizes end early. Past their last run the smallest one left always wins, and an envelope that
 counts it finds a = 1 whatever the law.) A table without curves has finished points only; the vertices of their lower
 hull in log-log take the place of the envelope.
@@ -18,19 +19,20 @@ METHOD = "envelope"
 GRID_POINTS = 1500
 ANNEALED_FROM = 0.85
 NOT_ANNEALED = "winner not annealed"
+BEFORE_BUDGETS = "winner below the smallest budget"
 MIN_SIZES = 3
 
 
 def mean_curves(points: Points) -> pd.DataFrame:
     """One curve a (size, budget): log loss averaged over its seeds, columns size, budget, tokens, flops, log_loss.
 
-    The mean and not the minimum over seeds: the luckiest of three seeds is no property of a size. An evaluation where
+    Seeds are joined by step: each has seen other examples by then, and so a slightly different number of tokens. The mean and not the minimum over seeds: the luckiest of three seeds is no property of a size. An evaluation where
     a seed is missing or has a loss <= 0 is dropped, for a mean over the other seeds would be biased.
     """
     curves = points.curves[points.curves["loss"] > 0]
     curves = curves.assign(log_loss=np.log(curves["loss"]))
-    keys = ["size", "budget", "tokens"]
-    mean = curves.groupby(keys).agg(flops=("flops", "mean"), log_loss=("log_loss", "mean"), n=("log_loss", "size"))
+    grouped = curves.groupby(["size", "budget", "steps"])
+    mean = grouped[["tokens", "flops", "log_loss"]].mean().assign(n=grouped.size())
     runs = points.table.groupby(["size", "budget"]).size().rename("runs")
     mean = mean.reset_index().merge(runs, on=["size", "budget"])
     return mean[mean["n"] == mean["runs"]].drop(columns=["n", "runs"]).reset_index(drop=True)
@@ -45,8 +47,8 @@ def smooth(log_loss: np.ndarray) -> np.ndarray:
 
 
 def lower_envelope(points: Points) -> pd.DataFrame:
-    """The envelope [<= 1500 rows]: flops, params, tokens, loss, status; empty where no run has a curve."""
-    columns = ["flops", "params", "tokens", "loss", "status"]
+    """The envelope [<= 1500 rows]: flops, params, tokens, loss, status, annealed; empty where no run has a curve."""
+    columns = ["flops", "params", "tokens", "loss", "status", "annealed"]
     curves = mean_curves(points)
     runs = [run for _, run in curves.groupby(["size", "budget"]) if len(run) > 1]
     if not runs:
@@ -60,9 +62,15 @@ def lower_envelope(points: Points) -> pd.DataFrame:
     per_token = np.array([run["flops"].iloc[-1] / run["tokens"].iloc[-1] for run in runs])[best]
     present = np.where(np.isfinite(loss), sizes[:, None], np.nan)
     size = sizes[best]
-    status = _status(size, np.exp(grid - end) >= ANNEALED_FROM, present)
+    tokens = np.exp(grid) / per_token
+    status, annealed = _status(size, present), np.exp(grid - end) >= ANNEALED_FROM
+    status = np.where(tokens < min(run["tokens"].iloc[-1] for run in runs), BEFORE_BUDGETS, status)
+    strict = np.where(annealed, status, NOT_ANNEALED)
+    if len(np.unique(size[strict == path.INTERIOR])) >= MIN_SIZES:
+        status = strict
     lowest = np.exp(loss[best, np.arange(len(grid))])
-    return pd.DataFrame(dict(zip(columns, (np.exp(grid), size, np.exp(grid) / per_token, lowest, status), strict=True)))
+    values = (np.exp(grid), size, tokens, lowest, status, annealed)
+    return pd.DataFrame(dict(zip(columns, values, strict=True)))
 
 
 def _on_grid(run: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
@@ -70,11 +78,10 @@ def _on_grid(run: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
     return np.interp(grid, np.log(run["flops"]), log_loss, left=np.nan, right=np.nan)
 
 
-def _status(size: np.ndarray, annealed: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _status(size: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Status [g] of winners `size` [g] among the sizes `present` [m, g] at the same compute (NaN where absent)."""
     smallest, largest = np.nanmin(present, axis=0), np.nanmax(present, axis=0)
-    edge = np.where(size == smallest, path.EDGE_SMALL, np.where(size == largest, path.EDGE_LARGE, path.INTERIOR))
-    return np.where(annealed, edge, NOT_ANNEALED)
+    return np.where(size == smallest, path.EDGE_SMALL, np.where(size == largest, path.EDGE_LARGE, path.INTERIOR))
 
 
 def lower_hull(points: Points) -> pd.DataFrame:
@@ -92,7 +99,7 @@ def lower_hull(points: Points) -> pd.DataFrame:
     flops = found["flops"].to_numpy()
     covers = (reach["min"].to_numpy()[:, None] <= flops) & (flops <= reach["max"].to_numpy()[:, None])
     present = np.where(covers, reach.index.to_numpy(float)[:, None], np.nan)
-    status = _status(found["params"].to_numpy(), np.ones(len(found), bool), present)
+    status = _status(found["params"].to_numpy(), present)
     return found.assign(status=status).reset_index(drop=True)
 
 
@@ -111,7 +118,11 @@ def fit(points: Points) -> path.PathFit | Refusal:
     found = lower_envelope(points)
     if found.empty:
         return Refusal(METHOD, "no finished run has a curve with two evaluations")
+    counted = found[found["status"] == path.INTERIOR]
+    unannealed = 1 - counted["annealed"].mean() if len(counted) else 0.0
     note = f"{len(found)} values of C on the envelope"
+    if unannealed:
+        note += f"; {unannealed:.0%} of those counted were won by runs that have not annealed yet"
     without_log = int((points.curves["loss"] <= 0).sum())
     if without_log:
         note += f"; {without_log} evaluations with a loss <= 0 left out"

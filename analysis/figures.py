@@ -56,7 +56,7 @@ def loss_curves(study: LossStudy) -> Drawing | Refusal:
     axes.scatter(ends["flops"], ends["loss"], c=colour.to_rgba(ends["size"]), s=14, zorder=3)
     lowest = envelope.lower_envelope(study.points)
     counted = lowest[lowest["status"] == path.INTERIOR]
-    shown = "counted for the law (annealed, not at an edge)"
+    shown = "counted for the law"
     axes.plot(lowest["flops"], lowest["loss"], color=draw.BLACK, lw=1, alpha=0.45, label="lower envelope")
     if len(counted):
         axes.scatter(counted["flops"], counted["loss"], color=draw.ORANGE, s=7, zorder=4, label=shown)
@@ -66,9 +66,15 @@ def loss_curves(study: LossStudy) -> Drawing | Refusal:
     caption = (
         f"{len(ends)} loss curves, each a mean over its seeds, with the loss of the finished runs as dots and the "
         f"lower envelope. {len(counted)} of {len(lowest)} values of C on the envelope are counted: those where the "
-        "winner is in the last 15 % of its run and neither the smallest nor the largest size that reaches this C."
+        f"winner is neither the smallest nor the largest size that reaches this C{_annealing(counted)}."
     )
     return Drawing("loss_curves", "Loss curves and their lower envelope", caption, figure, numbers)
+
+
+def _annealing(counted: pd.DataFrame) -> str:
+    if counted["annealed"].all():
+        return " and is in the last 15 % of its run"
+    return f"; at {1 - counted['annealed'].mean():.0%} of them it has not annealed yet, for too few sizes ever win annealed"
 
 
 def _points_with_hull(study: LossStudy) -> Drawing | Refusal:

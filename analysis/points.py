@@ -297,7 +297,7 @@ def _curves_of(source: Source, table: pd.DataFrame, convention: Convention) -> p
     if source.curves is None or source.curves.empty or table.empty:
         return None
     known = table[["run_id", "size", "params", "budget", "seed", "width"]]
-    columns = ["run_id", "tokens", "flops_6nd", "flops_counted", convention.loss]
+    columns = ["run_id", "steps", "tokens", "flops_6nd", "flops_counted", convention.loss]
     curves = source.curves[columns].merge(known, on="run_id")
     curves["tokens"] = curves["tokens"].astype(float)
     counted = convention.flops == "flops_counted"

@@ -93,7 +93,7 @@ def train_step(recipe: Recipe, state: RunState, tokens_BxS: jax.Array) -> RunSta
     loss, grads = jax.value_and_grad(_training_loss, argnums=1)(recipe, state.params, state, tokens_BxS)
     updates, opt_state = _optimizer(recipe, state.hyper, state.step).update(grads, state.opt_state, state.params)
     active = is_active(state)
-    diverged = active & has_diverged(recipe, state, loss, optax.global_norm(grads))
+    diverged = active & has_diverged(recipe, state, loss, optax.tree.norm(grads))
     updated = state._replace(
         params=optax.apply_updates(state.params, updates),
         opt_state=opt_state,
