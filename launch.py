@@ -29,14 +29,14 @@ def main(arguments: list[str]) -> int:
     progress.show_plan(sweep, console)
     if PLAN.value:
         return 0
-    workdir = Path(WORKDIR.value or f"runs/{sweep.config.name}")
+    workdir = Path(WORKDIR.value or trainer.default_workdir(sweep.config))
     with progress.for_console(console) as display:
         display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")
         for event in trainer.run_sweep(CONFIG.value, workdir, resume_from=RESUME_FROM.value, progress=display):
             if event.kind == "interrupted":
                 display.say(f"{event.reason}: everything is saved in {workdir}; run the same command again to go on")
                 return interruption.EXIT_STATUS
-            if event.kind in ("stack_finished", "finished"):
+            if event.kind == "finished" or (event.kind == "stack_finished" and event.runs_ended < event.runs):
                 display.say(report(event))
     return 0
 

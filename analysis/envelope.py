@@ -3,10 +3,10 @@
 At 1,500 log-spaced FLOP values the lowest curve names N_opt. All curves compete, but a point counts only where the
 winner is in the last 15 % of its run: before that it has not annealed. Where too few sizes ever win so, because longer
 runs at a high learning rate are lower than shorter annealed ones, the points of runs under way count too, from the
-smallest budget on, and the fit says so. In no case does a point count where the winner is the smallest or the largest of the sizes that reach this compute: the best one
-may lie beyond. (Small sizes end early. Past their last run the smallest one left always wins, and an envelope that
-counts it finds a = 1 whatever the law.) A table without curves has finished points only; the vertices of their lower
-hull in log-log take the place of the envelope.
+smallest budget on, and the fit says so. In no case does a point count where the winner is the smallest or the largest
+of the sizes that reach this compute: the best one may lie beyond. (Small sizes end early. Past their last run the
+smallest one left always wins, and an envelope that counts it finds a = 1 whatever the law.) A table without curves has
+finished points only; the vertices of their lower hull in log-log take the place of the envelope.
 """
 
 import numpy as np
@@ -26,8 +26,9 @@ MIN_SIZES = 3
 def mean_curves(points: Points) -> pd.DataFrame:
     """One curve a (size, budget): log loss averaged over its seeds, columns size, budget, tokens, flops, log_loss.
 
-    Seeds are joined by step: each has seen other examples by then, and so a slightly different number of tokens. The mean and not the minimum over seeds: the luckiest of three seeds is no property of a size. An evaluation where
-    a seed is missing or has a loss <= 0 is dropped, for a mean over the other seeds would be biased.
+    Seeds are joined by step: each has seen other examples by then, and so a slightly different number of tokens. The
+    mean and not the minimum over seeds: the luckiest of three seeds is no property of a size. An evaluation where a
+    seed is missing or has a loss <= 0 is dropped, for a mean over the other seeds would be biased.
     """
     curves = points.curves[points.curves["loss"] > 0]
     curves = curves.assign(log_loss=np.log(curves["loss"]))

@@ -74,7 +74,8 @@ def loss_curves(study: LossStudy) -> Drawing | Refusal:
 def _annealing(counted: pd.DataFrame) -> str:
     if counted["annealed"].all():
         return " and is in the last 15 % of its run"
-    return f"; at {1 - counted['annealed'].mean():.0%} of them it has not annealed yet, for too few sizes ever win annealed"
+    share = 1 - counted["annealed"].mean()
+    return f"; at {share:.0%} of them it has not annealed yet, for too few sizes ever win annealed"
 
 
 def _points_with_hull(study: LossStudy) -> Drawing | Refusal:

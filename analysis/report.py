@@ -24,7 +24,11 @@ FORMULAS = (
         "N_opt = G (C/6)^a, D_opt = (C/6)^b / G, a = β/(α+β), b = α/(α+β), G = (αA / βB)^(1/(α+β))",
         "Hoffmann et al. 2022, equation 4",
     ),
-    ("Lower envelope", "N_opt = k C^a on the lowest of all loss curves, on annealed points if enough sizes have them", "section 3.1, ibid."),
+    (
+        "Lower envelope",
+        "N_opt = k C^a on the lowest of all loss curves, on annealed points if enough sizes have them",
+        "section 3.1, ibid.",
+    ),
     ("IsoFLOP", "N_opt = k C^a through the interior minima of L(N) at fixed C", "section 3.2, ibid."),
 )
 SOURCES = (

@@ -56,7 +56,8 @@ class Rule:
         if self.kind is float:
             return isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind is int:
-            return isinstance(value, int) and not isinstance(value, bool)
+            whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # 1e6 is a budget too
+            return whole and not isinstance(value, bool)
         if self.kind is object:
             return True
         return isinstance(value, self.kind)
@@ -303,8 +304,8 @@ def closest(value: object, allowed: Iterable[str]) -> str:
 
 
 def _as_kind(rule: Rule, value):
-    if rule.kind is float:
-        return float(value)
+    if rule.kind in (float, int):
+        return rule.kind(value)
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 

@@ -53,19 +53,20 @@ def plan_sweep(config: SweepConfig | Mapping) -> SweepPlan:
 
 def run_sweep(
     config: SweepConfig | Mapping,
-    workdir: str | Path,
+    workdir: str | Path | None = None,
     *,
     resume_from: str | Path | None = None,
     progress: SilentProgress | None = None,
 ) -> Iterator[Event]:
     """Trains every run of `config` (a SweepConfig, ConfigDict or mapping) in `workdir`, or goes on where it stopped.
 
+    `workdir` is `runs/<name of the config>` unless it is given.
     Yields an Event after each boundary, each stack and at the end; tables in `workdir` are up to date at each. With
     `resume_from`, another work directory is verified and copied first, and only read. SIGTERM, SIGINT and
     max_wall_hours end it with a checkpoint and an `interrupted` event. Raises ConfigError before anything is written.
     """
     sweep, mesh = _prepare(config)
-    home = WorkDir(Path(workdir))
+    home = WorkDir(Path(workdir or default_workdir(sweep.config)))
     if problems := home.problems(sweep.config):
         raise ConfigError(problems)
     with locked(home), Interruption(sweep.config.train.max_wall_hours) as interruption:
@@ -74,6 +75,10 @@ def run_sweep(
             if problems := home.problems(sweep.config):
                 raise ConfigError(problems)
         yield from SweepTrainer(sweep, mesh, home, progress or SilentProgress(), interruption).train()
+
+
+def default_workdir(config: SweepConfig) -> Path:
+    return Path("runs") / config.name
 
 
 class SweepTrainer:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from planted import Planted, broken, write_planted
+
+from tests.analysis.planted import Planted, broken, write_planted
 
 CHINCHILLA = Path(__file__).parent.parent / "data" / "chinchilla_points.csv"
 MANY_WIDTHS = (4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)

@@ -95,19 +95,25 @@ def _run(planted: Planted, width: int, budget: int, seed: int, factor: float) ->
         "device": "cpu x2",
         "matmul_precision": "highest",
         "versions": "vsweep 0.1.0, Python 3.11",
-        **_measured(planted, params, budget, factor * planted.excess(params, budget)),
+        **_measured(planted, params, budget, seed, factor * planted.excess(params, seen(budget, seed))),
     }
     run["init_seed"] = run["data_seed"] = run["dropout_seed"] = seed
     return run, [_evaluation(planted, run, tokens, factor) for tokens in np.geomspace(budget / 50, budget, EVALUATIONS)]
 
 
-def _measured(planted: Planted, params: int, tokens: float, excess: float) -> dict:
+def seen(nominal: float, seed: int) -> int:
+    """Seeds see other examples: after the same steps not quite the same tokens."""
+    return int(nominal * (1 + 1e-4 * seed))
+
+
+def _measured(planted: Planted, params: int, nominal: float, seed: int, excess: float) -> dict:
     answer = excess / planted.answer_share
+    tokens = seen(nominal, seed)
     return {
-        "tokens": int(tokens),
-        "steps": int(tokens / 700),
-        "flops_6nd": 6 * params * int(tokens),
-        "flops_counted": (6 * params + 4_000) * int(tokens),
+        "tokens": tokens,
+        "steps": int(nominal / 70),
+        "flops_6nd": 6 * params * tokens,
+        "flops_counted": (6 * params + 4_000) * tokens,
         "train_loss": planted.floor + 1.1 * excess,
         "val_loss": planted.floor + excess,
         "val_loss_se": 0.002,
@@ -122,6 +128,7 @@ def _measured(planted: Planted, params: int, tokens: float, excess: float) -> di
 def _evaluation(planted: Planted, run: dict, tokens: float, factor: float) -> dict:
     # Before its end a run has not annealed: up to 15 % above what a run of that budget would reach.
     unannealed = 1 + 0.15 * (1 - tokens / run["budget"])
-    measured = _measured(planted, run["params"], tokens, factor * unannealed * planted.excess(run["params"], tokens))
+    excess = factor * unannealed * planted.excess(run["params"], seen(tokens, run["seed"]))
+    measured = _measured(planted, run["params"], tokens, run["seed"], excess)
     row = {"run_id": run["run_id"], "eval_examples": 1_000, **measured}
     return {name: row[name] for name in records.CURVE_COLUMNS}

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CHINCHILLA
-from planted import LAW, Planted, broken, write_planted, write_runs
 
 import analysis
 from analysis import __main__ as command
+from tests.analysis.conftest import CHINCHILLA
+from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
 from vsweep import records
 
 ROOT = Path(__file__).parent.parent.parent

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from planted import LAW
 
 from analysis import lines, study
 from analysis.points import Convention, Refusal, load
 from analysis.uncertainty import MIN_SEEDS_FOR_BLOCKS
 from analysis.words import about_loss
+from tests.analysis.planted import LAW
 
 
 def test_a_power_law_with_an_offset_is_recovered():

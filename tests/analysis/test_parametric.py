@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from planted import LAW
 
 from analysis import parametric
 from analysis.points import Refusal
+from tests.analysis.planted import LAW
 
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(1e3, 5e4, 6), np.geomspace(1e5, 2e6, 5)))
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import CHINCHILLA, MANY_BUDGETS
-from planted import FLOOR, LAW, Planted, write_planted
 
 from analysis import envelope, isoflop, path, study
 from analysis.points import Convention, Refusal, load, select
+from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
+from tests.analysis.planted import FLOOR, LAW, Planted, write_planted
 
 EXCESS = Convention("excess_loss")
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from planted import FLOOR, Planted, write_planted, write_runs
 
 from analysis.points import BadTable, Convention, group_close, load, select
+from tests.analysis.planted import FLOOR, Planted, write_planted, write_runs
 from vsweep import records
 
 GOOD = "N,D,loss\n1e6,1e8,3.5\n2e6,1e8,3.3\n"

@@ -18,9 +18,10 @@ from vsweep.train_step import Recipe
 SMALL = {
     "name": "small",
     "task": {"digits": 2, "validation_examples": 500},
-    "model": {"layers": 1, "head_dim": 4},
+    "model": {"width": 4, "layers": 1},
+    "optimizer": {},
     "train": {"batch_size": 8, "curve_examples": 32, "final_examples": 64, "curve_points": 4, "chunk_steps": 16},
-    "sweep": {"width": [4], "budget": [700, 1400, 2800], "seed": [0, 1]},
+    "sweep": {"budget": [700, 1400, 2800], "seed": [0, 1]},
 }
 
 
@@ -86,7 +87,9 @@ class Bench:
             self.runs[slot], self.started[slot] = run, self.step
         hyper_K = hyper_of([runs.get(slot) for slot in range(self.slots)])
         enters_K = np.array([slot in runs for slot in range(self.slots)])
-        self.state = self.programs.enter(self.state, *jax.device_put((hyper_K, enters_K), devices.over_slots(self.mesh)))
+        self.state = self.programs.enter(
+            self.state, *jax.device_put((hyper_K, enters_K), devices.over_slots(self.mesh))
+        )
 
     def train(self, steps: int) -> None:
         examples_CxKxB = np.zeros((self.chunk_steps, self.slots, self.batch_size), np.int32)

@@ -11,7 +11,7 @@ from vsweep.train_step import NEVER
 
 STEPS = 60
 CONFIG = small.config(
-    model={"layers": 2}, sweep={"width": [8], "budget": [3500, 7000, 14000], "seed": [0, 1, 2]}, train={"batch_size": 8}
+    model={"width": 8}, sweep={"budget": [3500, 7000, 14000], "seed": [0, 1, 2]}, train={"batch_size": 8}
 )
 
 

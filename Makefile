@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CONFIG = configs/addition.py
+
+.PHONY: help laptop full smoke test slow format clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+laptop: $(VENV)/installed  ## the 90-run study: minutes on two CPU cores; ends with runs/addition-laptop/analysis/report.html
+	$(BIN)/python launch.py --config=$(CONFIG):laptop
+
+full: $(VENV)/installed  ## the 300-run study: one GPU, hours
+	$(BIN)/python launch.py --config=$(CONFIG)
+
+smoke: $(VENV)/installed  ## the same in seconds, on two-digit operands
+	$(BIN)/python launch.py --config=$(CONFIG):smoke
+
+test: $(VENV)/installed-dev  ## what CI runs: lint and the default tests
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/installed-dev  ## the long tests
+	$(BIN)/python -m pytest -m slow
+
+format: $(VENV)/installed-dev  ## rewrites the code in its own style
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:  ## forgets the environment and the test caches; results in runs/ stay
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@

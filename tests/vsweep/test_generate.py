@@ -1,0 +1,86 @@
+import functools
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from tests.vsweep import small
+from vsweep import generate, train_step
+from vsweep.config import ConfigError
+from vsweep.records import read_runs
+
+
+@pytest.fixture(scope="module")
+def loaded(finished_sweep):
+    """The best-trained run of the small sweep, loaded as a user would."""
+    return generate.load_run(finished_sweep, "d2.8k-s0")
+
+
+def test_a_loaded_run_is_the_run_that_was_trained(loaded, finished_sweep):
+    task, _, params = loaded
+    held_out = task.held_out
+    recipe = small.recipe(small.config())
+    evaluate = jax.jit(functools.partial(train_step.evaluate, recipe))
+    losses = evaluate(params, held_out.tokens_NxS[:64], held_out.answer_NxL[:64])
+    labels = (held_out.tokens_NxS[:64, 1:] != task.pad).sum()
+    recorded = read_runs(finished_sweep).set_index("run_id").loc["d2.8k-s0"]
+    assert float(losses.loss_N.sum()) / labels == pytest.approx(recorded["val_loss"], rel=1e-5)
+    assert float(losses.exact_N.mean()) == recorded["exact_match"]
+
+
+def test_greedy_decoding_is_exact_where_every_answer_label_is_the_argmax_of_the_forced_pass(loaded):
+    """What evaluation relies on, checked on a few hundred pairs; a trained-enough model would leave few wrong ones, so
+    the model's own answers are made the truth for every other pair."""
+    task, model, params = loaded
+    tokens = task.held_out.tokens_NxS[:300].astype(np.int32)
+    starts = [list(row).index(11) + 1 for row in tokens]
+    queries = [row[:start].tolist() for row, start in zip(tokens, starts, strict=True)]
+    decoded = generate.greedy(model, params, queries, length=task.sequence_length, pad=task.pad)
+    tokens[::2] = decoded[::2]
+    ended = [end_after(row, start, task.eos) for row, start in zip(tokens, starts, strict=True)]
+    answer = np.zeros((300, task.sequence_length - 1), bool)
+    for row, (start, end) in enumerate(zip(starts, ended, strict=True)):
+        answer[row, start - 1 : end - 1] = True
+    recipe = small.recipe(small.config())
+    exact = jax.jit(lambda p, t, a: train_step.evaluate(recipe, p, t, a).exact_N)(params, tokens, answer)
+    generated = [np.array_equal(a[s:e], b[s:e]) for a, b, s, e in zip(decoded, tokens, starts, ended, strict=True)]
+    assert np.array_equal(exact, generated)
+    assert 0 < sum(generated) < 300
+
+
+def end_after(row, start: int, eos: int) -> int:
+    """Index after the EOS that follows `start`, or the end of the row."""
+    stops = [i for i in range(start, len(row)) if row[i] == eos]
+    return stops[0] + 1 if stops else len(row)
+
+
+def test_generation_sees_nothing_but_the_query(loaded):
+    task, model, params = loaded
+    query = task.encode("12+34=")
+    short = generate.greedy(model, params, [query], length=task.sequence_length, pad=task.pad)
+    beside_others = generate.greedy(
+        model, params, [query, task.encode("99+99=")], length=task.sequence_length, pad=task.pad
+    )
+    assert np.array_equal(short[0], beside_others[0])
+    assert short[0][: len(query)].tolist() == query
+
+
+def test_the_command_answers_with_one_line_a_query(finished_sweep):
+    command = [sys.executable, "-m", "vsweep.generate", str(finished_sweep), "--run", "d2.8k-s0", "12+34=", "7+8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("12+34=")
+    assert lines[1].startswith("7+8=")
+
+
+def test_an_unknown_run_is_answered_with_the_closest_and_all_finished_ones(finished_sweep):
+    with pytest.raises(ConfigError, match=r"d2\.9k-s0.*d700-s0.*did you mean d2\.8k-s0"):
+        generate.load_run(finished_sweep, "d2.9k-s0")
+
+
+def test_a_folder_that_is_no_work_directory_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not a work directory"):
+        generate.load_run(tmp_path, "d700-s0")
