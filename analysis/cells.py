@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
 from analysis.points import Points
 
@@ -26,9 +27,14 @@ def cells(points: Points) -> pd.DataFrame:
 
 
 def seed_noise_log(table: pd.DataFrame) -> float | None:
-    """Pooled standard deviation of log loss of one run within its cell, from rows of `cells`; None without repeats."""
+    """Standard deviation of log loss of one run within a typical cell, from rows of `cells`; None without repeats.
+
+    The median over cells and not the mean: near a break a few cells scatter ten times more than all others, and a
+    pooled scatter would pass any law as right to within the noise. Each cell's deviation is divided by the median that
+    its number of seeds makes it have.
+    """
     repeated = table[table["seeds"] > 1]
     if repeated.empty:
         return None
     freedom = repeated["seeds"] - 1
-    return float(np.sqrt((freedom * repeated["sd_log"] ** 2).sum() / freedom.sum()))
+    return float(np.median(repeated["sd_log"] / np.sqrt(chi2.median(freedom) / freedom)))

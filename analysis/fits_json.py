@@ -13,7 +13,7 @@ Schema 1. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
     losses            by loss:
       convention      {loss, E, N, C, text}
       points, seeds   how many were used
-      seed_noise_log  standard deviation of log loss between seeds of one cell; null without repeats
+      seed_noise_log  standard deviation of log loss between seeds of a typical cell; null without repeats
       seed_ratio      {median, max}: highest over lowest loss of a cell
       parametric      {E, A, B, alpha, beta, G, objective, r2_log, rms_log, points, ranges} or {refused}
       envelope, isoflop_parabola, isoflop_akima

@@ -11,7 +11,7 @@ from analysis.points import Points, Refusal
 METHOD = "forecast"
 DEAR_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
 NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
-FAILS_BEYOND = 3.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
+FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
 
 
 @dataclass(frozen=True)

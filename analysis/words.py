@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis import isoflop, parametric, path
+from analysis import envelope, isoflop, parametric, path
 from analysis.forecast import Forecast
 from analysis.lines import Line
 from analysis.points import Refusal, Source, varying_settings
@@ -79,6 +79,7 @@ def about_loss(study: LossStudy) -> list[str]:
             *_about_forecast(study.forecast),
             *_about_lines(study),
             *_about_seeds(study),
+            *_about_annealing(study),
             *_about_edges(study),
         ]
     sentences += _about_exclusions(study)
@@ -142,7 +143,7 @@ def _about_fit(study: LossStudy) -> list[str]:
     terms = f"{floor}{law.A:.4g}/N^{law.alpha:.3f} + {law.B:.4g}/D^{law.beta:.3f}"
     sentences = [
         f"the parametric law is L = {terms} over {result.points} points, with R^2 = {result.r2_log:.4f} in log loss "
-        f"and a typical residual of {percent(result.rms_log)}."
+        f"and a root-mean-square residual of {percent(result.rms_log)}."
     ]
     if study.noise_log:
         ratio = result.rms_log / study.noise_log
@@ -152,7 +153,9 @@ def _about_fit(study: LossStudy) -> list[str]:
             else "this law does not describe these runs"
         )
         noise = percent(study.noise_log)
-        sentences.append(f"that residual is {ratio:.1f} times the scatter between seeds ({noise}): {verdict}.")
+        sentences.append(
+            f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
+        )
     if result.floor_free and 0.01 * study.cells["loss"].min() > law.E:
         sentences.append("the free floor E ran to zero: these points do not show where the loss ends.")
     elif result.floor_free and "floor" in study.points.table and study.points.column("floor").std() < 1e-9:
@@ -249,6 +252,17 @@ def _about_seeds(study: LossStudy) -> list[str]:
     )
     matters = worst["ratio"] > WIDE_SEED_RATIO
     return [sentence + ("; there a single seed says little." if matters else ".")]
+
+
+def _about_annealing(study: LossStudy) -> list[str]:
+    result = study.approach(envelope.METHOD).result
+    if isinstance(result, Refusal) or "annealed" not in result.optima or result.used["annealed"].all():
+        return []
+    share = 1 - result.used["annealed"].mean()
+    return [
+        f"the lower envelope leans on runs that had not annealed yet ({share:.0%} of its points): at a given compute a "
+        "longer run under way is lower than a shorter one at its end, so its exponent is that of unfinished runs."
+    ]
 
 
 def _about_edges(study: LossStudy) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from vsweep.config import ConfigError
 from vsweep.records import sync_folder, write_json_atomically
 from vsweep.workdir import read_json
 
@@ -23,8 +24,8 @@ MANIFEST = ".manifest.json"
 logger = logging.getLogger(__name__)
 
 
-class CorruptCheckpoints(RuntimeError):
-    """There are checkpoints, and none of them can be trusted."""
+class CorruptCheckpoints(ConfigError):
+    """There are checkpoints, and none of them can be trusted: never a silent start from scratch."""
 
 
 class CheckpointFolder:
@@ -46,7 +47,7 @@ class CheckpointFolder:
         manifest = {"step": step, "names": list(names), "sha256": _hashes(self._path(step))}
         write_json_atomically(self._manifest(step), manifest)
         if problems := self.problems(step):
-            raise CorruptCheckpoints(f"{self._path(step)}: not what was just written: {'; '.join(problems)}")
+            raise CorruptCheckpoints([f"{self._path(step)}: not what was just written: {'; '.join(problems)}"])
 
     def steps(self) -> list[int]:
         """Steps with a manifest, oldest first."""
@@ -66,7 +67,8 @@ class CheckpointFolder:
             reasons.append(f"{self._path(step)}: {'; '.join(problems)}")
             logger.warning("checkpoint not used: %s", reasons[-1])
         if reasons:
-            raise CorruptCheckpoints("no checkpoint can be trusted:\n" + "\n".join(reasons))
+            advice = f"remove {self.folder} to train this stack from its start"
+            raise CorruptCheckpoints([f"no checkpoint can be trusted; {advice}:", *reasons])
         return None
 
     def problems(self, step: int) -> list[str]:

@@ -85,7 +85,7 @@ def _optional_seed():
 
 
 def _is_slots(value: object) -> bool:
-    return value in SLOT_CHOICES or (type(value) is int and value >= 1) or (isinstance(value, str) and value.isdigit())
+    return value in SLOT_CHOICES or (type(value) in (int, str) and bool(re.fullmatch("[1-9][0-9]*", str(value))))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ def examples(data_seed: int, unique: int, total: int, first: int, count: int) ->
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def epoch_order(data_seed: int, unique: int, total: int, epoch: int) -> np.ndarray:
     """int32 [unique]: one epoch; the first epoch is the beginning of a permutation of all examples."""
     if unique == total or epoch == 0:

@@ -183,6 +183,7 @@ class StackTrainer:
 
     def train(self) -> Iterator[int | None]:
         """Yields the step of each boundary once it is committed; None, once, if interrupted before the end."""
+        self.clock.begin(self.step, self.programs.compile_s)
         in_flight: collections.deque[jax.Array] = collections.deque()
         last_save, last_time = time.monotonic(), time.monotonic()
         while self.step < self.plan.steps:
@@ -343,15 +344,20 @@ class SweepClock:
     def start(self, stack_plan: StackPlan, stack_results: list[StackResults]) -> None:
         self.stack_plan = stack_plan
         self.stack_results = stack_results
-        self.step = 0
         names = [plan.name for plan in self.sweep.plans]
-        self.done_s = sum(self.expected_s[name] for name in names[: names.index(stack_plan.name)])
+        place = names.index(stack_plan.name)
+        self.done_s = sum(self.expected_s[name] for name in names[:place])
+        self.stacks_left = len(names) - place - 1
+
+    def begin(self, step: int, compile_s: float) -> None:
+        """The stack starts, or goes on, at `step`; its programs took `compile_s` to compile, and the next ones will."""
+        self.step = step
+        self.compile_s = compile_s
 
     def advance(self, step: int, seconds: float) -> None:
         """`seconds` passed until the stack came to `step`."""
-        if self.step:  # the first interval of a session may begin at a resumed step
-            self.measured_s += seconds
-            self.measured_expected_s += self._expected(step) - self._expected(self.step)
+        self.measured_s += seconds
+        self.measured_expected_s += self._expected(step) - self._expected(self.step)
         tokens_per_s = (step - self.step) * self._tokens_per_step(step) / max(seconds, 1e-9)
         self.step = step
         done, total = self.done_s + self._expected(step), sum(self.expected_s.values())
@@ -362,7 +368,7 @@ class SweepClock:
             done=done / total,
             runs=f"{ended} of {self.sweep.runs}",
             tokens_per_s=tokens_per_s,
-            eta_s=scale * (total - done),
+            eta_s=scale * (total - done) + self.compile_s * self.stacks_left,
         )
 
     def _expected(self, step: int) -> float:
