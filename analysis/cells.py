@@ -6,6 +6,7 @@ from scipy.stats import chi2
 
 from analysis.points import Points
 
+MANY_SEEDS = 8  # from here on a distribution says more than a band
 COLUMNS = ["size", "budget", "params", "tokens", "flops", "width", "loss", "low", "high", "ratio", "sd_log", "seeds"]
 
 

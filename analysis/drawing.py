@@ -46,13 +46,13 @@ STYLE = {
 ONE_PANEL, TWO_PANELS = (7.0, 4.4), (9.4, 4.2)  # inches
 DPI = 130
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-# More tick marks the fewer decades an axis spans: (decades at least, marks within a decade).
+# More tick marks the fewer decades an axis spans: (decades at least, marks within a decade);
+# on less than the last, evenly spaced round values.
 MARKS = (
     (5, (1,)),
     (1.6, (1, 3)),
     (0.9, (1, 2, 5)),
     (0.35, (1, 1.5, 2, 3, 4, 5, 7)),
-    (0, tuple(np.arange(10, 100, 5) / 10)),
 )
 
 
@@ -85,8 +85,8 @@ def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None
     {"x": axes.set_xscale, "y": axes.set_yscale}[which]("log")
     low, high = {"x": axes.get_xlim, "y": axes.get_ylim}[which]()
     decades = np.log10(high / low)
-    marks = next(marks for least, marks in MARKS if decades >= least)
-    axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12))
+    marks = next((marks for least, marks in MARKS if decades >= least), None)
+    axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(6))
     axis.set_minor_locator(ticker.NullLocator())
     axis.set_major_formatter(ticker.FuncFormatter(_metric if units else _plain if high <= 2e3 else _power))
     {"x": axes.set_xlabel, "y": axes.set_ylabel}[which](label)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import drawing as draw
 from analysis import envelope, isoflop, parametric, path
+from analysis.cells import MANY_SEEDS
 from analysis.drawing import Drawing
 from analysis.points import Convention, Refusal, Source
 from analysis.study import LossStudy, optimal_sizes
@@ -34,7 +35,7 @@ EDGE_MARKERS = {path.EDGE_SMALL: "<", path.EDGE_LARGE: ">", path.NO_MINIMUM: "x"
 
 def all_figures(source: Source, study: LossStudy) -> Iterator[Drawing | Refusal]:
     """Every figure of one loss convention, one after the other, so that only one is held in memory."""
-    makers: list[Callable] = [loss_curves, isoflop_valleys, loss_surface, loss_lines, optimal_params]
+    makers: list[Callable] = [loss_curves, isoflop_valleys, loss_surface, loss_lines, seed_spread, optimal_params]
     for make in makers:
         yield Refusal(make.__name__, "no points") if study.points.table.empty else make(study)
     if source.is_workdir:
@@ -212,6 +213,27 @@ def loss_lines(study: LossStudy) -> Drawing | Refusal:
     numbers = table[["size", "budget", "tokens", "loss", "low", "high", "seeds"]]
     title = f"{LOSS_LABELS[convention.loss].split(' (')[0].capitalize()} against N and against D"
     return Drawing(name, title, caption, figure, numbers)
+
+
+def seed_spread(study: LossStudy) -> Drawing | Refusal:
+    """The distribution of the loss over seeds, one step line for each cell that has enough of them."""
+    name = f"seed_spread_{study.convention.loss}"
+    many = study.cells[study.cells["seeds"] >= MANY_SEEDS]
+    if many.empty:
+        return Refusal(name, f"no cell with {MANY_SEEDS} seeds")
+    figure, (axes,) = draw.new_figure()
+    colour = draw.colours(many["tokens"])
+    numbers = []
+    for size, budget, tokens in many[["size", "budget", "tokens"]].itertuples(index=False):
+        losses = np.sort(study.points.losses_of(size, budget))
+        share = np.arange(1, len(losses) + 1) / len(losses)
+        axes.step(losses, share, where="post", color=colour.to_rgba(tokens), lw=1.4)
+        numbers.append(pd.DataFrame({"size": size, "budget": budget, "loss": losses, "share_at_or_below": share}))
+    draw.log_axis(axes, "x", LOSS_LABELS[study.convention.loss])
+    axes.set_ylabel("share of seeds at or below")
+    draw.colour_bar(figure, axes, colour, many["tokens"], TOKENS_LABEL)
+    caption = f"How {', '.join(str(n) for n in sorted(set(many['seeds'])))} seeds of the same size and budget end."
+    return Drawing(name, "Scatter between seeds", caption, figure, pd.concat(numbers))
 
 
 def optimal_params(study: LossStudy) -> Drawing | Refusal:

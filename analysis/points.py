@@ -102,6 +102,10 @@ class Points:
     def column(self, name: str) -> np.ndarray:
         return self.table[name].to_numpy(float)
 
+    def losses_of(self, size: float, budget: float) -> np.ndarray:
+        """The losses of one cell, a seed each."""
+        return self.table.query("size == @size and budget == @budget")["loss"].to_numpy(float)
+
     @property
     def seeds(self) -> list:
         return sorted(self.table["seed"].dropna().unique())

@@ -3,6 +3,7 @@
 import numpy as np
 
 from analysis import envelope, isoflop, parametric, path
+from analysis.cells import MANY_SEEDS
 from analysis.forecast import Forecast
 from analysis.lines import Line
 from analysis.points import Refusal, Source, varying_settings
@@ -251,7 +252,18 @@ def _about_seeds(study: LossStudy) -> list[str]:
         f"{worst['ratio']:.2f} at most (N = {metric(worst['size'])}, D = {metric(worst['tokens'])})"
     )
     matters = worst["ratio"] > WIDE_SEED_RATIO
-    return [sentence + ("; there a single seed says little." if matters else ".")]
+    return [sentence + ("; there a single seed says little." if matters else "."), *_about_many_seeds(study)]
+
+
+def _about_many_seeds(study: LossStudy) -> list[str]:
+    sentences = []
+    for cell in study.cells[study.cells["seeds"] >= MANY_SEEDS].itertuples():
+        low, middle, high = np.quantile(study.points.losses_of(cell.size, cell.budget), (0.05, 0.5, 0.95))
+        sentences.append(
+            f"over {cell.seeds} seeds at N = {metric(cell.size)}, D = {metric(cell.tokens)} the median is {middle:.3g} "
+            f"and the middle 90 % reach from {low:.3g} to {high:.3g}."
+        )
+    return sentences
 
 
 def _about_annealing(study: LossStudy) -> list[str]:

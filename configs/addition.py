@@ -22,8 +22,11 @@ def get_config(variant: str = "full") -> ConfigDict:
 
 
 def full(config: ConfigDict) -> None:
+    config.train.batch_size = 128
+    config.train.curve_examples = 1024
+    config.train.final_examples = 16_384
     config.sweep.width = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
-    config.sweep.budget = tuple(1_000_000 * 2**doubling for doubling in range(5))
+    config.sweep.budget = tuple(2_000_000 * 2**doubling for doubling in range(5))
     config.sweep.seed = (0, 1, 2)
 
 
@@ -34,7 +37,7 @@ def laptop(config: ConfigDict) -> None:
 
 
 def seeds(config: ConfigDict) -> None:
-    config.sweep.width = (24,)
+    config.sweep.width = (32,)
     config.sweep.budget = (500_000, 1_000_000)
     config.sweep.seed = tuple(range(64))
 

@@ -23,6 +23,7 @@ TASKS = ("addition",)
 OPTIMIZERS = ("adamw",)
 SLOT_CHOICES = ("packed", "all")
 INT32_MAX = 2**31 - 1
+SEED_OF_RUN = -1
 
 
 class ConfigError(ValueError):
@@ -79,9 +80,9 @@ def _one_of(default, choices):
     return _field(default, str, ", ".join(choices), lambda v: v in choices)
 
 
-def _optional_seed():
-    allowed = "an integer from 0, or None for the run's seed"
-    return _field(None, object, allowed, lambda v: v is None or (type(v) is int and 0 <= v <= INT32_MAX))
+def _stream_seed():
+    allowed = "an integer from 0 (-1: the run's seed)"
+    return _field(SEED_OF_RUN, int, allowed, lambda v: SEED_OF_RUN <= v <= INT32_MAX)
 
 
 def _is_slots(value: object) -> bool:
@@ -126,9 +127,9 @@ class TrainConfig:
     batch_size: int = _positive_int(64)
     unique_examples: int = _natural(0, "an integer from 0 (0: every training example)")
     seed: int = _natural(0)
-    init_seed: int | None = _optional_seed()
-    data_seed: int | None = _optional_seed()
-    dropout_seed: int | None = _optional_seed()
+    init_seed: int = _stream_seed()
+    data_seed: int = _stream_seed()
+    dropout_seed: int = _stream_seed()
     precision: str = _one_of("float32", PRECISIONS)
     matmul_precision: str = _one_of("highest", MATMUL_PRECISIONS)
     slots: int | str = _field("packed", object, "packed, all, or an integer from 1", _is_slots)
@@ -246,7 +247,7 @@ def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple],
         points = values.get(axis)
         if points is None or (isinstance(points, list | tuple) and not points):
             continue
-        points = tuple(points) if isinstance(points, list | tuple) else (points,)
+        points = _split_words(points if isinstance(points, list | tuple) else (points,))
         rule = RULES[HOME[axis]][axis]
         found = [text for text in (rule.problem(f"sweep.{axis}", point) for point in points) if text]
         if not found and len(set(points)) < len(points):
@@ -257,6 +258,12 @@ def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple],
         if not found:
             axes.append((axis, tuple(_as_kind(rule, point) for point in points)))
     return tuple(axes)
+
+
+def _split_words(points: Iterable) -> tuple:
+    """Words arrive from a command line as one: `--config.sweep.schedule=cosine,linear`."""
+    split = (point.split(",") if isinstance(point, str) else [point] for point in points)
+    return tuple(word.strip() if isinstance(word, str) else word for words in split for word in words)
 
 
 def _combination_problems(config: SweepConfig) -> list[str]:

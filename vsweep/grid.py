@@ -7,7 +7,7 @@ ordered by size, smallest first, so that there is something to look at early.
 import dataclasses
 import itertools
 
-from vsweep.config import ConfigError, SweepConfig
+from vsweep.config import SEED_OF_RUN, ConfigError, SweepConfig
 from vsweep.records import AXES, STATIC_FIELDS
 from vsweep.tasks import Task
 
@@ -79,7 +79,7 @@ def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
 def _build_run(values: dict, swept: dict, task: Task, problems: list[str]) -> Run:
     shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS})
     for stream in ("init_seed", "data_seed", "dropout_seed"):
-        values[stream] = values["seed"] if values[stream] is None else values[stream]
+        values[stream] = values["seed"] if values[stream] == SEED_OF_RUN else values[stream]
     if values["unique_examples"] > task.train_examples:
         problems.append(
             f"unique_examples: more than the task has - got {values['unique_examples']}; "

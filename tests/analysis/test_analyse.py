@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import analysis
@@ -129,6 +130,10 @@ def test_many_seeds_of_one_shape_are_a_study_of_the_seeds(tmp_path):
     assert fits["seed_noise_log"] == pytest.approx(0.3, rel=0.25)
     assert fits["seed_ratio"]["max"] > 2
     assert "there a single seed says little" in " ".join(result.findings)
+    assert sum("over 24 seeds" in finding for finding in result.findings) == 3 * 2
+    spread = pd.read_csv(result.out / "figures" / "seed_spread_excess_loss.csv")
+    assert spread.groupby("budget").size().to_dict() == {500_000: 24, 1_000_000: 24}
+    assert spread["share_at_or_below"].max() == 1
 
 
 def test_counted_flops_and_bare_parameters_are_conventions_of_the_whole_analysis(tmp_path):
