@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-import analysis
+from vsweep import command_line
 from vsweep.config import ConfigError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
@@ -21,11 +21,18 @@ RESUME_FROM = flags.DEFINE_string("resume_from", None, "A work directory, possib
 
 
 def main(arguments: list[str]) -> int:
+    try:
+        return launch()
+    except ConfigError as error:
+        command_line.fail(error.problems)
+
+
+def launch() -> int:
     from vsweep import interruption, progress, trainer  # here, so that a bad flag is answered before jax is loaded
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
-    console = Console(width=None if sys.stdout.isatty() else 132)
-    sweep = trainer.plan_sweep(CONFIG.value)
+    console = Console(width=None if sys.stdout.isatty() else progress.PLAIN_WIDTH)
+    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value)
     progress.show_plan(sweep, console)
     if PLAN.value:
         return 0
@@ -42,40 +49,14 @@ def main(arguments: list[str]) -> int:
 
 
 def report(event) -> str:
-    """Redoes the analysis of what is there; returns one line to show."""
+    """Redoes the analysis of what is there, without the bootstrap until the end; returns one line to show."""
+    import analysis
+
     final = event.kind == "finished"
-    _ = analysis.analyse(event.workdir) if final else analysis.analyse(event.workdir, bootstrap=0)
+    result = analysis.analyse(event.workdir) if final else analysis.analyse(event.workdir, bootstrap=0)
     what = "all runs have ended" if final else f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
-    return f"{what}: {event.workdir}/runs.csv, {event.workdir}/analysis/report.html"
-
-
-def parse_flags(arguments: list[str]) -> list[str]:
-    """absl's parser, but a mistake in a flag or in the config file is one message and not a traceback."""
-    try:
-        rest = flags.FLAGS(arguments)
-        if CONFIG.value is None:
-            raise ConfigError(["--config: not given; allowed: a file, such as --config=configs/addition.py:laptop"])
-        if len(rest) > 1:
-            raise ConfigError([f"command line: stray argument - got {rest[1]!r}; allowed: flags, --name=value"])
-        CONFIG.value.to_dict()  # a file that could not be loaded says so on first use
-    except ConfigError as error:
-        fail(error.problems)
-    except Exception as error:  # a config file is the user's code and may raise anything
-        fail([f"command line: {str(error).strip().splitlines()[-1].strip() if str(error).strip() else error!r}"])
-    return rest
-
-
-def fail(problems: list[str]) -> None:
-    print("\n".join(["vsweep cannot start:", *(f"  {problem}" for problem in problems)]), file=sys.stderr)
-    sys.exit(2)
-
-
-def run(arguments: list[str]) -> int:
-    try:
-        return main(arguments)
-    except ConfigError as error:
-        fail(error.problems)
+    return f"{what}: {event.workdir}/runs.csv, {result.report}"
 
 
 if __name__ == "__main__":
-    app.run(run, flags_parser=parse_flags)
+    app.run(main, flags_parser=command_line.parse_flags)

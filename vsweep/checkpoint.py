@@ -7,7 +7,9 @@ bits silently.
 """
 
 import hashlib
+import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,9 +45,10 @@ class CheckpointFolder:
         arguments = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), records=ocp.args.JsonSave(records))
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             checkpointer.save(self._path(step).absolute(), args=arguments, force=True)
+        _sync(self._path(step))
         sync_folder(self.folder)
         manifest = {"step": step, "names": list(names), "sha256": _hashes(self._path(step))}
-        write_json_atomically(self._manifest(step), manifest)
+        write_json_atomically(self._manifest(step), {**manifest, "own_sha256": _hash_of(manifest)})
         if problems := self.problems(step):
             raise CorruptCheckpoints([f"{self._path(step)}: not what was just written: {'; '.join(problems)}"])
 
@@ -74,9 +77,13 @@ class CheckpointFolder:
     def problems(self, step: int) -> list[str]:
         """How the files of a step differ from its manifest; empty if they are as they were written."""
         try:
-            expected = read_json(self._manifest(step))["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            manifest = read_json(self._manifest(step))
+            intact = manifest.pop("own_sha256") == _hash_of(manifest)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return [f"unreadable manifest ({error})"]
+        if not intact:
+            return ["changed manifest"]
+        expected = manifest["sha256"]
         found = _hashes(self._path(step))
         missing = [f"missing {name}" for name in expected if name not in found]
         return missing + [f"changed {name}" for name in expected if name in found and found[name] != expected[name]]
@@ -97,19 +104,37 @@ class CheckpointFolder:
         return read_json(self._manifest(step))["names"]
 
     def prune(self, keep: int = KEPT) -> None:
-        """Removes all but the newest `keep` steps, and only once these are verified."""
+        """Removes all but the newest `keep` steps, and what killed saves left behind, once those are verified."""
         newest = self.steps()[-keep:]
         if any(self.problems(step) for step in newest):
             return
         for step in set(self.steps()) - set(newest):
             self._manifest(step).unlink()
-            shutil.rmtree(self._path(step))
+        kept = {self._path(step) for step in newest}
+        for path in self.folder.iterdir():
+            if path.is_dir() and path not in kept:
+                shutil.rmtree(path)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"{step:08d}"
 
     def _manifest(self, step: int) -> Path:
         return self.folder / f"{step:08d}{MANIFEST}"
+
+
+def _sync(folder: Path) -> None:
+    """Makes the files themselves survive a power cut; Orbax renames them without asking the disk."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def _hash_of(manifest: dict) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _hashes(folder: Path) -> dict[str, str]:

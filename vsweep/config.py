@@ -7,10 +7,9 @@ stop here: below this file there are only these dataclasses, and the code trusts
 
 import dataclasses
 import difflib
-import hashlib
-import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ TASKS = ("addition",)
 OPTIMIZERS = ("adamw",)
 SLOT_CHOICES = ("packed", "all")
 INT32_MAX = 2**31 - 1
+FLOAT_MAX = sys.float_info.max
 SEED_OF_RUN = -1
 
 
@@ -49,13 +49,13 @@ class Rule:
 
     def problem(self, name: str, value: object) -> str | None:
         if not self.fits_kind(value) or not self.test(value):
-            hint = closest(value, self.allowed.split(", ")) if self.kind is str else ""
+            hint = closest(value, self.allowed.split(", ")) if isinstance(value, str) else ""
             return f"{name}: not a valid value - got {value!r}; allowed: {self.allowed}{hint}"
         return None
 
     def fits_kind(self, value: object) -> bool:
         if self.kind is float:
-            return isinstance(value, int | float) and not isinstance(value, bool)
+            return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > FLOAT_MAX
         if self.kind is int:
             whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # 1e6 is a budget too
             return whole and not isinstance(value, bool)
@@ -69,11 +69,11 @@ def _field(default, kind, allowed, test, *, resumable=False):
 
 
 def _positive_int(default, *, resumable=False):
-    return _field(default, int, "an integer from 1", lambda v: 1 <= v <= INT32_MAX, resumable=resumable)
+    return _field(default, int, f"an integer from 1 to {INT32_MAX}", lambda v: 1 <= v <= INT32_MAX, resumable=resumable)
 
 
-def _natural(default, allowed="an integer from 0"):
-    return _field(default, int, allowed, lambda v: 0 <= v <= INT32_MAX)
+def _natural(default, allowed=f"an integer from 0 to {INT32_MAX}", *, resumable=False):
+    return _field(default, int, allowed, lambda v: 0 <= v <= INT32_MAX, resumable=resumable)
 
 
 def _one_of(default, choices):
@@ -115,7 +115,7 @@ class OptimizerConfig:
     final_lr_fraction: float = _field(0.1, float, "a share from 0 to 1", lambda v: 0 <= v <= 1)
     warmup_steps: int = _natural(0)
     weight_decay: float = _field(1e-4, float, "a finite number from 0", lambda v: 0 <= v < math.inf)
-    clip: float = _field(1.0, float, "a number above 0 (inf: no clipping)", lambda v: v > 0)
+    clip: float = _field(1.0, float, "a finite number from 0 (0: no clipping)", lambda v: 0 <= v < math.inf)
     beta1: float = _field(0.9, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
     beta2: float = _field(0.999, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
     epsilon: float = _field(1e-8, float, "a finite number above 0", lambda v: 0 < v < math.inf)
@@ -133,13 +133,17 @@ class TrainConfig:
     precision: str = _one_of("float32", PRECISIONS)
     matmul_precision: str = _one_of("highest", MATMUL_PRECISIONS)
     slots: int | str = _field("packed", object, "packed, all, or an integer from 1", _is_slots)
-    devices: int = _natural(0, "an integer from 0 (0: every device)")
+    devices: int = _natural(0, "an integer from 0 (0: every device)", resumable=True)
     chunk_steps: int = _positive_int(128)
     curve_points: int = _field(24, int, "an integer from 2", lambda v: v >= 2)
     curve_examples: int = _positive_int(512)
     final_examples: int = _positive_int(8192)
-    checkpoint_minutes: float = _field(10.0, float, "a number above 0", lambda v: v > 0, resumable=True)
-    max_wall_hours: float = _field(0.0, float, "a number from 0 (0: no limit)", lambda v: v >= 0, resumable=True)
+    checkpoint_minutes: float = _field(
+        10.0, float, "a finite number above 0", lambda v: 0 < v < math.inf, resumable=True
+    )
+    max_wall_hours: float = _field(
+        0.0, float, "a finite number from 0 (0: no limit)", lambda v: 0 <= v < math.inf, resumable=True
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,11 +168,6 @@ class SweepConfig:
             **{section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS},
             "sweep": {axis: list(values) for axis, values in self.axes},
         }
-
-    def fingerprint(self) -> str:
-        """Hash of every field that a result depends on; equal fingerprints may continue each other."""
-        text = json.dumps(_results_only(self.to_dict()), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 SECTIONS = {"task": TaskConfig, "model": ModelConfig, "optimizer": OptimizerConfig, "train": TrainConfig}
@@ -200,8 +199,8 @@ def from_dict(source: Mapping) -> SweepConfig:
     problems = _unknown(values, {"name", "sweep", *SECTIONS}, "")
     sections = {}
     for section, kind in SECTIONS.items():
-        sections[section] = _read_section(section, kind, values.get(section) or {}, problems)
-    axes = _read_axes(values.get("sweep") or {}, problems)
+        sections[section] = _read_section(section, kind, values.get(section, {}), problems)
+    axes = _read_axes(values.get("sweep", {}), problems)
     name = values.get("name", "sweep")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
         problems.append(f"name: not a valid name - got {name!r}; allowed: letters, digits, '.', '_' and '-'")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vsweep.plan import Hardware
@@ -23,7 +24,16 @@ def use_cpu_cores_as_devices() -> None:
     """Makes each CPU core a device, if JAX has not chosen its devices yet; call it before any other use of JAX."""
     with contextlib.suppress(RuntimeError):  # in a notebook the backend may be up: then its devices stay as they are
         if jax.config.jax_num_cpu_devices < 1:
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def usable_cores() -> int:
+    """CPU cores this process may use: its affinity where the system tells it, cut by a container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such file outside Linux control groups; "max" is no quota
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
 
 
 def slots_mesh(device_count: int = 0) -> Mesh:
@@ -67,6 +77,8 @@ def use_compile_cache(folder: Path) -> None:
     global _own_cache
     if jax.config.jax_compilation_cache_dir not in (None, _own_cache):
         return
+    if _own_cache is not None:
+        compilation_cache.reset_cache()  # JAX opens its cache once; this is another sweep's
     _own_cache = str(folder)
     folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
     folder.chmod(stat.S_IRWXU)

@@ -4,6 +4,7 @@ A run is one model: a shape, a budget, a seed and its hyperparameters. A stack h
 ordered by size, smallest first, so that there is something to look at early.
 """
 
+import collections
 import dataclasses
 import itertools
 
@@ -11,7 +12,19 @@ from vsweep.config import SEED_OF_RUN, ConfigError, SweepConfig
 from vsweep.records import AXES, STATIC_FIELDS
 from vsweep.tasks import Task
 
-SHORT = {"width": "w", "layers": "l", "budget": "d", "seed": "s", "batch_size": "b"}
+# What stands before a value in a name; fields that are not here stand for themselves.
+SHORT = {
+    "width": "w",
+    "layers": "l",
+    "head_dim": "h",
+    "ff_multiple": "f",
+    "tied_embeddings": "tied",
+    "batch_size": "b",
+    "schedule": "",
+    "precision": "",
+    "budget": "d",
+    "seed": "s",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +83,20 @@ def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     for values in itertools.product(*(config.axis(axis) for axis in AXES)):
         run = _build_run(dict(zip(AXES, values, strict=True)), swept, task, problems)
         runs.setdefault(run.shape, []).append(run)
+    problems += _repeated([run for shape_runs in runs.values() for run in shape_runs])
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     stacks = (Stack(_name(vars(shape), swept, STATIC_FIELDS) or "all", shape, tuple(rs)) for shape, rs in runs.items())
     return tuple(sorted(stacks, key=lambda stack: (stack.shape.width**2 * stack.shape.layers, stack.name)))
+
+
+def _repeated(runs: list[Run]) -> list[str]:
+    """Different values may mean the same: `unique_examples` 0 and the number there are, a stream's seed and -1."""
+    counts = collections.Counter(run.run_id for run in runs)
+    repeated = [run_id for run_id, count in counts.items() if count > 1]
+    return (
+        [f"sweep: two values of an axis mean the same run - got {repeated}; allowed: each run once"] if repeated else []
+    )
 
 
 def _build_run(values: dict, swept: dict, task: Task, problems: list[str]) -> Run:

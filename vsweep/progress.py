@@ -11,6 +11,7 @@ from vsweep import devices
 from vsweep.plan import SweepPlan
 
 PLAIN_LINE_EVERY_S = 30.0
+PLAIN_WIDTH = 132  # columns of lines that go to a file or a pipe
 
 
 class SilentProgress:

@@ -73,6 +73,7 @@ class TokenCounter:
         self._smallest_horizon = sweep.smallest_horizon
         self._curve_points = sweep.config.train.curve_points
         self._kept: dict[tuple, dict[int, int]] = {}
+        self._epoch_tokens: dict[tuple[int, int], int] = {}
 
     def by_step(self, run: Run) -> dict[int, int]:
         """Step -> label tokens trained on, at 0 and at every evaluation step of the run."""
@@ -87,7 +88,10 @@ class TokenCounter:
         """Label tokens of the distinct examples seen after `step`, one of `by_step`'s."""
         if step * run.shape.batch_size <= run.unique_examples:
             return self.by_step(run)[step]
-        return self._count(run, [run.unique_examples])[0]
+        key = (run.data_seed, run.unique_examples)
+        if key not in self._epoch_tokens:
+            self._epoch_tokens[key] = self._count(run, [run.unique_examples])[0]
+        return self._epoch_tokens[key]
 
     def _count(self, run: Run, positions: list[int]) -> list[int]:
         return order.token_counts(self._label_tokens, run.data_seed, run.unique_examples, positions)

@@ -120,7 +120,7 @@ def hyper_of(runs: Sequence[Run | None]) -> Hyper:
         weight_decay=column("weight_decay", np.float32),
         warmup_steps=column("warmup_steps", np.int32),
         dropout=column("dropout", np.float32),
-        clip=column("clip", np.float32),
+        clip=np.where(column("clip", np.float32) == 0, np.float32(np.inf), column("clip", np.float32)),
     )
 
 

@@ -45,16 +45,20 @@ class WorkDir:
         parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         if not os.access(parent, os.W_OK | os.X_OK):
             return [f"workdir: not writable - got {self.path}; allowed: a folder that you may write to"]
-        if not self.config_file.exists():
-            return []
+        return self._differences("workdir", config) if self.config_file.exists() else []
+
+    def source_problems(self, config: SweepConfig) -> list[str]:
+        """Why this sweep cannot go on from a copy of this directory; looks, and touches nothing."""
+        if not self.config_file.is_file():
+            return [f"resume_from: not a work directory - got {self.path}; allowed: one with a config.json"]
+        return self._differences("resume_from", config)
+
+    def _differences(self, flag: str, config: SweepConfig) -> list[str]:
         changed = config_lib.differences(read_json(self.config_file), json.loads(json.dumps(config.to_dict())))
         if not changed:
             return []
         advice = "go on with the old config, or choose another --workdir"
-        return [
-            f"workdir: {self.path} holds another sweep; {advice}. What differs:",
-            *(f"  {line}" for line in changed),
-        ]
+        return [f"{flag}: {self.path} holds another sweep; {advice}. What differs:", *(f"  {line}" for line in changed)]
 
     def write_config(self, config: SweepConfig) -> None:
         write_json_atomically(self.config_file, config.to_dict())
@@ -79,16 +83,17 @@ class WorkDir:
         """Starts this directory from another one, which is only read; does nothing if this one has begun already."""
         if self.config_file.exists():
             return
-        if not (source / "config.json").is_file():
-            raise ConfigError([f"resume_from: not a work directory - got {source}; allowed: one with a config.json"])
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in ("stacks", "compile_cache"):
-            if (source / name).is_dir():
-                shutil.copytree(source / name, self.path / name, copy_function=shutil.copyfile, dirs_exist_ok=True)
-        for name in ("plan.json", "config.json"):  # config.json last: it says that this directory has begun
-            if (source / name).is_file():
-                write_json_atomically(self.path / name, read_json(source / name))
-        make_writable(self.path)
+        partial = self.path / "copying"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(
+            source, partial, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("lock", "analysis")
+        )
+        make_writable(partial)
+        shutil.rmtree(self.path / "stacks", ignore_errors=True)  # of a copy that was killed between two renames
+        for name in ("compile_cache", "stacks", "plan.json", "config.json"):  # config.json last: now this has begun
+            if (partial / name).exists() and not (self.path / name).is_dir():
+                (partial / name).rename(self.path / name)
+        shutil.rmtree(partial)
 
 
 def read_json(path: Path) -> dict:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import signal
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from vsweep import config as config_lib
 from vsweep import devices, grid, order, plan, tasks
 from vsweep import model as model_lib
 from vsweep.checkpoint import CheckpointFolder
+from vsweep.progress import SilentProgress
 from vsweep.stack import StackPrograms, StackShape, hyper_of
 from vsweep.train_step import Recipe
 
@@ -35,6 +37,18 @@ def config(**sections) -> dict:
 
 def train(values: dict, workdir: Path, **keywords) -> list:
     return list(vsweep.run_sweep(values, workdir, **keywords))
+
+
+class StopAfter(SilentProgress):
+    """A display that sends SIGTERM to its own process after some chunks: an interruption at a known place."""
+
+    def __init__(self, chunks: int):
+        self.left = chunks
+
+    def update(self, stack: str, **status) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def sweep(values: dict, device_count: int = 2) -> plan.SweepPlan:

@@ -7,13 +7,12 @@ import pandas as pd
 import pytest
 
 from tests.vsweep import small
-from vsweep import devices, order, trainer
+from vsweep import devices, order, stack_trainer, trainer
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.config import ConfigError
 from vsweep.grid import build_stacks
 from vsweep.records import read_curves, read_runs
 
-SESSION_LIMIT = {"max_wall_hours": 1e-9}  # over at once: a session trains one chunk, saves and leaves
 NOT_COMPARED = ["wall_s"]
 
 
@@ -26,7 +25,7 @@ def runs(finished_sweep):
 def interrupted_sweep(tmp_path_factory):
     """A work directory whose first session ended after its first chunk."""
     workdir = tmp_path_factory.mktemp("interrupted")
-    events = small.train(small.config(train=SESSION_LIMIT), workdir)
+    events = small.train(small.config(), workdir, progress=small.StopAfter(1))
     assert [event.kind for event in events] == ["interrupted"]
     return workdir
 
@@ -115,12 +114,19 @@ def test_a_sweep_compiles_three_programs_a_stack_and_no_more(tmp_path):
 
 def test_interrupted_again_and_again_equals_uninterrupted_bit_for_bit(interrupted_sweep, finished_sweep, tmp_path):
     workdir = copy_of(interrupted_sweep, tmp_path)
-    for _ in range(3):
-        events = small.train(small.config(train=SESSION_LIMIT), workdir)
+    for chunks in (1, 2, 3):
+        events = small.train(small.config(), workdir, progress=small.StopAfter(chunks))
         assert events[-1].kind == "interrupted"
-        assert "max_wall_hours" in events[-1].reason
+        assert "SIGTERM" in events[-1].reason
     assert small.train(small.config(), workdir)[-1].kind == "finished"
     assert_same_results(workdir, finished_sweep)
+
+
+def test_a_wall_limit_that_is_over_before_the_first_chunk_trains_nothing_and_says_why(tmp_path):
+    events = small.train(small.config(train={"max_wall_hours": 1e-9}), tmp_path)
+    assert [event.kind for event in events] == ["interrupted"]
+    assert "max_wall_hours" in events[0].reason
+    assert set(read_runs(tmp_path)["status"]) == {"running"}
 
 
 def broken_rng(state):
@@ -243,7 +249,7 @@ def test_tokens_beyond_the_vocabulary_are_refused_before_an_embedding_clamps_the
     """Classic bug: token ids out of the embedding's range, silently clamped."""
     tokens = np.array([[1, 2], [3, 14]], np.uint8)
     with pytest.raises(ValueError, match="example 1 has token 14, beyond the vocabulary of 14"):
-        trainer.check_tokens(tokens, vocabulary=14, name="training")
+        stack_trainer.check_tokens(tokens, vocabulary=14, name="training")
 
 
 def test_the_device_gets_the_examples_of_each_run_in_its_own_order(tmp_path):

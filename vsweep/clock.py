@@ -1,0 +1,55 @@
+"""How far a sweep is, and how long it will still take."""
+
+from vsweep.plan import StackPlan, SweepPlan
+from vsweep.progress import SilentProgress
+from vsweep.results import StackResults
+
+
+class SweepClock:
+    """How far the sweep is and how long it will take: the plan's estimate, scaled by what steps turned out to cost."""
+
+    def __init__(self, sweep: SweepPlan, progress: SilentProgress):
+        self.progress = progress
+        self.sweep = sweep
+        self.expected_s = {plan.name: cost.train_s for plan, cost in zip(sweep.plans, sweep.estimates, strict=True)}
+        self.done_s = 0.0  # expected seconds of what is done
+        self.measured_s = 0.0
+        self.measured_expected_s = 0.0
+
+    def start(self, stack_plan: StackPlan, stack_results: list[StackResults]) -> None:
+        self.stack_plan = stack_plan
+        self.stack_results = stack_results
+        names = [plan.name for plan in self.sweep.plans]
+        place = names.index(stack_plan.name)
+        self.done_s = sum(self.expected_s[name] for name in names[:place])
+        self.stacks_left = len(names) - place - 1
+
+    def begin(self, step: int, compile_s: float) -> None:
+        """The stack starts, or goes on, at `step`; its programs took `compile_s` to compile, and the next ones will."""
+        self.step = step
+        self.compile_s = compile_s
+
+    def advance(self, step: int, seconds: float) -> None:
+        """`seconds` passed until the stack came to `step`."""
+        self.measured_s += seconds
+        self.measured_expected_s += self._expected(step) - self._expected(self.step)
+        tokens_per_s = (step - self.step) * self._tokens_per_step(step) / max(seconds, 1e-9)
+        self.step = step
+        done, total = self.done_s + self._expected(step), sum(self.expected_s.values())
+        scale = self.measured_s / self.measured_expected_s if self.measured_expected_s else 1.0
+        ended = sum(stack_results.ended_runs() for stack_results in self.stack_results)
+        self.progress.update(
+            self.stack_plan.name,
+            done=done / total,
+            runs=f"{ended} of {self.sweep.runs}",
+            tokens_per_s=tokens_per_s,
+            eta_s=scale * (total - done) + self.compile_s * self.stacks_left,
+        )
+
+    def _expected(self, step: int) -> float:
+        return self.expected_s[self.stack_plan.name] * step / self.stack_plan.steps
+
+    def _tokens_per_step(self, step: int) -> float:
+        stack = next(stack for stack in self.sweep.stacks if stack.name == self.stack_plan.name)
+        active = sum(entry is not None for entry in self.stack_plan.entries_at(step - 1))
+        return active * stack.shape.batch_size * self.sweep.task.mean_label_tokens

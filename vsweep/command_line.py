@@ -1,0 +1,52 @@
+"""The door of the command line: flags and config files in, one list of problems out, never a traceback."""
+
+import sys
+from typing import NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from vsweep.config import ConfigError
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """absl's parser; a mistake in a flag or in the config file ends the program with its problems and status 2."""
+    try:
+        rest = flags.FLAGS(arguments)
+        problems = [f"command line: stray argument - got {word!r}; allowed: flags, --name=value" for word in rest[1:]]
+        problems += _config_problems(arguments)
+    except ConfigError as error:
+        problems = error.problems
+    except Exception as error:  # a config file is the user's code and may raise anything
+        problems = [f"command line: {_message(error)}"]
+    if problems:
+        fail(problems)
+    return rest
+
+
+def fail(problems: list[str]) -> NoReturn:
+    print("\n".join(["vsweep cannot start:", *(f"  {problem}" for problem in problems)]), file=sys.stderr)
+    sys.exit(2)
+
+
+def _config_problems(arguments: list[str]) -> list[str]:
+    example = "--config=configs/addition.py:laptop"
+    if not flags.FLAGS["config"].present:
+        return [f"--config: not given; allowed: a config file, such as {example}"]
+    config = flags.FLAGS["config"].value
+    if config is not None:
+        config.items()  # a file that could not be loaded says so on first use
+    if isinstance(config, ConfigDict):
+        return []
+    return [f"--config: get_config returned {type(config).__name__}; allowed: a ConfigDict, as in configs/addition.py"]
+
+
+def _message(error: BaseException) -> str:
+    """The innermost cause in one line: config_flags wraps errors in errors, and tracebacks in messages."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    text = str(error.args[0]) if error.args else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines) if "Traceback" not in text else lines[-1]
