@@ -140,7 +140,17 @@ def _centre(params, tokens, loss, weight, floor_free: bool) -> _Problem:
 
 
 def _grid_starts(problem: _Problem) -> np.ndarray:
-    """Best starts [s, p] from the grid: for each (alpha, beta), E, A, B >= 0 by least squares weighted 1/L^2."""
+    """The best starts [s, p] of the whole grid."""
+    theta = np.concatenate(_grid_by_basin(problem))
+    return theta[np.argsort(_objectives(problem, theta))[:STARTS]] if len(theta) else theta
+
+
+def _grid_by_basin(problem: _Problem) -> list[np.ndarray]:
+    """Starts [s, p] from the grid, best first: for each (alpha, beta), A, B >= 0 by least squares weighted 1/L^2.
+
+    One basin has E = 0; where E is free another one has E > 0. No descent leads from the first to the second, for the
+    gradient in log E vanishes with E.
+    """
     # Weighted by 1/L, the residuals in L become relative ones, which is what the log residuals are to first order.
     scale = np.sqrt(problem.weight) * np.exp(-problem.log_loss)
     by_n = np.exp(-GRID[:, None] * problem.x) * scale  # [g, n]
@@ -148,13 +158,9 @@ def _grid_starts(problem: _Problem) -> np.ndarray:
     starts = [_solve_grid(by_n, by_d, np.sqrt(problem.weight), None)]
     if problem.floor_free:
         starts.append(_solve_grid(by_n, by_d, np.sqrt(problem.weight), scale))
-    theta = np.concatenate(starts)
-    theta = theta[np.isfinite(theta).all(axis=1)]
-    if not problem.floor_free:
-        theta = theta[:, [0, 1, 3, 4]]
-    if not len(theta):
-        return theta
-    return theta[np.argsort(_objectives(problem, theta))[:STARTS]]
+    columns = [0, 1, 2, 3, 4] if problem.floor_free else [0, 1, 3, 4]
+    finite = [theta[np.isfinite(theta).all(axis=1)][:, columns] for theta in starts]
+    return [theta[np.argsort(_objectives(problem, theta))] if len(theta) else theta for theta in finite]
 
 
 def _solve_grid(by_n: np.ndarray, by_d: np.ndarray, target: np.ndarray, one: np.ndarray | None) -> np.ndarray:
@@ -238,19 +244,25 @@ def _polish(problem: _Problem, theta: np.ndarray) -> tuple[np.ndarray, float]:
 def refit(
     params: np.ndarray, tokens: np.ndarray, loss: np.ndarray, weight: np.ndarray, law: Law, *, floor_free: bool
 ) -> list[ParametricFit | Refusal]:
-    """Fits each resample of the points [n] from the law of all of them, as `fit` does, but all at once.
+    """Fits each resample of the points [n] as `fit` does, but all at once.
+
+    Every resample starts at the law of all points and at the best of the grid in each basin, and keeps the lowest.
 
     Args:
       weight: [r, n], how often resample r holds point n.
-      law: the fit to all points, where every resample starts.
+      law: the fit to all points.
     """
     problem = _centre(params, tokens, loss, np.asarray(weight, float), floor_free)
-    theta = np.tile(_to_theta(problem, law), (len(weight), 1))
+    whole = replace(problem, weight=np.ones(len(loss)))
+    starts = [_to_theta(problem, law), *(basin[0] for basin in _grid_by_basin(whole) if len(basin))]
 
     def objective_of(theta: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _objective_and_gradient(theta, replace(problem, weight=problem.weight[rows]))
 
-    theta, objective = minimise_together(objective_of, theta)
+    descents = [minimise_together(objective_of, np.tile(start, (len(weight), 1))) for start in starts]
+    thetas, objectives = (np.stack(parts) for parts in zip(*descents, strict=True))  # [starts, r, p], [starts, r]
+    best = objectives.argmin(axis=0)
+    theta, objective = thetas[best, np.arange(len(weight))], objectives.min(axis=0)
     found = []
     for row, counts in enumerate(problem.weight):
         used = counts > 0

@@ -22,7 +22,7 @@ LOSSES = {
 SIZE_CONVENTIONS = ("params", "params_non_embedding")
 FLOP_CONVENTIONS = ("flops_6nd", "flops_counted")
 SEED_COLUMNS = ["seed", "init_seed", "data_seed", "dropout_seed"]
-SHAPE_COLUMNS = ["width", "layers", "head_dim", "ff_multiple", "tied_embeddings"]
+SHAPE_COLUMNS = ["width", "layers", "ff_multiple", "tied_embeddings"]
 # Everything else that a sweep may vary. Where one does, each cell keeps its best setting and the others are named.
 SETTING_COLUMNS = [axis for axis in records.AXES if axis not in (*SEED_COLUMNS, *SHAPE_COLUMNS, "budget")]
 

@@ -9,7 +9,7 @@ from analysis.lines import Line
 from analysis.points import Refusal, Source, varying_settings
 from analysis.study import Approach, LossStudy
 from analysis.text import count, metric, percent, signed_percent
-from analysis.uncertainty import Uncertainty
+from analysis.uncertainty import SEED_FITS, Uncertainty
 
 NAMES = {
     "envelope": "the lower envelope",
@@ -41,15 +41,39 @@ def in_short(study: LossStudy) -> str:
     if not exponents:
         return f"In short, by {loss}: no law could be fitted; what was refused, and why, stands below."
     span = f"{min(exponents):.2f} to {max(exponents):.2f}" if len(exponents) > 1 else f"{exponents[0]:.2f}"
-    parts = [f"N_opt ~ C^a with a = {span} ({len(exponents)} of {len(study.approaches)} approaches)"]
+    families = len({approach.method.partition("_")[0] for approach in study.approaches if not approach.refused})
+    parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_over_single_seeds(study)}"]
+    if _describes(study) is False:
+        parts.insert(0, "the parametric law does not describe these runs to within the noise between seeds")
     if isinstance(study.forecast, Forecast):
         parts.append("the forecast of the dearest runs " + ("failed" if study.forecast.failed else "held"))
-    judged = [line for line in study.lines.lines if line.holds is not None]
+    judged = [line for line in study.lines.lines if line.holds is not None and not line.flat]
     if judged:
         broken = sum(not line.holds for line in judged)
         verdict = f"fails on {broken} of" if broken else "holds on all"
         parts.append(f"a power law with an offset {verdict} {len(judged)} lines against N or D")
     return f"In short, by {loss}: {'; '.join(parts)}."
+
+
+def _over_single_seeds(study: LossStudy) -> str:
+    ranges = [_seed_range(approach) for approach in study.approaches if _seed_range(approach)]
+    if not ranges:
+        return ""
+    return f" (single seeds: {min(low for low, _ in ranges):.2f} to {max(high for _, high in ranges):.2f})"
+
+
+def _seed_range(approach: Approach) -> tuple[float, float] | None:
+    """Lowest and highest a of the fits to single seeds, if there are any."""
+    found = [entry.ranges["a"] for entry in approach.uncertainty if entry.kind == SEED_FITS]
+    return (found[0].low, found[0].high) if found else None
+
+
+def _describes(study: LossStudy) -> bool | None:
+    """Whether the parametric law describes the runs to about the noise; None without a fit or without a noise."""
+    result = study.approach(parametric.METHOD).result
+    if isinstance(result, Refusal) or not study.noise_log:
+        return None
+    return result.rms_log <= NOISE_FACTOR * study.noise_log
 
 
 def about_runs(source: Source) -> list[str]:
@@ -119,16 +143,18 @@ def _about_exponents(study: LossStudy) -> list[str]:
 
 def _agreement(fitted: list[Approach]) -> str:
     exponents = [approach.a for approach in fitted]
-    apart = max(exponents) - min(exponents)
-    if apart < CLOSE:
-        return f"the approaches agree: their a are {apart:.3f} apart."
-    if not all(approach.uncertainty for approach in fitted):
-        return f"the approaches are {apart:.3f} apart in a, and without ranges nobody can say whether that is much."
-    lows = [min([entry.ranges["a"].low for entry in f.uncertainty] + [f.a]) for f in fitted]
-    highs = [max([entry.ranges["a"].high for entry in f.uncertainty] + [f.a]) for f in fitted]
-    if max(lows) <= min(highs):
-        return f"the approaches are {apart:.3f} apart in a, within their ranges."
-    return f"the approaches disagree: their a are {apart:.3f} apart, and their ranges do not meet."
+    apart = f"the approaches are {max(exponents) - min(exponents):.3f} apart in a"
+    ranges = {approach.method: _seed_range(approach) for approach in fitted}
+    if not all(ranges.values()):
+        return f"{apart}; without fits to single seeds nobody can say whether that is much."
+    widest = max(high - low for low, high in ranges.values())
+    outside = [NAMES[f.method] for f in fitted if not ranges[f.method][0] <= f.a <= ranges[f.method][1]]
+    beside = f" Outside the range of its own single seeds: {', '.join(outside)}." if outside else ""
+    if max(exponents) - min(exponents) < CLOSE and widest < 2 * CLOSE:
+        return f"{apart}: they agree.{beside}"
+    if max(low for low, _ in ranges.values()) > min(high for _, high in ranges.values()):
+        return f"{apart}, and the ranges over their seeds do not meet: they disagree.{beside}"
+    return f"{apart}, and fits to single seeds differ by up to {widest:.2f}: these runs do not tell them apart.{beside}"
 
 
 def _first_range(approach: Approach) -> str:
@@ -148,11 +174,9 @@ def _about_fit(study: LossStudy) -> list[str]:
     ]
     if study.noise_log:
         ratio = result.rms_log / study.noise_log
-        verdict = (
-            "the law describes these runs to about the noise"
-            if ratio <= NOISE_FACTOR
-            else "this law does not describe these runs"
-        )
+        verdict = "the law describes these runs to about the noise"
+        if not _describes(study):
+            verdict = "this law does not describe these runs"
         noise = percent(study.noise_log)
         sentences.append(
             f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
@@ -183,7 +207,7 @@ def _about_lines(study: LossStudy) -> list[str]:
     sentences = []
     for axis, held in (("N", "budget"), ("D", "size")):
         lines = study.lines.along(axis)
-        judged = [line for line in lines if line.holds is not None]
+        judged = [line for line in lines if line.holds is not None and not line.flat]
         broken = [line for line in judged if not line.holds]
         if judged:
             sentences.append(_verdict(axis, held, judged, broken))

@@ -28,12 +28,15 @@ class SweepClock:
         """The stack starts, or goes on, at `step`; its programs took `compile_s` to compile, and the next ones will."""
         self.step = step
         self.compile_s = compile_s
+        self.stack_s = 0.0
+        self.stack_tokens = 0.0
 
     def advance(self, step: int, seconds: float) -> None:
         """`seconds` passed until the stack came to `step`."""
         self.measured_s += seconds
         self.measured_expected_s += self._expected(step) - self._expected(self.step)
-        tokens_per_s = (step - self.step) * self._tokens_per_step(step) / max(seconds, 1e-9)
+        self.stack_s += seconds
+        self.stack_tokens += (step - self.step) * self._tokens_per_step(step)
         self.step = step
         done, total = self.done_s + self._expected(step), sum(self.expected_s.values())
         scale = self.measured_s / self.measured_expected_s if self.measured_expected_s else 1.0
@@ -42,7 +45,7 @@ class SweepClock:
             self.stack_plan.name,
             done=done / total,
             runs=f"{ended} of {self.sweep.runs}",
-            tokens_per_s=tokens_per_s,
+            tokens_per_s=self.stack_tokens / max(self.stack_s, 1e-9),
             eta_s=scale * (total - done) + self.compile_s * self.stacks_left,
         )
 

@@ -45,8 +45,7 @@ def _message(error: BaseException) -> str:
     """The innermost cause in one line: config_flags wraps errors in errors, and tracebacks in messages."""
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
-    text = str(error.args[0]) if error.args else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return " ".join(lines) if "Traceback" not in text else lines[-1]
+    text = str(error) if isinstance(error, SyntaxError | OSError) or not error.args else str(error.args[0])
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    told = lines[-1] if "Traceback" in text or isinstance(error, OSError) else " ".join(lines)
+    return told if isinstance(error, flags.Error) else f"{type(error).__name__}: {told}"

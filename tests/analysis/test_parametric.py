@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import parametric
 from analysis.points import Refusal
 from tests.analysis.planted import LAW
 
+LAPTOP_RUNS = Path(__file__).parents[2] / "docs" / "laptop" / "runs.csv"
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(1e3, 5e4, 6), np.geomspace(1e5, 2e6, 5)))
 
 
@@ -47,6 +51,19 @@ def test_resamples_fitted_together_equal_resamples_fitted_one_by_one(chinchilla)
         alone = fit_table(table.iloc[draw])
         assert fit.law.alpha == pytest.approx(alone.law.alpha, abs=1e-5)
         assert fit.objective == pytest.approx(alone.objective, rel=1e-8)
+
+
+def test_resamples_leave_the_basin_in_which_the_fit_to_all_points_has_no_floor():
+    """On the laptop study's val_loss the whole fit has E = 0, and many a resample has not."""
+    runs = pd.read_csv(LAPTOP_RUNS)
+    params, tokens, loss = (runs[name].to_numpy(float) for name in ("params", "tokens", "val_loss"))
+    whole = parametric.fit(params, tokens, loss, floor_free=True)
+    draws = np.random.default_rng(0).integers(len(loss), size=(12, len(loss)))
+    weight = np.stack([np.bincount(draw, minlength=len(loss)) for draw in draws])
+    together = parametric.refit(params, tokens, loss, weight, whole.law, floor_free=True)
+    alone = [parametric.fit(params[draw], tokens[draw], loss[draw], floor_free=True) for draw in draws]
+    assert all(ours.objective <= theirs.objective * 1.0005 for ours, theirs in zip(together, alone, strict=True))
+    assert any(ours.law.E > 0.1 for ours in together)
 
 
 def test_the_constants_of_hoffmann_predict_their_loss():

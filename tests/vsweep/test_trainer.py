@@ -1,11 +1,13 @@
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
+import vsweep
 from tests.vsweep import small
 from vsweep import devices, order, stack_trainer, trainer
 from vsweep.checkpoint import CheckpointFolder
@@ -217,6 +219,41 @@ def test_a_diverged_run_is_marked_with_its_step_and_the_others_finish(finished_s
     assert set(calm["status"]) == {"finished"}
     alone = read_runs(finished_sweep).query("seed == 0")
     assert np.allclose(calm["val_loss"], alone["val_loss"], atol=1e-4)
+
+
+def test_a_run_that_blows_up_in_its_last_update_is_diverged_and_not_finished(tmp_path):
+    """No later step sees it, and the loss that led to it was fine."""
+    small.train(small.config(sweep={"budget": [70], "seed": [0, 1]}, optimizer={"lr": 1e38}), tmp_path)
+    runs = read_runs(tmp_path)
+    assert set(runs["steps"] + runs["diverged_at_step"]) == {1}
+    assert set(runs["status"]) == {"diverged"}
+
+
+def test_a_plan_that_was_made_for_other_runs_is_never_followed(interrupted_sweep, tmp_path):
+    (tmp_path / "here").mkdir()
+    shutil.copy(interrupted_sweep / "plan.json", tmp_path / "here" / "plan.json")
+    with pytest.raises(ConfigError, match="plans other runs"):
+        small.train(small.config(train={"batch_size": 16}), tmp_path / "here")
+
+
+def test_damaged_parameters_of_a_finished_run_are_named_before_anything_is_trained(finished_sweep, tmp_path):
+    workdir = copy_of(finished_sweep, tmp_path)
+    victim = max((workdir / "stacks" / "all" / "finished").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"missing or damaged: d.*remove .*stacks/all"):
+        small.train(small.config(), workdir)
+
+
+def test_a_stop_asked_for_between_two_stacks_is_heeded_before_the_next_one_compiles(tmp_path):
+    events = []
+    for event in vsweep.run_sweep(small.config(sweep={"width": [4, 8], "budget": [700], "seed": [0]}), tmp_path):
+        events.append(event.kind)
+        if event.kind == "stack_finished":
+            signal.raise_signal(signal.SIGTERM)
+    assert events == ["boundary", "stack_finished", "interrupted"]
+    assert not (tmp_path / "stacks" / "w8").exists()
 
 
 @pytest.mark.parametrize("slots", ["all", 2])

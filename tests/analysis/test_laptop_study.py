@@ -1,0 +1,46 @@
+"""The committed laptop study: what its runs must show, whoever made them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import isoflop, path
+from analysis.points import Convention, load, select
+from vsweep import records
+
+LAPTOP = Path(__file__).parents[2] / "docs" / "laptop"
+
+
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    return records.read_runs(LAPTOP)
+
+
+def test_it_holds_ninety_finished_runs_of_six_widths_five_budgets_and_three_seeds(runs):
+    assert set(runs["status"]) == {records.FINISHED}
+    assert len(runs) == 90
+    assert (runs.groupby(["width", "budget"])["seed"].nunique() == 3).all()
+
+
+def test_once_the_operands_are_learned_the_excess_loss_is_the_answers_share_of_the_answer_loss(runs):
+    """4.494 answer labels of 11.274: 0.3986, as soon as only the answer is left to learn."""
+    learned = runs[(runs["width"] >= 12) & (runs["budget"] >= 500_000)]
+    assert len(learned) == 36
+    operands = learned["excess_loss"] - 0.3986 * learned["answer_loss"]  # what is lost on the operands, nats a token
+    assert operands.between(0, 0.006).all()
+    assert (learned["excess_loss"] / learned["answer_loss"]).median() == pytest.approx(0.3986, abs=0.003)
+    assert (runs["excess_loss"] > 0).all()
+
+
+def test_at_least_four_compute_levels_have_an_interior_minimum_over_four_sizes():
+    points = select(load(LAPTOP), Convention("excess_loss"))
+    found = isoflop.fit(points, isoflop.PARABOLA)
+    assert (found.optima["status"] == path.INTERIOR).sum() >= 4
+    assert all(len(valley.params) >= 4 for valley in isoflop.valleys(points))
+
+
+def test_the_losses_neither_all_saturate_nor_all_sit_on_the_plateau(runs):
+    assert runs["answer_loss"].min() < 0.5
+    assert (runs["answer_loss"] > 1.2).mean() > 0.3
+    assert ((runs["answer_loss"] > 1.1) & (runs["answer_loss"] < 1.2)).any()

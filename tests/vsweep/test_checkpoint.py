@@ -1,0 +1,203 @@
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.vsweep import small
+from vsweep import checkpoint, devices
+from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
+
+RECORDS = {"runs": {"w4-d1k-s0": {"curve": [{"val_loss": 0.1 + 0.2}], "status": None}}, "train_s": 1.5}
+
+
+def arrays(seed: int) -> dict:
+    """Every kind of array that a state holds, and values that a careless way would change."""
+    rng = np.random.default_rng(seed)
+    return {
+        "params": {"mlp": rng.normal(size=(4, 3, 5)).astype(np.float32), "half": np.array([1 / 3], jnp.bfloat16)},
+        "moments": [np.array([np.nan, -0.0, np.inf, 1e-42], np.float32), np.full((2,), seed, np.float32)],
+        "key": rng.integers(0, 2**32, (4, 2), np.uint32),
+        "step": np.array([seed, -1, 2**31 - 1, 0], np.int32),
+        "scalar": np.array(seed, np.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory) -> Path:
+    """A folder with the checkpoints of steps 10 and 20; copy it before you change it."""
+    folder = tmp_path_factory.mktemp("two_steps") / "checkpoints"
+    for step in (10, 20):
+        CheckpointFolder(folder).save(step, arrays(step), {**RECORDS, "step": step}, names=(f"run-{step}",))
+    return folder
+
+
+@pytest.fixture
+def copied(two_steps, tmp_path) -> CheckpointFolder:
+    return CheckpointFolder(shutil.copytree(two_steps, tmp_path / "copy"))
+
+
+def files_of(folder: CheckpointFolder, step: int) -> list[Path]:
+    return sorted(path for path in (folder.folder / f"{step:08d}").rglob("*") if path.is_file())
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_newest(folder: CheckpointFolder) -> None:
+    flip_a_bit(max(files_of(folder, folder.steps()[-1]), key=lambda path: path.stat().st_size))
+
+
+def test_arrays_come_back_bit_for_bit_in_the_newest_step(copied):
+    assert copied.steps() == [10, 20]
+    assert copied.latest() == 20
+    for step in (10, 20):
+        assert small.same_bits(copied.restore(step), arrays(step))
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(copied.restore(20))]
+    assert kinds == [leaf.dtype for leaf in jax.tree.leaves(arrays(20))]
+
+
+def test_arrays_come_back_placed_like_the_target_they_are_for(copied, mesh):
+    def struct(leaf):
+        over = devices.over_slots(mesh) if leaf.ndim and leaf.shape[0] % mesh.size == 0 else devices.replicated(mesh)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=over)
+
+    target = jax.tree.map(struct, arrays(20))
+    restored = copied.restore(20, target)
+    assert jax.tree.structure(restored) == jax.tree.structure(target)
+    assert small.same_bits(jax.device_get(restored), arrays(20))
+    assert jax.tree.map(lambda leaf: leaf.sharding, restored) == jax.tree.map(lambda leaf: leaf.sharding, target)
+
+
+def test_records_and_names_come_back_with_their_step(copied):
+    assert copied.records(20) == {**RECORDS, "step": 20}
+    assert copied.names(10) == ["run-10"]
+    assert copied.names(20) == ["run-20"]
+
+
+def test_where_nothing_was_saved_there_is_no_step(tmp_path):
+    assert CheckpointFolder(tmp_path / "nowhere").steps() == []
+    assert CheckpointFolder(tmp_path / "nowhere").latest() is None
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_step_whose_manifest_was_never_written_does_not_count(copied):
+    (copied.folder / "00000020.manifest.json").unlink()
+    assert copied.steps() == [10]
+    assert copied.latest() == 10
+
+
+def test_junk_beside_the_steps_does_not_count(copied):
+    for name in ("7", "00000099", "00000030.orbax-checkpoint-tmp-3", "notes"):
+        (copied.folder / name).mkdir()
+    (copied.folder / "x.manifest.json").write_text("{}")
+    (copied.folder / ".00000030.manifest.json.a1b2").write_text("{")
+    assert copied.steps() == [10, 20]
+    assert copied.latest() == 20
+
+
+DAMAGES = {
+    "a flipped bit": flip_a_bit,
+    "truncation": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptying": lambda path: path.write_bytes(b""),
+    "one byte more": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "deletion": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_any_file_of_a_step_is_found_and_the_step_before_is_used(copied, damage, caplog):
+    files = files_of(copied, 20)
+    assert len(files) > 5
+    for path in files:
+        content = path.read_bytes()
+        if not content and damage != "deletion" and damage != "one byte more":
+            continue
+        DAMAGES[damage](path)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert copied.latest() == 10, path
+        assert str(path.relative_to(copied.folder / "00000020")) in caplog.text
+        assert copied.problems(10) == []
+        path.write_bytes(content)
+        assert copied.problems(20) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}"])
+def test_a_step_with_a_broken_manifest_is_never_used(copied, content):
+    (copied.folder / "00000020.manifest.json").write_bytes(content)
+    assert copied.problems(20)
+    assert copied.latest() == 10
+
+
+def test_a_flipped_bit_in_the_checksums_is_found(copied):
+    manifest = copied.folder / "00000020.manifest.json"
+    text = manifest.read_text()
+    for checksum in json.loads(text)["sha256"].values():
+        manifest.write_text(text.replace(checksum, checksum[:-1] + ("0" if checksum[-1] != "0" else "1")))
+        assert copied.latest() == 10
+
+
+def test_a_flipped_bit_in_the_names_is_found(copied):
+    """Otherwise the parameters of a finished run are there and can no longer be asked for."""
+    manifest = copied.folder / "00000020.manifest.json"
+    manifest.write_text(manifest.read_text().replace("run-20", "run-21"))
+    assert copied.problems(20)
+
+
+def test_when_every_step_is_damaged_that_is_an_error_that_names_them(copied):
+    for step in (10, 20):
+        flip_a_bit(files_of(copied, step)[0])
+    with pytest.raises(CorruptCheckpoints, match=r"(?s)00000020: changed .*00000010: changed "):
+        copied.latest()
+
+
+def test_a_folder_that_lies_where_a_step_was_is_not_taken_for_it(copied):
+    shutil.rmtree(copied.folder / "00000020")
+    (copied.folder / "00000020").mkdir()
+    assert copied.latest() == 10
+
+
+def test_saving_a_step_again_replaces_it(copied):
+    copied.save(20, arrays(21), {"again": True}, names=("other",))
+    assert copied.steps() == [10, 20]
+    assert copied.latest() == 20
+    assert small.same_bits(copied.restore(20), arrays(21))
+    assert copied.records(20) == {"again": True}
+    assert copied.names(20) == ["other"]
+
+
+def test_pruning_keeps_the_newest_two(copied):
+    copied.prune()
+    assert copied.steps() == [10, 20]
+    copied.save(30, arrays(30), {})
+    copied.prune()
+    assert copied.steps() == [20, 30]
+    assert {path.name for path in copied.folder.iterdir()} == {
+        f"{step:08d}{end}" for step in (20, 30) for end in ("", checkpoint.MANIFEST)
+    }
+    assert small.same_bits(copied.restore(20), arrays(20))
+
+
+def test_nothing_is_pruned_while_the_newest_steps_are_damaged(copied):
+    copied.save(30, arrays(30), {})
+    damage_newest(copied)
+    copied.prune()
+    assert copied.steps() == [10, 20, 30]
+    assert copied.latest() == 20
+    assert copied.problems(10) == []
+
+
+def test_pruning_removes_what_killed_saves_left_behind(copied):
+    """A timed checkpoint is never at the same step again, so nothing else replaces a half-written one."""
+    shutil.copytree(copied.folder / "00000020", copied.folder / "00000015")
+    shutil.copytree(copied.folder / "00000020", copied.folder / "00000017.orbax-checkpoint-tmp")
+    copied.prune()
+    assert {path.name.partition(".")[0] for path in copied.folder.iterdir()} == {"00000010", "00000020"}

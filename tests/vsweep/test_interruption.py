@@ -1,0 +1,72 @@
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from vsweep.interruption import Interruption
+
+ROOT = __file__.rpartition("/tests/")[0]
+
+ASKED_TWICE = """
+import signal
+from vsweep.interruption import Interruption
+number = signal.{name}
+with Interruption() as interruption:
+    signal.raise_signal(number)
+    print(interruption.should_stop(), flush=True)
+    signal.raise_signal(number)
+    print("still here", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_first_signal_asks_for_a_stop_and_the_old_handlers_come_back(name):
+    number = signal.Signals[name]
+    before = {known: signal.getsignal(known) for known in (signal.SIGTERM, signal.SIGINT)}
+    with Interruption() as interruption:
+        assert interruption.should_stop() is None
+        signal.raise_signal(number)
+        assert interruption.should_stop() == f"{name} received"
+    assert {known: signal.getsignal(known) for known in before} == before
+
+
+def test_the_old_handlers_come_back_after_an_error_too():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), Interruption():
+        _ = 1 / 0
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_second_signal_leaves_at_once(name):
+    program = [sys.executable, "-c", ASKED_TWICE.format(name=name)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{name} received\n", done.stderr
+    assert done.returncode == -signal.Signals[name]
+
+
+def test_the_wall_clock_asks_for_a_stop_when_its_hours_are_over():
+    with Interruption(max_wall_hours=1e-15) as over, Interruption(max_wall_hours=1000) as far:
+        assert over.should_stop() == "max_wall_hours reached"
+        assert far.should_stop() is None
+
+
+def test_no_limit_means_no_deadline():
+    assert Interruption(max_wall_hours=0.0).deadline is None
+
+
+def test_outside_the_main_thread_only_the_wall_clock_counts():
+    """A notebook may run a sweep in a thread, where Python allows no signal handlers."""
+    before = signal.getsignal(signal.SIGINT)
+    found = []
+
+    def work():
+        with Interruption(max_wall_hours=1e-15) as interruption:
+            found.extend([interruption.should_stop(), signal.getsignal(signal.SIGINT)])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == ["max_wall_hours reached", before]

@@ -1,0 +1,200 @@
+import dataclasses
+import itertools
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs import addition
+from tests.vsweep import small
+from vsweep import accounting, config, grid, plan, progress, tasks
+from vsweep.config import ConfigError
+from vsweep.plan import Hardware, StackPlan
+
+TWO_CORES = Hardware("cpu", 2, 2**33)
+DOUBLING = {"width": [4], "budget": [700 * 2**doubling for doubling in range(5)], "seed": [0, 1, 2]}
+
+
+def sweep_of(values, hardware: Hardware = TWO_CORES) -> plan.SweepPlan:
+    parsed = config.from_dict(values)
+    return plan.plan_sweep(parsed, tasks.build(parsed.task), hardware)
+
+
+def runs_of_steps(steps: list[int]) -> list[grid.Run]:
+    run = small.stacks(small.config())[0].runs[0]
+    return [dataclasses.replace(run, run_id=f"r{index}", steps=count) for index, count in enumerate(steps)]
+
+
+@pytest.fixture(scope="module")
+def laptop() -> plan.SweepPlan:
+    return sweep_of(addition.get_config("laptop"))
+
+
+def test_five_doubling_budgets_and_three_seeds_pack_into_six_slots():
+    """93 units of work in 6 x 16, where one slot a run would cost 15 x 16."""
+    (stack_plan,) = sweep_of(small.config(sweep=DOUBLING)).plans
+    assert stack_plan.slots == 6
+    assert stack_plan.wasted_share < 0.1
+    (everyone,) = sweep_of(small.config(sweep=DOUBLING, train={"slots": "all"})).plans
+    assert everyone.slots == 16
+    assert everyone.wasted_share > 0.5
+    assert everyone.steps == stack_plan.steps
+
+
+def test_less_than_a_tenth_of_the_slot_steps_of_the_laptop_sweep_are_wasted(laptop):
+    assert laptop.runs == 90
+    assert progress.wasted_share(laptop) < 0.1
+    assert all(stack_plan.wasted_share < 0.1 for stack_plan in laptop.plans)
+
+
+RUN_LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=40)
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(steps=RUN_LENGTHS, local_slots=st.integers(1, 6), devices=st.integers(1, 4))
+def test_packing_trains_every_run_once_longest_first_and_never_two_in_a_slot(steps, local_slots, devices):
+    runs, slots = runs_of_steps(steps), local_slots * devices
+    entries = plan.pack(runs, slots, devices)
+    assert sorted(entry.run_id for entry in entries) == sorted(run.run_id for run in runs)
+    horizons = {run.run_id: run.steps for run in runs}
+    assert all(entry.stop - entry.start == horizons[entry.run_id] for entry in entries)
+    in_order = sorted(entries, key=lambda entry: entry.start)
+    lengths = [entry.stop - entry.start for entry in in_order]
+    assert lengths == sorted(lengths, reverse=True)
+    for slot in range(slots):
+        mine = [entry for entry in in_order if entry.slot == slot]
+        starts_and_stops = [step for entry in mine for step in (entry.start, entry.stop)]
+        assert starts_and_stops == sorted(starts_and_stops)
+        assert not mine or mine[0].start == 0
+        assert all(entry.start == before.stop for before, entry in itertools.pairwise(mine))
+    assert {entry.slot for entry in entries} <= set(range(slots))
+    assert max(entry.stop for entry in entries) <= sum(steps) / slots + max(steps)  # Graham 1966: list scheduling
+
+
+@settings(deadline=None, max_examples=50, derandomize=True)
+@given(steps=RUN_LENGTHS, local_slots=st.integers(1, 6), devices=st.integers(1, 4))
+def test_the_first_runs_are_spread_evenly_over_the_devices(steps, local_slots, devices):
+    entries = plan.pack(runs_of_steps(steps), local_slots * devices, devices)
+    device_of_first = [entry.slot // local_slots for entry in entries if entry.start == 0]
+    busy = [device_of_first.count(device) for device in range(devices)]
+    assert max(busy) - min(busy) <= 1
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 8])
+@pytest.mark.parametrize("slots", ["packed", "all", 1, 5, "5"])
+def test_slots_are_whole_devices_and_every_run_is_planned_once(slots, devices):
+    sweep = sweep_of(small.config(sweep=DOUBLING, train={"slots": slots}), Hardware("cpu", devices, 2**33))
+    (stack,), (stack_plan,) = sweep.stacks, sweep.plans
+    assert stack_plan.slots % devices == 0
+    assert sorted(entry.run_id for entry in stack_plan.entries) == sorted(run.run_id for run in stack.runs)
+    if slots == "all":
+        assert 15 <= stack_plan.slots < 15 + devices
+        assert {entry.start for entry in stack_plan.entries} == {0}
+    elif slots != "packed":
+        assert int(slots) <= stack_plan.slots < int(slots) + devices
+
+
+def test_boundaries_are_the_steps_at_which_a_run_reaches_its_budget(laptop):
+    for stack, stack_plan in zip(laptop.stacks, laptop.plans, strict=True):
+        stops = {entry.stop for entry in stack_plan.entries}
+        assert stack_plan.boundaries == sorted(stops)
+        assert stack_plan.steps == stack_plan.boundaries[-1]
+        assert stack_plan.steps >= max(run.steps for run in stack.runs)
+
+
+def test_entries_at_a_step_are_the_runs_that_train_from_it_on():
+    (stack_plan,) = sweep_of(small.config(sweep=DOUBLING)).plans
+    for step in {0, 1, stack_plan.steps - 1, *(b + off for b in stack_plan.boundaries[:-1] for off in (-1, 0, 1))}:
+        seats = stack_plan.entries_at(step)
+        assert len(seats) == stack_plan.slots
+        training = [entry for entry in stack_plan.entries if entry.start <= step < entry.stop]
+        assert sorted(entry.run_id for entry in seats if entry) == sorted(entry.run_id for entry in training)
+        assert all(entry is None or entry.slot == slot for slot, entry in enumerate(seats))
+    assert stack_plan.entries_at(stack_plan.steps) == [None] * stack_plan.slots
+
+
+def test_the_wasted_share_is_the_share_of_seats_without_a_run():
+    (stack_plan,) = sweep_of(small.config(sweep={**DOUBLING, "budget": [700, 1500]})).plans
+    empty = sum(stack_plan.entries_at(step).count(None) for step in range(stack_plan.steps))
+    assert stack_plan.wasted_share == pytest.approx(empty / (stack_plan.slots * stack_plan.steps))
+
+
+def test_the_smallest_laptop_horizon_is_evaluated_at_24_distinct_steps(laptop):
+    horizon = laptop.smallest_horizon
+    steps = plan.evaluation_steps(horizon, horizon, laptop.config.train.curve_points)
+    assert len(steps) >= 24
+    assert steps[0] <= horizon / 32
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(smallest=st.integers(1, 400), times=st.floats(1, 64), points=st.integers(2, 40))
+def test_evaluations_go_up_to_the_horizon_log_spaced_and_never_twice_at_a_step(smallest, times, points):
+    horizon = round(smallest * times)
+    steps = plan.evaluation_steps(horizon, smallest, points)
+    assert all(before < after for before, after in itertools.pairwise(steps))
+    assert steps[0] >= 1
+    assert steps[-1] == horizon
+    first = plan.evaluation_steps(smallest, smallest, points)
+    assert len(first) >= min(points, smallest - first[0] + 1)
+    assert len(steps) >= len(first)
+
+
+def test_evaluations_of_a_run_depend_on_its_horizon_and_the_sweep_and_not_on_its_slot():
+    found = []
+    for slots in ("packed", "all", 2):
+        sweep = sweep_of(small.config(sweep=DOUBLING, train={"slots": slots}))
+        by_run: dict[str, list[int]] = {}
+        for step, due in plan.evaluations(sweep, sweep.plans[0]).items():
+            for entry in due:
+                by_run.setdefault(entry.run_id, []).append(step - entry.start)
+        found.append(by_run)
+    assert found[0] == found[1] == found[2]
+    horizons = {run.run_id: run.steps for run in sweep.stacks[0].runs}
+    assert {run_id: steps[-1] for run_id, steps in found[0].items()} == horizons
+    of_equal_horizon = {horizons[run_id]: steps for run_id, steps in found[0].items()}
+    assert all(steps == of_equal_horizon[horizons[run_id]] for run_id, steps in found[0].items())
+
+
+def test_the_same_config_gives_the_same_plan_and_it_survives_json(laptop):
+    again = sweep_of(addition.get_config("laptop"))
+    assert again.plans == laptop.plans
+    assert again.stacks == laptop.stacks
+    assert again.estimates == laptop.estimates
+    stored = json.loads(json.dumps([stack_plan.to_dict() for stack_plan in laptop.plans]))
+    assert tuple(StackPlan.from_dict(values) for values in stored) == laptop.plans
+
+
+@pytest.mark.parametrize("slots", ["packed", "all", 12])
+def test_memory_bounds_the_slots_and_every_run_is_still_trained(slots):
+    values = small.config(sweep=DOUBLING, train={"slots": slots})
+    roomy = sweep_of(values)
+    shape = plan.model_shape(roomy.stacks[0].shape, roomy.task)
+    two_slots = int(2.5 * accounting.slot_bytes(shape, 8) / plan.MEMORY_SHARE)
+    tight = sweep_of(values, Hardware("cpu", 2, two_slots))
+    (stack_plan,) = tight.plans
+    assert stack_plan.slots == 4 < roomy.plans[0].slots
+    assert tight.estimates[0].memory_bytes <= plan.MEMORY_SHARE * two_slots
+    assert len(stack_plan.entries) == 15
+
+
+def test_a_model_that_does_not_fit_alone_is_refused_by_name_beside_all_others():
+    with pytest.raises(ConfigError) as caught:
+        sweep_of(small.config(sweep={"width": [4, 512, 1024]}), Hardware("Tesla T4", 1, 2**22))
+    assert len(caught.value.problems) == 2
+    for width, problem in zip((512, 1024), caught.value.problems, strict=True):
+        assert problem.startswith("model.width: ")
+        assert f"got width {width}" in problem
+        assert "0.0 GiB of Tesla T4" in problem
+
+
+def test_estimates_are_positive_and_count_the_work_of_every_run(laptop):
+    for stack, cost in zip(laptop.stacks, laptop.estimates, strict=True):
+        per_example = accounting.flops_counted_per_example(plan.model_shape(stack.shape, laptop.task))
+        assert cost.flops == per_example * sum(run.steps * run.shape.batch_size for run in stack.runs)
+        assert min(dataclasses.astuple(cost)) > 0
+
+
+def test_an_unknown_device_is_planned_as_a_small_gpu_and_a_known_one_as_itself():
+    assert Hardware("NVIDIA A100-SXM4-40GB", 1, 1).speed is plan.SPEEDS["NVIDIA A100"]
+    assert Hardware("TPU v99", 1, 1).speed is plan.OTHER_GPU

@@ -1,0 +1,112 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from vsweep import records
+from vsweep.records import CURVE_COLUMNS, RUN_COLUMNS, write_json_atomically, write_table, write_text_atomically
+
+
+def run_row(**values) -> dict:
+    return {**dict.fromkeys(RUN_COLUMNS, 1), "run_id": "w4-d1k-s0", "stack": "w4", "status": "finished", **values}
+
+
+def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    write_text_atomically(path, "old, and longer than the new one\n")
+    write_text_atomically(path, "new: ä\r\n")
+    assert path.read_bytes() == "new: ä\r\n".encode()
+    assert [file.name for file in path.parent.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("write", "value", "error"),
+    [
+        (write_json_atomically, {"loss": math.nan}, ValueError),
+        (write_json_atomically, {"loss": object()}, TypeError),
+        (write_text_atomically, "half of it is writable \ud800", UnicodeEncodeError),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, write, value, error):
+    path = tmp_path / "config.json"
+    path.write_text("old")
+    with pytest.raises(error):
+        write(path, value)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_table_that_cannot_be_made_leaves_the_old_one(tmp_path):
+    path = tmp_path / records.RUNS_FILE
+    write_table(path, [run_row()], RUN_COLUMNS)
+    before = path.read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        write_table(path, [run_row(device="\ud800")], RUN_COLUMNS)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_that_has_the_old_file_open_goes_on_reading_it(tmp_path):
+    path = tmp_path / "table.csv"
+    write_text_atomically(path, "old\n" * 1000)
+    with open(path) as reader:
+        first = reader.readline()
+        write_text_atomically(path, "new\n")
+        assert first + reader.read() == "old\n" * 1000
+
+
+def test_runs_are_read_back_with_every_bit_of_every_float(tmp_path):
+    rng = np.random.default_rng(0)
+    losses = rng.random(500) * 10.0 ** rng.integers(-12, 20, 500)
+    rows = [run_row(run_id=f"r{index}", val_loss=float(loss)) for index, loss in enumerate(losses)]
+    write_table(tmp_path / records.RUNS_FILE, rows, RUN_COLUMNS)
+    frame = records.read_runs(tmp_path)
+    assert list(frame.columns) == list(RUN_COLUMNS)
+    assert np.array_equal(frame["val_loss"].to_numpy(), losses)
+
+
+def test_names_stay_text_large_counts_stay_exact_and_nothing_stays_empty(tmp_path):
+    rows = [
+        run_row(run_id="007", stack="1", tokens=2**53 + 1, val_loss=None, diverged_at_step=None),
+        run_row(run_id="a,b", tokens=3, val_loss=0.5, diverged_at_step=12),
+    ]
+    write_table(tmp_path / records.RUNS_FILE, rows, RUN_COLUMNS)
+    frame = records.read_runs(tmp_path)
+    assert list(frame["run_id"]) == ["007", "a,b"]
+    assert list(frame["stack"]) == ["1", "w4"]
+    assert list(frame["tokens"]) == [2**53 + 1, 3]
+    assert frame["val_loss"].isna().tolist() == [True, False]
+    assert frame["diverged_at_step"].isna().tolist() == [True, False]
+
+
+def test_a_table_without_rows_still_has_its_columns(tmp_path):
+    write_table(tmp_path / records.CURVES_FILE, [], CURVE_COLUMNS)
+    assert list(records.read_curves(tmp_path).columns) == list(CURVE_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("file", "columns", "read"),
+    [
+        (records.RUNS_FILE, RUN_COLUMNS, records.read_runs),
+        (records.CURVES_FILE, CURVE_COLUMNS, records.read_curves),
+    ],
+)
+def test_missing_columns_are_named_with_the_file(tmp_path, file, columns, read):
+    kept = [name for name in columns if name not in ("tokens", "val_loss")]
+    write_table(tmp_path / file, [dict.fromkeys(kept, 1)], kept)
+    with pytest.raises(ValueError, match=rf"{file}: .*missing: \['tokens', 'val_loss'\]"):
+        read(tmp_path)
+
+
+def test_every_column_has_a_meaning_and_curves_mean_the_same_as_runs():
+    assert all(meaning for _, meaning in RUN_COLUMNS.values())
+    assert all(RUN_COLUMNS[name] == CURVE_COLUMNS[name] for name in CURVE_COLUMNS if name != "run_id")
+
+
+def test_json_is_written_readable_and_complete(tmp_path):
+    value = {"b": [1, 2.5, None], "a": {"x": True}}
+    write_json_atomically(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text()
+    assert json.loads(text) == value
+    assert text.endswith("\n")
