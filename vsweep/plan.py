@@ -23,10 +23,9 @@ HELD_OUT_PASS_COST = 1 / 3  # of a training step on as many examples
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """Rough speed of one device. Only the ratio of the first two shapes a plan; the rest is for estimates."""
+    """Rough speed of one device. A plan depends on the ratio of the fixed time to the rest; all else is for estimates."""
 
     step_s: float  # a training step of a stack, however small
-    position_s: float  # a token position of one layer, whatever the width
     position_width_s: float  # a token position of one layer and unit of width
     flops: float  # FLOP/s of the matmuls
     compile_s: float  # compiling one stack's programs
@@ -34,10 +33,10 @@ class Speed:
 
 # CPU: fitted to the measurements in docs/performance.md, one core of two. The GPUs are first guesses from peak rates.
 SPEEDS = {
-    "cpu": Speed(1.5e-3, 1.5e-7, 1.4e-8, 6e10, 13.0),
-    "Tesla T4": Speed(4e-3, 0.0, 6e-12, 2.5e12, 60.0),
-    "NVIDIA A100": Speed(2e-3, 0.0, 2e-12, 8e12, 40.0),
-    "NVIDIA H100": Speed(1.5e-3, 0.0, 1e-12, 2.5e13, 30.0),
+    "cpu": Speed(5.6e-3, 6.7e-8, 2.6e10, 17.0),
+    "Tesla T4": Speed(4e-3, 6e-12, 2.5e12, 60.0),
+    "NVIDIA A100": Speed(2e-3, 2e-12, 8e12, 40.0),
+    "NVIDIA H100": Speed(1.5e-3, 1e-12, 2.5e13, 30.0),
 }
 OTHER_GPU = SPEEDS["Tesla T4"]
 
@@ -212,7 +211,7 @@ def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> fl
     speed, model = hardware.speed, model_shape(shape, task)
     positions = shape.batch_size * model.positions * shape.layers
     matmuls = shape.batch_size * accounting.flops_counted_per_example(model) / speed.flops
-    slot_s = positions * (speed.position_s + speed.position_width_s * shape.width) + matmuls
+    slot_s = positions * speed.position_width_s * shape.width + matmuls
     return speed.step_s + slots / hardware.devices * slot_s
 
 
