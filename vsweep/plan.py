@@ -23,7 +23,7 @@ HELD_OUT_PASS_COST = 1 / 3  # of a training step on as many examples
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """Rough speed of one device. A plan depends on the ratio of the fixed time to the rest; all else is for estimates."""
+    """Rough speed of one device. A plan depends on the fixed time over the rest; all else is for estimates."""
 
     step_s: float  # a training step of a stack, however small
     position_width_s: float  # a token position of one layer and unit of width
