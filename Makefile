@@ -19,7 +19,7 @@ smoke: $(VENV)/installed  ## the same in seconds, on two-digit operands
 
 test: $(VENV)/installed-dev  ## what CI runs: lint and the default tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 slow: $(VENV)/installed-dev  ## the long tests
 	$(BIN)/python -m pytest -m slow

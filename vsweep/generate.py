@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from vsweep import config as config_lib
 from vsweep import devices, grid, plan, tasks
@@ -83,6 +83,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) < 3 or RUN.value is None:
         sys.exit('usage: python -m vsweep.generate WORKDIR --run RUN_ID "123+456=" ["7+8=" ...]')
     workdir, queries = Path(arguments[1]), arguments[2:]
+    logging.set_verbosity(logging.WARNING)  # orbax tells every step it takes
     devices.use_cpu_cores_as_devices()
     try:
         task, model, params = load_run(workdir, RUN.value)

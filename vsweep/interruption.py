@@ -43,3 +43,4 @@ class Interruption:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.received = number
+        os.write(2, b"stopping at the next chunk, with everything saved; once more to leave at once\n")

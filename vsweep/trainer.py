@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -70,7 +70,10 @@ def run_sweep(
     with locked(home), Interruption(sweep.config.train.max_wall_hours) as interruption:
         if resume_from is not None and not begun:
             home.copy_from(Path(resume_from))
-        yield from SweepTrainer(sweep, mesh, home, progress or SilentProgress(), interruption).train()
+        trainer = SweepTrainer(sweep, mesh, home, progress or SilentProgress(), interruption)
+        interrupted = yield from trainer.train()
+    if not interrupted:
+        yield trainer.event("finished")  # signals are the caller's again: an analysis may be stopped like any program
 
 
 def default_workdir(config: SweepConfig) -> Path:
@@ -92,7 +95,8 @@ class SweepTrainer:
         self.clock = SweepClock(self.sweep, progress)
         self.results = [self._stored_results(stack) for stack in sweep.stacks]
 
-    def train(self) -> Iterator[Event]:
+    def train(self) -> Generator[Event, None, bool]:
+        """Yields an event after each boundary and stack; returns whether it was interrupted."""
         data = None
         for index, (stack, stack_plan) in enumerate(zip(self.sweep.stacks, self.sweep.plans, strict=True)):
             self.clock.start(stack_plan, self.results)
@@ -100,7 +104,7 @@ class SweepTrainer:
                 continue
             if self.interruption.should_stop():
                 yield self._interrupted(stack)
-                return
+                return True
             data = data or DeviceData.put(self.sweep.task, self.sweep.config.train.final_examples, self.mesh)
             session = Session(self.sweep, self.mesh, self.home, data, self.interruption, self.progress, self.clock)
             trainer = StackTrainer(session, stack, stack_plan)
@@ -109,11 +113,11 @@ class SweepTrainer:
                 self.write_tables()
                 if step is None:
                     yield self._interrupted(stack)
-                    return
-                yield self._event("boundary", stack)
-            yield self._event("stack_finished", stack)
+                    return True
+                yield self.event("boundary", stack)
+            yield self.event("stack_finished", stack)
         self.write_tables()
-        yield self._event("finished")
+        return False
 
     def write_tables(self) -> None:
         """Rewrites runs.csv and curves.csv from the results of every stack."""
@@ -144,9 +148,9 @@ class SweepTrainer:
 
     def _interrupted(self, stack: Stack) -> Event:
         self.write_tables()
-        return self._event("interrupted", stack, self.interruption.should_stop())
+        return self.event("interrupted", stack, self.interruption.should_stop())
 
-    def _event(self, kind: str, stack: Stack | None = None, reason: str | None = None) -> Event:
+    def event(self, kind: str, stack: Stack | None = None, reason: str | None = None) -> Event:
         ended = sum(stack_results.ended_runs() for stack_results in self.results)
         return Event(kind, self.home.path, stack.name if stack else "", ended, self.sweep.runs, reason or "")
 
