@@ -43,8 +43,8 @@ STYLE = {
     "legend.fontsize": 9,
     "svg.hashsalt": "vsweep",
 }
-ONE_PANEL, TWO_PANELS = (7.0, 4.4), (9.4, 4.2)  # inches
-DPI = 130
+ONE_PANEL, TWO_PANELS = (5.6, 3.9), (8.4, 4.0)  # inches: text is still readable when a column shrinks one to 3.3
+DPI = 160
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # More tick marks the fewer decades an axis spans: (decades at least, marks within a decade);
 # on less than the last, evenly spaced round values.

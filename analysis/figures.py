@@ -1,5 +1,6 @@
 """The figures of a study: small functions from numbers to a `Drawing`, or to a `Refusal` instead of an empty one."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,7 +14,9 @@ from analysis import envelope, isoflop, parametric, path
 from analysis.cells import MANY_SEEDS
 from analysis.drawing import Drawing
 from analysis.points import Convention, Refusal, Source
-from analysis.study import LossStudy, optimal_sizes
+from analysis.quantities import optimal_sizes
+from analysis.study import LossStudy
+from analysis.uncertainty import LEVEL
 
 LOSS_LABELS = {
     "excess_loss": "excess loss (nats/token)",
@@ -30,12 +33,28 @@ APPROACHES = {
     isoflop.AKIMA: ("IsoFLOP, Akima", draw.GREEN, "D"),
     parametric.METHOD: ("parametric", draw.RED, ""),
 }
+LAW_STYLES = (
+    (draw.RED, "o"),
+    (draw.BLUE, "s"),
+    (draw.GREEN, "D"),
+    (draw.ORANGE, "^"),
+    (draw.SKY, "v"),
+    (draw.PINK, "P"),
+)
 EDGE_MARKERS = {path.EDGE_SMALL: "<", path.EDGE_LARGE: ">", path.NO_MINIMUM: "x"}
 
 
 def all_figures(source: Source, study: LossStudy) -> Iterator[Drawing | Refusal]:
     """Every figure of one loss convention, one after the other, so that only one is held in memory."""
-    makers: list[Callable] = [loss_curves, isoflop_valleys, loss_surface, loss_lines, seed_spread, optimal_params]
+    makers: list[Callable] = [
+        loss_curves,
+        isoflop_valleys,
+        loss_surface,
+        loss_lines,
+        seed_spread,
+        optimal_params,
+        forecast_error,
+    ]
     for make in makers:
         yield Refusal(make.__name__, "no points") if study.points.table.empty else make(study)
     if source.is_workdir:
@@ -55,7 +74,7 @@ def loss_curves(study: LossStudy) -> Drawing | Refusal:
         axes.plot(run["flops"], np.exp(run["log_loss"]), color=colour.to_rgba(size), lw=1, alpha=0.75)
     ends = study.cells
     axes.scatter(ends["flops"], ends["loss"], c=colour.to_rgba(ends["size"]), s=14, zorder=3)
-    lowest = envelope.lower_envelope(study.points)
+    lowest = envelope.lower_envelope(study.points, study.convention.annealed_only)
     counted = lowest[lowest["status"] == path.INTERIOR]
     shown = "counted for the law"
     axes.plot(lowest["flops"], lowest["loss"], color=draw.BLACK, lw=1, alpha=0.45, label="lower envelope")
@@ -81,7 +100,7 @@ def _annealing(counted: pd.DataFrame) -> str:
 
 def _points_with_hull(study: LossStudy) -> Drawing | Refusal:
     table = study.points.table
-    if table["flops"].nunique() < 2:
+    if _one_compute(study):
         return Refusal("loss_curves", "all points have the same compute")
     figure, (axes,) = draw.new_figure()
     colour = draw.colours(table["size"])
@@ -92,6 +111,10 @@ def _points_with_hull(study: LossStudy) -> Drawing | Refusal:
     draw.legend_above(figure, 1)
     caption = f"{len(table)} points and the {len(hull)} vertices of their lower hull; the table holds no loss curves."
     return Drawing("loss_curves", "Loss against compute", caption, figure, table)
+
+
+def _one_compute(study: LossStudy) -> bool:
+    return bool(np.ptp(np.log(study.points.column("flops"))) < 1e-6)
 
 
 def _finish(figure: Figure, axes: Axes, convention: Convention, colour: ScalarMappable, sizes: pd.Series) -> None:
@@ -118,10 +141,12 @@ def isoflop_valleys(study: LossStudy) -> Drawing | Refusal:
     draw.colour_bar(figure, axes, colour, minima["flops"], FLOP_LABELS[study.convention.flops], units=False)
     draw.legend_above(figure, 4)
     interior = int((minima["status"] == path.INTERIOR).sum())
+    how = "PCHIP in log C between the budgets of a size, mean over seeds"
+    if path.is_labelled(study.points):
+        how = "as the table labels its groups"
     caption = (
-        f"Loss of the finished runs against size at {len(found)} compute levels (PCHIP in log C between the budgets of "
-        f"a size, mean over seeds). {interior} minima are interior; one at the smallest or largest size is shown and "
-        "left out of the fit."
+        f"Loss of the finished runs against size at {len(found)} compute levels ({how}). {interior} minima are "
+        "interior; one at the smallest or largest size is shown and left out of the fit."
     )
     return Drawing("isoflop_valleys", "IsoFLOP valleys", caption, figure, _valley_numbers(found, minima))
 
@@ -241,6 +266,8 @@ def optimal_params(study: LossStudy) -> Drawing | Refusal:
     fitted = [approach for approach in study.approaches if not approach.refused]
     if not fitted:
         return Refusal("optimal_params", "every approach was refused")
+    if _one_compute(study):
+        return Refusal("optimal_params", "all points have the same compute")
     figure, (axes,) = draw.new_figure()
     flops = np.geomspace(study.points.column("flops").min(), study.points.column("flops").max(), 200)
     numbers = []
@@ -256,6 +283,11 @@ def optimal_params(study: LossStudy) -> Drawing | Refusal:
             axes.scatter(some["flops"], some["params"], color=colour, marker=marker, s=14, alpha=0.85, zorder=3)
             numbers.append(used[["flops", "params"]].assign(method=approach.method, kind="optimum"))
             own = (flops >= used["flops"].min()) & (flops <= used["flops"].max())
+        if approach.resamples is not None:
+            drawn = optimal_sizes(approach.resamples, study.points, flops)[0]
+            low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+            axes.fill_between(flops, low, high, color=colour, alpha=0.15, lw=0)
+            numbers[-1] = numbers[-1].assign(low=low, high=high)
         axes.plot(flops, params, color=colour, lw=1, ls=":", alpha=0.7)
         axes.plot(flops[own], params[own], color=colour, lw=1.8, label=f"{label}: a = {approach.a:.3f}")
     sizes = study.cells["size"]
@@ -267,11 +299,34 @@ def optimal_params(study: LossStudy) -> Drawing | Refusal:
     draw.legend_above(figure, 2)
     refused = [APPROACHES[approach.method][0] for approach in study.approaches if approach.refused]
     missing = f" Refused: {', '.join(refused)}." if refused else ""
+    banded = any(approach.resamples is not None for approach in fitted)
+    band = f" The band holds {LEVEL:.0%} of the resampled parametric laws." if banded else ""
     caption = (
         "N_opt ~ C^a by each approach. Grey: the smallest and largest size trained. A line is dotted beyond the optima "
-        f"that it was fitted to.{missing}"
+        f"that it was fitted to.{band}{missing}"
     )
     return Drawing("optimal_params", "Compute-optimal size", caption, figure, pd.concat(numbers, ignore_index=True))
+
+
+def forecast_error(study: LossStudy) -> Drawing | Refusal:
+    """Error of the forecast of the dearest runs against the compute that the fit was given, a line a law."""
+    curve, forecast = study.learning_curve, study.forecast
+    for refused in (curve, forecast):
+        if isinstance(refused, Refusal):
+            return Refusal("forecast_error", refused.reason)
+    figure, (axes,) = draw.new_figure()
+    for (law, line), style in zip(curve.groupby("law", sort=False), itertools.cycle(LAW_STYLES)):
+        colour, marker = style
+        axes.plot(line["flops"], line["rms_log"], color=colour, marker=marker, ms=4.5, lw=1.4, label=law)
+    axes.axhline(forecast.yardstick_log, color=draw.BLACK, lw=1, ls=":", label=forecast.yardstick)
+    draw.log_axis(axes, "x", "compute of the runs that were fitted (FLOP)")
+    draw.log_axis(axes, "y", "error of the forecast (log loss)")
+    draw.legend_above(figure, 2)
+    caption = (
+        f"Root-mean-square error of {forecast.predicted} runs held out ({forecast.held_out}), for laws fitted to the "
+        "cheapest 40 % to 100 % of the others. A line that no longer falls says that more cheap runs do not help."
+    )
+    return Drawing("forecast_error", "Forecast error against the compute of the fit", caption, figure, curve)
 
 
 def loss_and_match(source: Source, study: LossStudy) -> Drawing | Refusal:

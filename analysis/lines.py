@@ -3,7 +3,7 @@
 Where L = E + A/N^alpha + B/D^beta holds, the loss at one D falls towards an offset that more size cannot lower, so each
 line is k x^-exponent plus an offset. Such a curve through five points almost always has a fine R^2: so it is judged
 against the noise between seeds and by a forecast of its last point from the others, and a plateau or a sudden fall,
-which no offset can describe, is named.
+which no offset can describe, is named. Longer lines are also asked whether a broken power law foretells them better.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.breaks import NEGLIGIBLE_LOG, Curve, OneVariableLaw, judge, winner
 from analysis.cells import cells, seed_noise_log
-from analysis.parametric import log_scores
+from analysis.one_variable import Broken
 from analysis.points import Points, Refusal
 
 MIN_X = 4
-EXPONENTS = np.geomspace(0.01, 4, 200)
+AXES = (("N", "budget", "size"), ("D", "size", "tokens"))  # loss against this, at each of that, columns of `cells`
+UNITS = {"N": "parameters", "D": "tokens"}
 NOISE_FACTOR = 3.0  # residuals beyond three standard errors of a cell's mean are more than noise
-NEGLIGIBLE_LOG = 0.005
 FLAT_RATIO = 1.2  # on a plateau the loss stays within 20 % ...
 PLATEAU_SPAN, LINE_SPAN = 1.9, 4.0  # ... over about a doubling of x before a fall, or over a whole line
 STEEP = 0.8  # local slope of a fall, -d log L / d log x
+COLUMNS = ["axis", "at", "points", "law", "parameters", "values", "rms_log", "last_log"]
+COLUMNS += ["held_out_points", "held_out_rms_log", "wins", "note"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Line:
     `x`, `loss` (geometric mean over seeds), `low`, `high`, `local_slope` (d log L / d log x, one less) are arrays.
     `noise_log` is the standard error of a cell's mean log loss (None without seeds), `forecast_log` the error of log
     loss at the last x when the line is fitted to the others, `holds` None where there is no noise to judge by.
+    `laws` are this law and the broken power law, with the forecasts of both; `wins` names the one that foretells
+    better, None where neither does by more than the noise, or where the line is too short to ask.
     """
 
     axis: str
@@ -64,11 +69,28 @@ class Line:
     holds: bool | None
     local_slope: np.ndarray
     plateau: Plateau | None
+    laws: tuple[OneVariableLaw, ...]
+    wins: str | None
 
     @property
     def flat(self) -> bool:
         """Whether the whole line is a plateau: nothing is gained along it."""
         return is_flat(self.x, self.loss, LINE_SPAN)
+
+    @property
+    def broken(self) -> OneVariableLaw | None:
+        """The broken power law, where it foretells better: the break lies at `values["d1"]`."""
+        return next((law for law in self.laws if law.law == Broken.name and law.law == self.wins), None)
+
+    def describe(self) -> str:
+        """The law in Kaplan's form, Nc and Dc with their units (Kaplan et al. 2020, equations 1.1 and 1.2, E = 0)."""
+        held = next(other for other in UNITS if other != self.axis)
+        at = f"at {held} = {self.at:.4g} {UNITS[held]}"
+        if self.exponent <= 0:
+            return f"L({self.axis}) does not fall {at}"
+        scale = 10 ** min(np.log10(self.k) / self.exponent, 300.0)
+        offset = f"{self.offset:.4g} + " if self.offset else ""
+        return f"L({self.axis}) = {offset}({scale:.4g} {UNITS[self.axis]} / {self.axis})^{self.exponent:.4g} {at}"
 
 
 @dataclass(frozen=True)
@@ -81,80 +103,74 @@ class Lines:
     def along(self, axis: str) -> list[Line]:
         return [line for line in self.lines if line.axis == axis]
 
+    def at_largest(self, axis: str) -> Line | None:
+        """L(N) at the largest budget, or L(D) at the largest size: the line that the other quantity limits least."""
+        return max(self.along(axis), key=lambda line: line.at, default=None)
+
+    def table(self) -> pd.DataFrame:
+        """One row a line and law: axis, at, points, law, parameters, values, rms_log, last_log, held_out_points,
+        held_out_rms_log, wins, note.
+
+        `last_log` is the error of log loss at the last x, from the others; held_out_* are of the larger forecast.
+        """
+        return pd.DataFrame([_row(line, law) for line in self.lines for law in line.laws], columns=COLUMNS)
+
 
 def fit_lines(points: Points) -> Lines:
     """The law against N at each budget and against D at each size, where at least four values are there."""
     table = cells(points)
+    groups = [
+        (axis, float(at), group.sort_values(moving), moving)
+        for axis, held, moving in AXES
+        for at, group in table.groupby(held)
+        if group[moving].nunique() >= MIN_X
+    ]
     noise = seed_noise_log(table)
-    found = []
-    for axis, held, moving in (("N", "budget", "size"), ("D", "size", "tokens")):
-        for at, group in table.groupby(held):
-            group = group.sort_values(moving)
-            if len(group) >= MIN_X:
-                found.append(_line(axis, float(at), group, group[moving].to_numpy(), noise))
+    curves = [Curve.of(group[moving].to_numpy(float), group["loss"].to_numpy()) for *_, group, moving in groups]
+    judged = zip(groups, curves, judge(curves), strict=True)
+    lines = tuple(_line(axis, at, group, curve, laws, noise) for (axis, at, group, _), curve, laws in judged)
     refused = [
         Refusal(f"loss against {axis}", f"no {held} with {MIN_X} values of {axis}")
-        for axis, held in (("N", "budget"), ("D", "size"))
-        if not any(line.axis == axis for line in found)
+        for axis, held, _ in AXES
+        if not any(line.axis == axis for line in lines)
     ]
-    return Lines(tuple(found), tuple(refused))
+    return Lines(lines, tuple(refused))
 
 
-def _line(axis: str, at: float, group: pd.DataFrame, x: np.ndarray, noise: float | None) -> Line:
-    loss = group["loss"].to_numpy()
-    offset, k, exponent = fit_power(x, loss)
-    residual = np.log(offset + k * x**-exponent) - np.log(loss)
-    r2, rms = log_scores(np.log(loss), residual)
+def _line(
+    axis: str, at: float, group: pd.DataFrame, curve: Curve, laws: tuple[OneVariableLaw, ...], noise: float | None
+) -> Line:
+    x, log_loss = curve.x, np.log(curve.loss)
+    power = laws[0]
     spread = None if noise is None else noise / float(np.sqrt(group["seeds"].mean()))
-    # Three parameters were fitted to these few points: the residual that is left is that much too small.
-    unbiased = rms * np.sqrt(len(x) / (len(x) - 3))
-    slope = np.diff(np.log(loss)) / np.diff(np.log(x))
     return Line(
         axis=axis,
         at=at,
         x=x,
-        loss=loss,
+        loss=curve.loss,
         low=group["low"].to_numpy(),
         high=group["high"].to_numpy(),
-        offset=offset,
-        k=k,
-        exponent=exponent,
-        r2_log=r2,
-        rms_log=rms,
+        offset=power.values["E"],
+        k=power.values["k"],
+        exponent=power.values["c"],
+        r2_log=1 - power.rms_log**2 / variance if (variance := log_loss.var()) > 0 else 0.0,
+        rms_log=power.rms_log,
         noise_log=spread,
-        forecast_log=_forecast(x, loss),
-        holds=None if spread is None else bool(unbiased <= max(NOISE_FACTOR * spread, NEGLIGIBLE_LOG)),
-        local_slope=slope,
-        plateau=find_plateau(x, loss) if spread is not None else None,
+        forecast_log=power.held_out[0].mean_log if power.held_out else None,
+        holds=None if spread is None else bool(power.scatter_log <= max(NOISE_FACTOR * spread, NEGLIGIBLE_LOG)),
+        local_slope=np.diff(log_loss) / np.diff(np.log(x)),
+        plateau=find_plateau(x, curve.loss) if spread is not None else None,
+        laws=laws,
+        wins=winner(laws, spread),
     )
 
 
-def fit_power(x: np.ndarray, loss: np.ndarray) -> tuple[float, float, float]:
-    """(offset, k, exponent) of L = offset + k x^-exponent: a search over exponents, linear least squares inside.
-
-    Weighted 1/L^2 and kept where offset >= 0 and k > 0; a straight line in log-log where that is better.
-    """
-    slope, log_k = np.polyfit(np.log(x), np.log(loss), 1)
-    best = (0.0, float(np.exp(log_k)), float(-slope))
-    best_cost = float(((log_k + slope * np.log(x) - np.log(loss)) ** 2).sum())
-    middle = np.exp(np.log(x).mean())
-    for exponent in EXPONENTS:
-        design = np.stack([np.ones_like(x), (x / middle) ** -exponent], axis=1)
-        offset, k = np.linalg.lstsq(design / loss[:, None], np.ones_like(x), rcond=None)[0]
-        if offset < 0 or k <= 0:
-            continue
-        cost = float((np.log(design @ [offset, k] / loss) ** 2).sum())
-        if cost < best_cost:
-            best, best_cost = (float(offset), float(k * middle**exponent), float(exponent)), cost
-    return best
-
-
-def _forecast(x: np.ndarray, loss: np.ndarray) -> float | None:
-    """Error of log loss at the last x; None where three parameters would go through all the other points."""
-    if len(x) < MIN_X + 1:
-        return None
-    offset, k, exponent = fit_power(x[:-1], loss[:-1])
-    return float(np.log(offset + k * x[-1] ** -exponent) - np.log(loss[-1]))
+def _row(line: Line, law: OneVariableLaw) -> tuple:
+    whole = (line.axis, line.at, law.points, law.law, law.parameters, law.values, law.rms_log)
+    if not law.held_out:
+        return (*whole, None, 0, None, False, law.note)
+    first, largest = law.held_out[0], law.held_out[-1]
+    return (*whole, first.mean_log, largest.points, largest.rms_log, law.law == line.wins, law.note)
 
 
 def find_plateau(x: np.ndarray, loss: np.ndarray) -> Plateau | None:

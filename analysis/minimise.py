@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 ITERATIONS = 300
-HALVINGS = 25
+TRIALS = 15
+SHORTEN = (0.1, 0.5)  # least and most that is left of a step that went too far
 SUFFICIENT = 1e-4  # Armijo's condition, Nocedal and Wright 2006, equation 3.4
 GRADIENT_TOLERANCE = 1e-6
 GAIN_TOLERANCE = 1e-11
@@ -17,10 +18,13 @@ GAIN_TOLERANCE = 1e-11
 Objective = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def minimise_together(objective: Objective, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def minimise_together(
+    objective: Objective, theta: np.ndarray, given_up: Callable[[np.ndarray], np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Minimises r independent problems from theta [r, p].
 
-    Returns theta [r, p] and values [r]. A row that has arrived is computed no more.
+    Returns theta [r, p] and values [r]. A row that has arrived, or that is `given_up` (theta [m, p] -> [m]), is
+    computed no more.
     """
     theta = theta.copy()
     rows = np.arange(len(theta))
@@ -35,30 +39,35 @@ def minimise_together(objective: Objective, theta: np.ndarray) -> tuple[np.ndarr
         theta[rows] += step
         value[rows], gradient[rows] = new_value, new_gradient
         arrived = np.abs(new_gradient).max(axis=1) < GRADIENT_TOLERANCE
-        rows = rows[(gained > GAIN_TOLERANCE * np.abs(new_value)) & ~arrived]
+        going_on = (gained > GAIN_TOLERANCE * np.abs(new_value)) & ~arrived
+        if given_up is not None:
+            going_on &= ~given_up(theta[rows])
+        rows = rows[going_on]
         if not len(rows):
             break
     return theta, value
 
 
 def _search(objective: Objective, rows, theta, value, gradient, direction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Halves each row's step until its value falls enough: steps [m, p] (zero where none does), values, gradients."""
+    """Shortens each row's step until its value falls enough: steps [m, p] (zero where none does), values, gradients.
+
+    The next length is where the parabola through what is known has its minimum (ibid., equation 3.58).
+    """
     slope = (gradient * direction).sum(axis=1)
     step, new_value, new_gradient = np.zeros_like(theta), value.copy(), gradient.copy()
-    pending, length = np.arange(len(rows)), 1.0
-    for _ in range(HALVINGS):
-        trial = theta[pending] + length * direction[pending]
-        trial_value, trial_gradient = objective(trial, rows[pending])
-        enough = trial_value <= value[pending] + SUFFICIENT * length * slope[pending]
+    pending, length = np.arange(len(rows)), np.ones(len(rows))
+    for _ in range(TRIALS):
+        tried = length[pending, None] * direction[pending]
+        trial_value, trial_gradient = objective(theta[pending] + tried, rows[pending])
+        enough = trial_value <= value[pending] + SUFFICIENT * length[pending] * slope[pending]
         done = pending[enough]
-        step[done], new_value[done], new_gradient[done] = (
-            length * direction[done],
-            trial_value[enough],
-            trial_gradient[enough],
-        )
-        pending, length = pending[~enough], length / 2
+        step[done], new_value[done], new_gradient[done] = tried[enough], trial_value[enough], trial_gradient[enough]
+        pending, missed = pending[~enough], trial_value[~enough]
         if not len(pending):
             break
+        fall = slope[pending] * length[pending]
+        best = -fall / (2 * (missed - value[pending] - fall))
+        length[pending] *= np.where(np.isfinite(best), np.clip(best, *SHORTEN), SHORTEN[0])
     return step, new_value, new_gradient
 
 

@@ -1,37 +1,43 @@
-"""Approach 3: L(N, D) = E + A / N^alpha + B / D^beta, fitted with a Huber loss on log residuals.
+"""Approach 3: L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, section 3.3, equations 2 and 3).
 
-Hoffmann et al. 2022, section 3.3, equations 2 and 3; Besiroglu et al. 2024. Given (alpha, beta) the law is linear in
-(E, A, B): a coarse grid over the two exponents with a weighted linear solve inside finds the basin, and a polish of all
-parameters together ends there. log N and log D are centred first, which takes the worst of the conditioning away.
+The law of `laws.Chinchilla` in its own words, and the compute-optimal path that follows from it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
-from analysis.minimise import minimise_together
+from analysis.fitting import Problem, best_fit, best_refits
+from analysis.laws import Chinchilla, Data
+from analysis.objective import Objective
 from analysis.points import Refusal
 
-DELTA = 1e-3  # Huber's threshold, Hoffmann et al. 2022, section 3.3
-GRID = np.geomspace(0.03, 2.5, 18)  # exponents tried; the polish is free to leave it
-STARTS = 3
-RESTARTS = 4
 METHOD = "parametric"
+LARGEST_EXPONENT, SMALLEST_EXPONENT = 8.0, 1e-3
+COLLINEAR_SCATTER = 0.02  # of log D about its line on log N
+OPTIMUM_GRID = 400  # sizes among which a numerical optimum is looked for, over the data and a decade on each side
 
 
 @dataclass(frozen=True)
 class Law:
-    """L(N, D) = E + A / N^alpha + B / D^beta, losses in nats/token, N in parameters, D in tokens."""
+    """L(N, D) = E + A / N^alpha + B / D^beta, losses in nats/token, N in parameters, D in tokens.
 
-    E: float
-    A: float
-    B: float
-    alpha: float
-    beta: float
+    The fields are numbers, or arrays [r] for r laws at once; everything below broadcasts over them.
+    """
+
+    E: float | np.ndarray
+    A: float | np.ndarray
+    B: float | np.ndarray
+    alpha: float | np.ndarray
+    beta: float | np.ndarray
 
     def loss(self, params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         return self.E + self.A * np.power(params, -self.alpha) + self.B * np.power(tokens, -self.beta)
+
+    def along(self, axes: int = 1) -> "Law":
+        """The same laws [r] with `axes` more axes behind, to meet points or amounts of compute [m]."""
+        fields = (self.E, self.A, self.B, self.alpha, self.beta)
+        return Law(*(np.reshape(value, np.shape(value) + (1,) * axes) for value in fields))
 
     @property
     def a(self) -> float:
@@ -61,30 +67,38 @@ HOFFMANN = Law(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)  # as printed in
 
 @dataclass(frozen=True)
 class ParametricFit:
-    """A fitted law; `objective` is the sum of Huber losses, `r2_log` and `rms_log` are of the log residuals."""
+    """A fitted law. `floor` is E where it was given and None where it was fitted.
+
+    `value` is the objective at the optimum; `r2_log` and `rms_log` are of the log residuals.
+    """
 
     law: Law
-    objective: float
+    floor: float | None
+    objective: Objective
+    value: float
     points: int
-    floor_free: bool
     r2_log: float
     rms_log: float
+    theta: np.ndarray
+
+    @property
+    def floor_free(self) -> bool:
+        return self.floor is None
+
+    @property
+    def residual_sd_log(self) -> float:
+        """Scatter of a single run's log loss about the law, for which the parameters count as lost points."""
+        freedom = max(1, self.points - parameter_count(self.floor_free))
+        return self.rms_log * float(np.sqrt(self.points / freedom))
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """Centred data, each [n]: x = log N - mean, y = log D - mean.
+class Refits:
+    """The law of each resample that was accepted: `law` has fields [k], `rows` [k] names the resamples."""
 
-    `weight` counts how often a point is taken: [n], or [r, n] for r resamples at once.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    log_loss: np.ndarray
-    weight: np.ndarray
-    x_mean: float
-    y_mean: float
-    floor_free: bool
+    law: Law
+    rows: np.ndarray
+    failed: int
 
 
 def parameter_count(floor_free: bool) -> int:
@@ -96,25 +110,35 @@ def fit(
     tokens: np.ndarray,
     loss: np.ndarray,
     *,
-    floor_free: bool,
+    floor: float | None = None,
+    objective: Objective | None = None,
+    weight: np.ndarray | None = None,
 ) -> ParametricFit | Refusal:
     """Fits the law to points [n] of N, D (tokens) and loss (nats/token, positive).
 
     Args:
-      floor_free: whether E is fitted; otherwise E = 0 and `loss` is the excess over an exactly known floor.
+      floor: None fits E; a number holds it there (0 where `loss` is the excess over an exactly known floor).
+      objective: what is minimised; Huber's penalty of log residuals by default.
+      weight: of each point [n]; all one by default.
 
     Returns a `Refusal` where the data cannot determine the law, or where the optimum is no law (an exponent <= 0).
     """
     params, tokens, loss = (np.asarray(values, float) for values in (params, tokens, loss))
-    reason = why_undetermined(params, tokens, floor_free)
+    weight = np.ones(len(loss)) if weight is None else np.asarray(weight, float)
+    reason = why_undetermined(params, tokens, floor is None) or _why_below(loss, floor)
     if reason:
         return Refusal(METHOD, reason)
-    problem = _centre(params, tokens, loss, np.ones(len(loss)), floor_free)
-    starts = _grid_starts(problem)
-    if not len(starts):
+    problem = Problem(Chinchilla(), Data.of(params, tokens), loss, weight, floor, objective or Objective())
+    found = best_fit(problem)
+    if found is None:
         return Refusal(METHOD, "no exponents with positive E, A and B describe these points")
-    theta, objective = min((_polish(problem, theta) for theta in starts), key=lambda found: found[1])
-    return _accept(problem, theta, objective)
+    return _accept(problem, *found)
+
+
+def _why_below(loss: np.ndarray, floor: float | None) -> str | None:
+    if floor is None or loss.min() > floor:
+        return None
+    return f"{int((loss <= floor).sum())} losses lie at or below the floor E = {floor:.6g}"
 
 
 def why_undetermined(params: np.ndarray, tokens: np.ndarray, floor_free: bool) -> str | None:
@@ -127,169 +151,69 @@ def why_undetermined(params: np.ndarray, tokens: np.ndarray, floor_free: bool) -
         return "a single N: the law needs several sizes"
     if len(np.unique(cells[:, 1])) < 2:
         return "a single D: the law needs several amounts of data"
-    correlation = np.corrcoef(cells.T)[0, 1]
-    if abs(correlation) > 0.9999:
-        return f"N and D are collinear (correlation of their logarithms {correlation:.5f})"
+    slope, level = np.polyfit(*cells.T, 1)
+    scatter = float(np.std(cells[:, 1] - level - slope * cells[:, 0]))
+    # Along a falling line, as at one compute, the two terms change in opposite senses and can be told apart.
+    if slope > 0 and scatter < COLLINEAR_SCATTER:
+        return (
+            f"N and D are collinear (D follows N^{slope:.3g} to within {scatter:.2%}), so alpha and beta cannot be "
+            "told apart: train some sizes on more and on less data"
+        )
     return None
 
 
-def _centre(params, tokens, loss, weight, floor_free: bool) -> _Problem:
-    x, y = np.log(params), np.log(tokens)
-    x_mean, y_mean = float(x.mean()), float(y.mean())
-    return _Problem(x - x_mean, y - y_mean, np.log(loss), weight, x_mean, y_mean, floor_free)
-
-
-def _grid_starts(problem: _Problem) -> np.ndarray:
-    """The best starts [s, p] of the whole grid."""
-    theta = np.concatenate(_grid_by_basin(problem))
-    return theta[np.argsort(_objectives(problem, theta))[:STARTS]] if len(theta) else theta
-
-
-def _grid_by_basin(problem: _Problem) -> list[np.ndarray]:
-    """Starts [s, p] from the grid, best first: for each (alpha, beta), A, B >= 0 by least squares weighted 1/L^2.
-
-    One basin has E = 0; where E is free another one has E > 0. No descent leads from the first to the second, for the
-    gradient in log E vanishes with E.
-    """
-    # Weighted by 1/L, the residuals in L become relative ones, which is what the log residuals are to first order.
-    scale = np.sqrt(problem.weight) * np.exp(-problem.log_loss)
-    by_n = np.exp(-GRID[:, None] * problem.x) * scale  # [g, n]
-    by_d = np.exp(-GRID[:, None] * problem.y) * scale  # [g, n]
-    starts = [_solve_grid(by_n, by_d, np.sqrt(problem.weight), None)]
-    if problem.floor_free:
-        starts.append(_solve_grid(by_n, by_d, np.sqrt(problem.weight), scale))
-    columns = [0, 1, 2, 3, 4] if problem.floor_free else [0, 1, 3, 4]
-    finite = [theta[np.isfinite(theta).all(axis=1)][:, columns] for theta in starts]
-    return [theta[np.argsort(_objectives(problem, theta))] if len(theta) else theta for theta in finite]
-
-
-def _solve_grid(by_n: np.ndarray, by_d: np.ndarray, target: np.ndarray, one: np.ndarray | None) -> np.ndarray:
-    """theta [g*g, 5] = (log A, log B, log E, alpha, beta); NaN where a coefficient is negative. `one` None: E = 0."""
-    g = len(GRID)
-    k = 2 if one is None else 3
-    gram = np.empty((g, g, k, k))
-    right = np.empty((g, g, k))
-    gram[..., 0, 0] = (by_n**2).sum(axis=1)[:, None]
-    gram[..., 1, 1] = (by_d**2).sum(axis=1)[None, :]
-    gram[..., 0, 1] = gram[..., 1, 0] = by_n @ by_d.T
-    right[..., 0] = (by_n @ target)[:, None]
-    right[..., 1] = (by_d @ target)[None, :]
-    if one is not None:
-        gram[..., 0, 2] = gram[..., 2, 0] = (by_n @ one)[:, None]
-        gram[..., 1, 2] = gram[..., 2, 1] = (by_d @ one)[None, :]
-        gram[..., 2, 2] = one @ one
-        right[..., 2] = one @ target
-    ridge = 1e-12 * np.trace(gram, axis1=-2, axis2=-1)[..., None, None] * np.eye(k)
-    coefficients = np.linalg.solve(gram + ridge, right[..., None])[..., 0]
-    coefficients = np.where(coefficients > 0, coefficients, np.nan)
-    if one is None:
-        # A start with E = 0 for a law with E free: a thousandth of the loss is small and still has a gradient.
-        tiny = np.nansum(coefficients, axis=-1, keepdims=True) * 1e-3
-        coefficients = np.concatenate([coefficients, np.where(tiny > 0, tiny, np.nan)], axis=-1)
-    exponents = np.stack(np.meshgrid(GRID, GRID, indexing="ij"), axis=-1)
-    return np.concatenate([np.log(coefficients), exponents], axis=-1).reshape(g * g, 5)
-
-
-def _terms(problem: _Problem, theta: np.ndarray) -> np.ndarray:
-    """Logarithms of the law's terms [..., terms, n] for theta [..., p]."""
-    alpha, beta = theta[..., -2, None], theta[..., -1, None]
-    terms = [theta[..., 0, None] - alpha * problem.x, theta[..., 1, None] - beta * problem.y]
-    if problem.floor_free:
-        terms.append(np.broadcast_to(theta[..., 2, None], terms[0].shape))
-    return np.stack(terms, axis=-2)
-
-
-def _log_sum(terms: np.ndarray) -> np.ndarray:
-    top = terms.max(axis=-2, keepdims=True)
-    return top[..., 0, :] + np.log(np.exp(terms - top).sum(axis=-2))
-
-
-def _huber(residual: np.ndarray) -> np.ndarray:
-    size = np.abs(residual)
-    return np.where(size <= DELTA, 0.5 * residual**2, DELTA * (size - 0.5 * DELTA))
-
-
-def _objectives(problem: _Problem, theta: np.ndarray) -> np.ndarray:
-    """Objectives [s] of several theta [s, p]."""
-    residual = _log_sum(_terms(problem, theta)) - problem.log_loss
-    return (problem.weight * _huber(residual)).sum(axis=-1)
-
-
-def _objective_and_gradient(theta: np.ndarray, problem: _Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Objective [...] over delta (about the summed absolute residual) and its gradient [..., p] at theta [..., p]."""
-    terms = _terms(problem, theta)
-    prediction = _log_sum(terms)
-    residual = prediction - problem.log_loss
-    share = np.exp(terms - prediction[..., None, :])  # [..., terms, n]
-    share *= (problem.weight * np.clip(residual / DELTA, -1, 1))[..., None, :]
-    by_exponent = [-(share[..., 0, :] @ problem.x)[..., None], -(share[..., 1, :] @ problem.y)[..., None]]
-    objective = (problem.weight * _huber(residual)).sum(axis=-1) / DELTA
-    return objective, np.concatenate([share.sum(axis=-1), *by_exponent], axis=-1)
-
-
-def _polish(problem: _Problem, theta: np.ndarray) -> tuple[np.ndarray, float]:
-    """All parameters together by BFGS. Restarted, because near the kinks of the Huber loss its Hessian goes stale."""
-    best = np.inf
-    for _ in range(RESTARTS):
-        found = optimize.minimize(
-            _objective_and_gradient, theta, args=(problem,), jac=True, method="BFGS", options={"gtol": 1e-7}
-        )
-        gained = best - found.fun
-        theta, best = found.x, min(best, found.fun)
-        if gained < 1e-9 * best:
-            break
-    return theta, best * DELTA
-
-
-def refit(
-    params: np.ndarray, tokens: np.ndarray, loss: np.ndarray, weight: np.ndarray, law: Law, *, floor_free: bool
-) -> list[ParametricFit | Refusal]:
+def refit(params: np.ndarray, tokens: np.ndarray, loss: np.ndarray, weight: np.ndarray, whole: ParametricFit) -> Refits:
     """Fits each resample of the points [n] as `fit` does, but all at once.
-
-    Every resample starts at the law of all points and at the best of the grid in each basin, and keeps the lowest.
 
     Args:
       weight: [r, n], how often resample r holds point n.
-      law: the fit to all points.
+      whole: the fit to all points, whose floor and objective hold for the resamples too.
     """
-    problem = _centre(params, tokens, loss, np.asarray(weight, float), floor_free)
-    whole = replace(problem, weight=np.ones(len(loss)))
-    starts = [_to_theta(problem, law), *(basin[0] for basin in _grid_by_basin(whole) if len(basin))]
-
-    def objective_of(theta: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _objective_and_gradient(theta, replace(problem, weight=problem.weight[rows]))
-
-    descents = [minimise_together(objective_of, np.tile(start, (len(weight), 1))) for start in starts]
-    thetas, objectives = (np.stack(parts) for parts in zip(*descents, strict=True))  # [starts, r, p], [starts, r]
-    best = objectives.argmin(axis=0)
-    theta, objective = thetas[best, np.arange(len(weight))], objectives.min(axis=0)
-    found = []
-    for row, counts in enumerate(problem.weight):
-        used = counts > 0
-        reason = why_undetermined(params[used], tokens[used], floor_free)
-        one = replace(problem, weight=counts)
-        found.append(Refusal(METHOD, reason) if reason else _accept(one, theta[row], float(objective[row]) * DELTA))
-    return found
+    params, tokens, loss = (np.asarray(values, float) for values in (params, tokens, loss))
+    return refit_losses(params, tokens, loss, np.asarray(weight, float), whole)
 
 
-def _to_theta(problem: _Problem, law: Law) -> np.ndarray:
-    terms = [np.log(law.A) - law.alpha * problem.x_mean, np.log(law.B) - law.beta * problem.y_mean]
-    if problem.floor_free:
-        terms.append(np.log(max(law.E, 1e-12)))
-    return np.array([*terms, law.alpha, law.beta])
+def refit_losses(params, tokens, loss, weight, whole: ParametricFit) -> Refits:
+    """The same with a loss [r, n] of each resample's own."""
+    data = Data.of(params, tokens)
+    problem = Problem(Chinchilla(), data, loss, weight, whole.floor, whole.objective)
+    theta, _ = best_refits(problem, whole.theta)
+    good = _is_law(theta) & _determined(weight, data, whole.floor_free)
+    return Refits(_law(problem, theta[good]), np.flatnonzero(good), int((~good).sum()))
 
 
-def _accept(problem: _Problem, theta: np.ndarray, objective: float) -> ParametricFit | Refusal:
-    alpha, beta = float(theta[-2]), float(theta[-1])
-    if not np.isfinite(theta).all() or min(alpha, beta) <= 1e-3 or max(alpha, beta) > 8:
-        return Refusal(METHOD, f"the best fit is no power law in both N and D: alpha = {alpha:.3g}, beta = {beta:.3g}")
-    log_a, log_b = theta[0] + alpha * problem.x_mean, theta[1] + beta * problem.y_mean
-    floor = float(np.exp(theta[2])) if problem.floor_free else 0.0
-    law = Law(floor, float(np.exp(log_a)), float(np.exp(log_b)), alpha, beta)
-    used = problem.weight > 0
-    residual = _log_sum(_terms(problem, theta)) - problem.log_loss
-    r2, rms = log_scores(problem.log_loss[used], residual[used])
-    return ParametricFit(law, float(objective), int(problem.weight.sum()), problem.floor_free, r2, rms)
+def _is_law(theta: np.ndarray) -> np.ndarray:
+    """[...] whether theta [..., p] is a power law in both N and D."""
+    exponents = theta[..., 2:4]
+    inside = (exponents > SMALLEST_EXPONENT) & (exponents < LARGEST_EXPONENT)
+    return inside.all(axis=-1) & np.isfinite(theta).all(axis=-1)
+
+
+def _determined(weight: np.ndarray, data: Data, floor_free: bool) -> np.ndarray:
+    """[r] whether the points that resample r holds have enough distinct N, D and (N, D)."""
+    enough = np.ones(len(weight), bool)
+    x, y = data.x.round(6), data.y.round(6)
+    for values, needed in ((x, 2), (y, 2), (x + 1j * y, parameter_count(floor_free))):
+        labels = np.unique(values, return_inverse=True)[1]
+        member = np.eye(labels.max() + 1)[labels]  # [n, labels]
+        enough &= ((weight > 0) @ member > 0).sum(axis=1) >= needed
+    return enough
+
+
+def _law(problem: Problem, theta: np.ndarray) -> Law:
+    return Law(E=problem.floor_value(theta), **problem.form.describe(theta, problem.data))
+
+
+def _accept(problem: Problem, theta: np.ndarray, value: float) -> ParametricFit | Refusal:
+    law = _law(problem, theta)
+    if not _is_law(theta):
+        exponents = f"alpha = {law.alpha:.3g}, beta = {law.beta:.3g}"
+        return Refusal(METHOD, f"the best fit is no power law in both N and D: {exponents}")
+    law = Law(*(float(getattr(law, name)) for name in ("E", "A", "B", "alpha", "beta")))
+    log_loss = np.log(problem.loss)
+    residual = np.log(problem.predict(theta)) - log_loss
+    r2, rms = log_scores(log_loss, residual)
+    return ParametricFit(law, problem.floor, problem.objective, value, len(log_loss), r2, rms, theta)
 
 
 def log_scores(log_loss: np.ndarray, residual: np.ndarray) -> tuple[float, float]:
@@ -302,7 +226,7 @@ def log_scores(log_loss: np.ndarray, residual: np.ndarray) -> tuple[float, float
 def optimal_path(
     law: Law, flops: np.ndarray, sizes: np.ndarray, flops_per_token: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N_opt, D_opt) [m] at `flops` [m] where C = D f(N), f known at `sizes` [s]: minimised numerically over N.
+    """(N_opt, D_opt) [..., m] at `flops` [m] where C = D f(N), f known at `sizes` [s]: minimised numerically over N.
 
     log f is interpolated linearly in log N, and continued with its end slopes a decade beyond the sizes.
     """
@@ -312,7 +236,17 @@ def optimal_path(
     decade = np.log(10)
     log_n = np.concatenate([[log_n[0] - decade], log_n, [log_n[-1] + decade]])
     log_f = np.concatenate([[log_f[0] - decade * slopes[0]], log_f, [log_f[-1] + decade * slopes[-1]]])
-    grid = np.linspace(log_n[0], log_n[-1], 4000)  # steps well below 1 % in N
+    grid = np.linspace(log_n[0], log_n[-1], OPTIMUM_GRID)
     log_tokens = np.log(flops)[:, None] - np.interp(grid, log_n, log_f)  # [m, grid]
-    best = law.loss(np.exp(grid), np.exp(log_tokens)).argmin(axis=1)
-    return np.exp(grid[best]), np.exp(log_tokens[np.arange(len(best)), best])
+    loss = law.along(2).loss(np.exp(grid), np.exp(log_tokens))  # [..., m, grid]
+    best = grid[0] + _vertex(loss) * (grid[1] - grid[0])
+    return np.exp(best), np.exp(np.log(flops) - np.interp(best, log_n, log_f))
+
+
+def _vertex(values: np.ndarray) -> np.ndarray:
+    """Where the parabola through the lowest of values [..., g] and its neighbours has its minimum, in grid steps."""
+    at = np.clip(values.argmin(axis=-1), 1, values.shape[-1] - 2)[..., None]
+    left, middle, right = (np.take_along_axis(values, at + step, -1)[..., 0] for step in (-1, 0, 1))
+    curvature = left - 2 * middle + right
+    shift = np.divide(left - right, 2 * curvature, out=np.zeros_like(middle), where=curvature > 0)
+    return at[..., 0] + np.clip(shift, -1, 1)

@@ -4,9 +4,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import figures, fits_json, report, words
+import numpy as np
+import pandas as pd
+
+from analysis import conventions, figures, fits_json, report, words
+from analysis.conventions import SideBySide, compare_conventions
 from analysis.drawing import Drawing, save
-from analysis.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, BadTable, Convention, Refusal, Source, load
+from analysis.objective import Objective
+from analysis.points import (
+    FLOP_CONVENTIONS,
+    FREE,
+    LOSSES,
+    SIZE_CONVENTIONS,
+    BadTable,
+    Convention,
+    Refusal,
+    Source,
+    load,
+)
 from analysis.study import LossStudy, study_loss
 from vsweep import records
 
@@ -30,41 +45,62 @@ class Result:
 
 
 def analyse(
-    source: str | Path,
+    source: str | Path | pd.DataFrame,
     out: str | Path | None = None,
     *,
-    bootstrap: int = 200,
+    bootstrap: int = 400,
     size: str = "params",
     flops: str = "flops_6nd",
+    floor: float | None = None,
+    objective: Objective | None = None,
+    annealed_only: bool | None = None,
 ) -> Result:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
     Works on sweeps that are still running: what cannot be fitted yet is refused by name, never raised.
 
     Args:
-      source: a work directory of vsweep, or a CSV with columns N, D, loss or N, C, loss (optionally seed).
+      source: a work directory of vsweep, or any table with a loss and two of N, D, C: a file or a DataFrame (`tables`).
       out: where to write; WORKDIR/analysis by default, required for a table.
       bootstrap: resamples of each fit; 0 for none (spreads over seeds are still given).
       size: which N, `params` or `params_non_embedding`.
       flops: which C, `flops_6nd` (6 N D with that N) or `flops_counted`.
+      floor: E of a loss whose floor is not known (`val_loss`, the loss of a table), instead of fitting it; 0 for none.
+      objective: what the parametric fits minimise; Huber's penalty of log residuals by default.
+      annealed_only: whether the envelope counts only the last 15 % of each run; None: where enough sizes win there.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
       ValueError: an unknown convention, a negative bootstrap, or a table without `out`.
     """
     loaded = load(source)
-    _check_options(loaded, out, bootstrap, size, flops)
+    _check_options(loaded, out, bootstrap, size, flops, floor)
     out = Path(out) if out is not None else loaded.path / "analysis"
-    studies = [study_loss(loaded, Convention(loss, size, flops), bootstrap=bootstrap) for loss in loaded.losses]
-    findings = words.findings(loaded, studies)
-    drawings, skipped = _save_figures(loaded, studies, out / "figures")
-    records.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, findings, skipped))
-    page = report.render(loaded, studies, findings, drawings, skipped)
+    studies = [
+        study_loss(
+            loaded,
+            Convention(
+                loss, size, flops, floor if LOSSES[loss] == FREE else None, objective or Objective(), annealed_only
+            ),
+            bootstrap=bootstrap,
+            learning=bool(bootstrap) and loss == loaded.losses[0],
+        )
+        for loss in loaded.losses
+    ]
+    side = compare_conventions(loaded, loaded.losses[0]) if loaded.is_workdir else None
+    findings = words.findings(loaded, studies, side)
+    drawings, skipped = _save_figures(_figures(loaded, studies, side), out / "figures")
+    records.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, side, findings, skipped))
+    page = report.render(loaded, studies, side, findings, drawings, skipped)
     records.write_text_atomically(out / "report.html", page)
     return Result(loaded, tuple(studies), tuple(findings), out)
 
 
-def _check_options(source: Source, out: str | Path | None, bootstrap: int, size: str, flops: str) -> None:
+def _check_options(
+    source: Source, out: str | Path | None, bootstrap: int, size: str, flops: str, floor: float | None
+) -> None:
+    if floor is not None and not (np.isfinite(floor) and floor >= 0):
+        raise ValueError(f"floor: E is a loss, 0 or more - got {floor!r}")
     if bootstrap < 0:
         raise ValueError(f"bootstrap: a number of resamples - got {bootstrap}; allowed 0 or more")
     if size not in SIZE_CONVENTIONS:
@@ -77,10 +113,10 @@ def _check_options(source: Source, out: str | Path | None, bootstrap: int, size:
         raise ValueError("out: a table has no directory of its own - say where to write")
 
 
-def _save_figures(source: Source, studies: list[LossStudy], folder: Path) -> tuple[list[Drawing], list[Refusal]]:
+def _save_figures(made: Iterator[Drawing | Refusal], folder: Path) -> tuple[list[Drawing], list[Refusal]]:
     """Draws and saves; a figure of an earlier, fuller state that cannot be drawn now is removed with its numbers."""
     drawings, skipped = [], []
-    for figure in _figures(source, studies):
+    for figure in made:
         if isinstance(figure, Refusal):
             skipped.append(figure)
             for suffix in (".png", ".svg", ".csv"):
@@ -91,9 +127,11 @@ def _save_figures(source: Source, studies: list[LossStudy], folder: Path) -> tup
     return drawings, skipped
 
 
-def _figures(source: Source, studies: list[LossStudy]) -> Iterator[Drawing | Refusal]:
+def _figures(source: Source, studies: list[LossStudy], side: SideBySide | None) -> Iterator[Drawing | Refusal]:
     """All figures of the first loss, and the lines of the answer loss, where a break shows best."""
     yield from figures.all_figures(source, studies[0])
+    if side is not None:
+        yield conventions.drawing(side.rows, side.disagreement)
     for study in studies[1:]:
         if study.convention.loss == "answer_loss":
             yield figures.loss_lines(study)

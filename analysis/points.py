@@ -1,34 +1,32 @@
 """From a work directory or any table of points to one tidy form, with every run that is left out named.
 
-The fits see a table with the columns run_id, size, params, tokens, flops, loss, seed, budget: one row a finished run.
+The fits see a table with the columns run_id, size, params, tokens, flops, loss, seed, budget, and where they are known
+isoflop (the compute of its IsoFLOP group), unique_tokens and weight: one row a finished run.
 Nothing is clipped: a loss without a logarithm, a diverged run or one still in training is listed with its reason.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis import tables
+from analysis.columns import numbers
+from analysis.objective import Objective
+from analysis.tables import BadTable, group_close
 from vsweep import records
 
 # What each loss of runs.csv means for the law. A known floor makes the law E = 0; otherwise E is fitted.
-LOSSES = {
-    "excess_loss": "known",
-    "answer_loss": "known",
-    "val_loss": "free",
-    "loss": "free",
-}
+KNOWN, FREE = "known", "free"
+LOSSES = {"excess_loss": KNOWN, "answer_loss": KNOWN, "val_loss": FREE, "loss": FREE}
 SIZE_CONVENTIONS = ("params", "params_non_embedding")
 FLOP_CONVENTIONS = ("flops_6nd", "flops_counted")
 SEED_COLUMNS = ["seed", "init_seed", "data_seed", "dropout_seed"]
 SHAPE_COLUMNS = ["width", "layers", "ff_multiple", "tied_embeddings"]
 # Everything else that a sweep may vary. Where one does, each cell keeps its best setting and the others are named.
 SETTING_COLUMNS = [axis for axis in records.AXES if axis not in (*SEED_COLUMNS, *SHAPE_COLUMNS, "budget")]
-
-
-class BadTable(ValueError):
-    """The table cannot be analysed; the message names the file, the column and the rows."""
+OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,31 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Convention:
-    """Which loss, which N and which FLOPs a fit uses, and whether the floor E is `known` or `free`."""
+    """Which loss, which N and which FLOPs a fit uses, whether the floor E is known or free, and what is minimised.
+
+    `given_floor` holds E of a loss without a known floor at a number, instead of fitting it. `annealed_only` says
+    whether an envelope counts only the last 15 % of each run; None: where enough sizes win there.
+    """
 
     loss: str
     size: str = "params"
     flops: str = "flops_6nd"
+    given_floor: float | None = None
+    objective: Objective = field(default_factory=Objective)
+    annealed_only: bool | None = None
 
     @property
     def floor(self) -> str:
-        return LOSSES[self.loss]
+        return LOSSES[self.loss] if self.given_floor is None else f"= {self.given_floor:g}"
 
     @property
     def floor_free(self) -> bool:
-        return self.floor == "free"
+        return self.floor == FREE
+
+    @property
+    def floor_value(self) -> float | None:
+        """E where it is not fitted: 0 for losses that are an excess over a known floor."""
+        return None if self.floor_free else self.given_floor or 0.0
 
     def describe(self) -> str:
         n = {"params": "N = all parameters", "params_non_embedding": "N = parameters without embeddings"}[self.size]
@@ -73,10 +83,11 @@ class Convention:
 class Source:
     """What was loaded: all runs (one row each), their curves if there are any, and where they came from."""
 
-    path: Path
+    path: Path  # `the table` for a DataFrame
     is_workdir: bool
     runs: pd.DataFrame
     curves: pd.DataFrame | None
+    notes: tuple[str, ...] = ()  # sentences on how the columns of a foreign table were read
 
     @property
     def title(self) -> str:
@@ -102,6 +113,16 @@ class Points:
     def column(self, name: str) -> np.ndarray:
         return self.table[name].to_numpy(float)
 
+    @property
+    def law_columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """N, D and loss of every run."""
+        return self.column("params"), self.column("tokens"), self.column("loss")
+
+    @property
+    def weights(self) -> np.ndarray:
+        """What each run counts in a parametric fit, 1 unless the table has a column of weights."""
+        return self.column("weight") if "weight" in self.table else np.ones(len(self.table))
+
     def losses_of(self, size: float, budget: float) -> np.ndarray:
         """The losses of one cell, a seed each."""
         return self.table.query("size == @size and budget == @budget")["loss"].to_numpy(float)
@@ -120,18 +141,22 @@ class Points:
         return replace(self, table=table, curves=curves)
 
 
-def load(source: str | Path) -> Source:
-    """Loads a vsweep work directory or a CSV with columns N, D, loss or N, C, loss (any case; seed is optional).
+def load(source: str | Path | pd.DataFrame) -> Source:
+    """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
+
+    Args:
+      source: the directory; a CSV, TSV, JSON, JSON lines or parquet file; or a DataFrame. See `tables`.
 
     Raises:
       BadTable: nothing is there, a column is missing, or a value is missing, not a number, or not positive.
     """
-    path = Path(source)
-    if path.is_dir():
-        return _load_workdir(path)
-    if not path.is_file():
-        raise BadTable(f"{path}: no such work directory or table")
-    return _load_table(path)
+    if not isinstance(source, pd.DataFrame):
+        source = Path(source)
+        if source.is_dir():
+            return _load_workdir(source)
+    table = tables.read(source)
+    path = tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
+    return Source(path, False, table.runs, None, table.notes)
 
 
 def _load_workdir(path: Path) -> Source:
@@ -142,67 +167,19 @@ def _load_workdir(path: Path) -> Source:
         curves = records.read_curves(path) if (path / records.CURVES_FILE).is_file() else None
     except ValueError as error:
         raise BadTable(str(error)) from error
-    for name in ("params", "params_non_embedding", "budget"):
-        _check_numbers(path / records.RUNS_FILE, runs, name, name)
+    _check_sizes(path / records.RUNS_FILE, runs)
     runs["seed_block"] = _seed_blocks(runs)
     return Source(path, True, runs, curves)
 
 
-def _load_table(path: Path) -> Source:
-    try:
-        raw = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise BadTable(f"{path}: not a CSV table - {error}") from error
-    if "run_id" in raw.columns and "params" in raw.columns:
-        raise BadTable(f"{path}: this is a sweep's own table - give the work directory that holds it")
-    names = {str(column).strip().lower(): column for column in raw.columns}
-    _check_columns(path, names)
-    runs = pd.DataFrame({"run_id": [f"row {row}" for row in raw.index + 2]})
-    for name, target in (("n", "params"), ("d", "tokens"), ("c", "flops_6nd"), ("loss", "loss")):
-        if name in names:
-            runs[target] = _check_numbers(path, raw, names[name], str(names[name]), allow_zero=name == "loss")
-    if "tokens" not in runs:
-        runs["tokens"] = runs["flops_6nd"] / (6 * runs["params"])
-    if "flops_6nd" not in runs:
-        runs["flops_6nd"] = 6 * runs["params"] * runs["tokens"]
-    runs["seed_block"] = raw[names["seed"]].astype(str) if "seed" in names else None
-    runs["budget"] = group_close(runs["tokens"].to_numpy(float))
-    runs["status"] = records.FINISHED
-    return Source(path, False, runs, None)
-
-
-def _check_columns(path: Path, names: dict) -> None:
-    missing = [column for column in ("N", "loss") if column.lower() not in names]
-    if "d" not in names and "c" not in names:
-        missing.append("D (or C)")
-    if missing:
-        has = ", ".join(map(str, names.values()))
-        raise BadTable(f"{path}: missing column {', '.join(missing)} - needs N, D, loss or N, C, loss; it has {has}")
-
-
-def _check_numbers(path: Path, frame: pd.DataFrame, column: str, label: str, allow_zero: bool = False) -> pd.Series:
-    """The column as floats. Rows in messages count as in the file: the header is row 1."""
-    values = pd.to_numeric(frame[column], errors="coerce").astype(float)
-    empty = frame[column].isna() | (frame[column].astype(str).str.strip().str.lower() == "nan")
-    problems = {
-        "empty or NaN": empty,
-        "not a number": values.isna() & ~empty,
-        "infinite": np.isinf(values),
-        "negative": (values < 0) & np.isfinite(values),
-        "zero": (values == 0) & (not allow_zero),
-    }
-    found = [f"{problem} in {_rows(mask)}" for problem, mask in problems.items() if mask.any()]
-    if found:
-        raise BadTable(f"{path}: column {label}: {'; '.join(found)}")
-    if values.empty:
-        raise BadTable(f"{path}: column {label}: the table has no rows")
-    return values
-
-
-def _rows(mask: pd.Series, at_most: int = 8) -> str:
-    rows = [str(row + 2) for row in np.flatnonzero(mask.to_numpy())]
-    more = f" and {len(rows) - at_most} more" if len(rows) > at_most else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(rows[:at_most])}{more}"
+def _check_sizes(path: Path, runs: pd.DataFrame) -> None:
+    if runs.empty:
+        raise BadTable(f"{path}: the table has no rows")
+    rows = np.arange(2, len(runs) + 2)  # the header is row 1
+    checked = {name: numbers(runs[name], rows)[1] for name in ("params", "params_non_embedding", "budget")}
+    problems = [f"column {name}: {problem}" for name, problem in checked.items() if problem]
+    if problems:
+        raise BadTable(f"{path}: {'; '.join(problems)}")
 
 
 def _seed_blocks(runs: pd.DataFrame) -> pd.Series:
@@ -211,23 +188,6 @@ def _seed_blocks(runs: pd.DataFrame) -> pd.Series:
     if len(seeds.drop_duplicates()) == seeds["seed"].nunique():
         return seeds["seed"]
     return seeds.agg("/".join, axis=1)
-
-
-def group_close(values: np.ndarray, tolerance: float = 0.03) -> np.ndarray:
-    """Gives values [n] that differ by less than about 3 % one common value: sizes read off a figure scatter a little.
-
-    Where the values are so dense that a group would chain over more than three tolerances, they stay as they are.
-    """
-    values = np.asarray(values, float)
-    order = np.argsort(values)
-    logs = np.log(values[order])
-    group = np.concatenate([[0], np.cumsum(np.diff(logs) > tolerance)]) if len(values) else np.array([], int)
-    grouped = np.empty_like(values)
-    for index in np.unique(group):
-        members = order[group == index]
-        wide = np.ptp(np.log(values[members])) > 3 * tolerance
-        grouped[members] = values[members] if wide else np.exp(np.log(values[members]).mean())
-    return grouped
 
 
 def select(source: Source, convention: Convention) -> Points:
@@ -246,8 +206,9 @@ def select(source: Source, convention: Convention) -> Points:
     )
     table["size"] = table["params"] if source.is_workdir else group_close(table["params"].to_numpy(float))
     table["width"] = runs.get("width", np.nan)
-    if "floor" in runs:
-        table["floor"] = runs["floor"].astype(float)
+    for name in ("floor", *OPTIONAL_COLUMNS):
+        if name in runs:
+            table[name] = runs[name].astype(float)
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
     reasons = _reasons_to_exclude(table, convention.loss)
     _add_worse_settings(runs, table, reasons)

@@ -5,17 +5,22 @@ import html
 
 import pandas as pd
 
+from analysis import parametric
+from analysis.conventions import LABELS as CONVENTION_LABELS
+from analysis.conventions import Disagreement, Row, SideBySide
+from analysis.describe import NAMES, assessed, describe_range, quantity
 from analysis.drawing import Drawing
+from analysis.forecast import Forecast
 from analysis.points import Refusal, Source
+from analysis.quantities import largest_flops
 from analysis.study import Approach, LossStudy
 from analysis.style import CSS
-from analysis.text import count
-from analysis.words import NAMES, describe_range
+from analysis.text import count, percent
 
 FORMULAS = (
     ("Parametric law", "L(N, D) = E + A / N^α + B / D^β", "Hoffmann et al. 2022, section 3.3"),
     (
-        "Objective",
+        "Objective, by default",
         "Σ Huber(log(E + A/N^α + B/D^β) − log L), δ = 0.001",
         "Hoffmann et al. 2022, equation 3; Besiroglu et al. 2024",
     ),
@@ -30,6 +35,9 @@ FORMULAS = (
         "section 3.1, ibid.",
     ),
     ("IsoFLOP", "N_opt = k C^a through the interior minima of L(N) at fixed C", "section 3.2, ibid."),
+    ("Compute line", "L(C) = (C / C0)^−a through the lower convex hull of all points", "Kaplan et al. 2020"),
+    ("Power mean", "E + ((A/N^α)^p + (B/D^β)^p)^(1/p)", "with p = 1/γ Busbridge et al. 2025"),
+    ("Kaplan's law", "((Nc/N)^(α_N/α_D) + Dc/D)^α_D", "Kaplan et al. 2020, equation 1.5"),
 )
 SOURCES = (
     "J. Hoffmann et al. 2022, Training Compute-Optimal Large Language Models, arXiv:2203.15556. "
@@ -37,6 +45,13 @@ SOURCES = (
     "T. Besiroglu, E. Erdil, M. Barnett, J. You 2024, Chinchilla Scaling: A Replication Attempt, arXiv:2404.10102. "
     "It refits the parametric law: α = 0.348, β = 0.366, a = 0.51.",
 )
+FIRST_LOSSES = ("excess_loss", "loss")  # of a sweep and of a table: shown unfolded
+LABELS = {
+    "N_opt": "N_opt (parameters)",
+    "D_opt": "D_opt (tokens)",
+    "tokens_per_param": "D_opt / N_opt",
+    "loss_opt": "loss at the optimum",
+}
 RUN_TABLE = (
     "run_id",
     "status",
@@ -53,7 +68,12 @@ RUN_TABLE = (
 
 
 def render(
-    source: Source, studies: list[LossStudy], findings: list[str], drawings: list[Drawing], skipped: list[Refusal]
+    source: Source,
+    studies: list[LossStudy],
+    side: SideBySide | None,
+    findings: list[str],
+    drawings: list[Drawing],
+    skipped: list[Refusal],
 ) -> str:
     """The whole page. Every name and every sentence is escaped; figures are SVG images inside the page."""
     body = [
@@ -64,6 +84,11 @@ def render(
         _findings(source, findings),
         "<h2>Exponents side by side</h2>",
         _exponents(studies),
+        _side_by_side(side),
+        "<h2>The parametric law in numbers</h2>",
+        *(_law(study) for study in studies),
+        "<h2>Forecasts</h2>",
+        *(_forecast(study) for study in studies),
         "<h2>Figures</h2>",
         *(_figure(drawing) for drawing in drawings),
         _skipped(skipped),
@@ -99,7 +124,8 @@ def _banner(source: Source) -> str:
 def _trained(source: Source) -> str:
     runs = source.runs
     if not source.is_workdir:
-        return f"<p>{len(runs)} points from a table of N, D (or C) and loss.</p>"
+        notes = " ".join(source.notes)
+        return f"<p>{len(runs)} points from a table of N, D (or C) and loss. {_text(notes)}</p>"
     counts = ", ".join(f"{source.count(status)} {status}" for status in ("finished", "running", "diverged"))
     # Running rows have no wall time yet.
     wall_s = pd.to_numeric(runs["wall_s"]).sum()
@@ -146,26 +172,108 @@ def _findings(source: Source, findings: list[str]) -> str:
 
 
 def _exponents(studies: list[LossStudy]) -> str:
-    rows = []
+    head = ["approach", "a", "range of a", "b", "range of b"]
+    parts = []
     for study in studies:
-        convention = study.convention
-        for approach in study.approaches:
-            name = NAMES[approach.method].removeprefix("the ")
-            rows.append([_text(convention.loss), _text(convention.floor), _text(name), *_numbers(approach)])
-    convention = studies[0].convention
-    head = ["loss", "E", "approach", "a", "range of a", "b", "range of b"]
-    note = f"N_opt ~ C^a, D_opt ~ C^b. {convention.describe().split(', ', 2)[2]}."
-    return f"<p>{_text(note)}</p>" + _table(head, rows)
+        rows = [[_text(NAMES[found.method].removeprefix("the ")), *_numbers(found)] for found in study.approaches]
+        note = f"N_opt ~ C^a, D_opt ~ C^b. {study.convention.describe()}."
+        parts.append(_folded(study, f"<p>{_text(note)}</p>" + _table(head, rows), "exponents"))
+    return "".join(parts)
+
+
+def _side_by_side(side: SideBySide | None) -> str:
+    """The exponent a of every approach in every convention: one row a convention, one column an approach."""
+    if side is None:
+        return ""
+    methods = list(dict.fromkeys(row.method for row in side.rows))
+    found = {(row.size, row.flops, row.method): row for row in side.rows}
+    rows = [
+        [
+            _text(f"{CONVENTION_LABELS[size]}, {CONVENTION_LABELS[flops]}"),
+            *(_exponent(found[size, flops, method]) for method in methods),
+        ]
+        for size, flops in dict.fromkeys((row.size, row.flops) for row in side.rows)
+    ]
+    sentences = (
+        [side.disagreement.reason] if isinstance(side.disagreement, Refusal) else _disagreement(side.disagreement)
+    )
+    text = " ".join(sentences)
+    head = ["a in", *(NAMES[method].removeprefix("the ") for method in methods)]
+    return f"<h3>Under every convention, by {_text(side.loss)}</h3>{_table(head, rows)}<p>{_text(text)}</p>"
+
+
+def _exponent(row: Row) -> str:
+    return "refused" if row.a is None else f"{row.a:.3f}"
+
+
+def _disagreement(found: Disagreement) -> list[str]:
+    closed = found.embeddings
+    return [found.sentence] if isinstance(closed, Refusal) else [found.sentence, closed.sentence]
 
 
 def _numbers(approach: Approach) -> list[str]:
     if approach.refused:
         return ["refused", f'<span class="why">{_text(approach.result.reason)}</span>', "", ""]
-    cells = []
-    for name, value in (("a", approach.a), ("b", approach.b)):
-        ranges = [_text(describe_range(uncertainty, name)) for uncertainty in approach.uncertainty]
-        cells += [f"{value:.3f}", f'<span class="range">{"<br>".join(ranges) or "not assessed"}</span>']
-    return cells
+    return [cell for name in ("a", "b") for cell in _with_ranges(approach, name)]
+
+
+def _with_ranges(approach: Approach, name: str) -> list[str]:
+    """The value of a quantity, and all that is known about its range."""
+    ranges = "<br>".join(_text(describe_range(entry, name)) for entry in assessed(approach, name))
+    return [_text(quantity(name, approach.quantities[name])), f'<span class="range">{ranges or "not assessed"}</span>']
+
+
+def _law(study: LossStudy) -> str:
+    """Constants and the optimum at the largest compute, with their intervals; folded away but for the first loss."""
+    approach = study.approach(parametric.METHOD)
+    if approach.refused:
+        return ""
+    shares = next((entry.seed_share for entry in approach.uncertainty if entry.seed_share), {})
+    rows = [
+        [
+            _text(LABELS.get(name, name)),
+            *_with_ranges(approach, name),
+            f"{100 * shares[name]:.0f} %" if name in shares else "",
+        ]
+        for name in approach.quantities
+    ]
+    head = ["quantity", "value", "range", "of it single seeds"]
+    note = f"Optima are for C = {largest_flops(study.points):.3g} FLOP, the largest compute of these runs. Minimised: "
+    objective = _text(study.convention.objective.describe())
+    return _folded(study, f"<p>{note}{objective}.</p>" + _table(head, rows), "constants and optimum")
+
+
+def _forecast(study: LossStudy) -> str:
+    """Every law's held-out error; folded away but for the first loss."""
+    if not isinstance(study.forecast, Forecast):
+        return f"<p>{_text(study.convention.loss)}: refused - {_text(study.forecast.reason)}.</p>"
+    forecast = study.forecast
+    rows = [
+        [
+            _text(law.law),
+            _text(law.formula),
+            str(law.parameters),
+            _text(percent(law.rms_log)),
+            _text(("+" if law.mean_log > 0 else "−") + percent(abs(law.mean_log))),
+            _text(percent(law.fitted_rms_log)),
+            "" if law.coverage is None else f"{100 * law.coverage:.0f} %",
+        ]
+        for law in sorted(forecast.laws, key=lambda law: law.rms_log)
+    ]
+    head = ["law", "L(N, D)", "parameters", "held-out error", "mean error", "error of the fit", "inside 90 % intervals"]
+    note = (
+        f"Fitted to {forecast.fitted} runs, without {forecast.held_out}, and asked for those {forecast.predicted}; "
+        f"the {forecast.yardstick} is {percent(forecast.yardstick_log)}. Errors are root mean squares of log loss; a "
+        "mean error above zero means that the law foretells too high a loss."
+    )
+    return _folded(study, f"<p>{_text(note)}</p>" + _table(head, rows), "forecasts by law")
+
+
+def _folded(study: LossStudy, content: str, what: str) -> str:
+    name = _text(study.convention.loss)
+    if study.convention.loss in FIRST_LOSSES:
+        return f"<h3>By {name}</h3>{content}"
+    return f"<details><summary>By {name}: {what}</summary>{content}</details>"
 
 
 def _figure(drawing: Drawing) -> str:
@@ -210,8 +318,10 @@ def _conventions(studies: list[LossStudy]) -> str:
     items = "".join(f"<li>{_text(study.convention.describe())}</li>" for study in studies)
     text = (
         "Losses in nats a token; D in label tokens; log is natural. E known means that the exact floor was subtracted "
-        "and E = 0. Ranges say what was varied: min..max is a spread and no confidence interval; fits to single seeds "
-        "use one seed each; resampled cells are a bootstrap over (N, D) with all seeds of a cell together."
+        "and E = 0. Ranges say what was varied. min..max is a spread and no confidence interval; fits to single seeds "
+        "use one seed each. Resampled cells and seeds: a bootstrap over (N, D) with all seeds of a cell together, "
+        "widened by what resampled seeds vary more than resampled runs. Draws of the scatter between seeds: every cell "
+        "stays, and its mean loss moves as its seeds scatter; that knows nothing of the bias of a method."
     )
     return f"<ul>{items}</ul><p>{text}</p>"
 

@@ -1,36 +1,47 @@
 """All three approaches on one loss convention, side by side, each with its ranges or the reason why it was refused."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from analysis import envelope, isoflop, parametric
+from analysis import compute_line, envelope, intervals, isoflop, parametric, uncertainty
 from analysis.cells import cells, seed_noise_log
-from analysis.forecast import Forecast, forecast
+from analysis.compute_line import ComputeLine
+from analysis.design import DesignProblem, design_problems
+from analysis.forecast import LEARNING_CURVE, Forecast, forecast, learning_curve
 from analysis.lines import Lines, fit_lines
 from analysis.path import PathFit
 from analysis.points import Convention, Points, Refusal, Source, select
-from analysis.uncertainty import Estimate, Refit, Uncertainty, assess
+from analysis.quantities import largest_flops, quantities
+from analysis.uncertainty import Uncertainty
 
 METHODS = (envelope.METHOD, isoflop.PARABOLA, isoflop.AKIMA, parametric.METHOD)
-ENVELOPE_RESAMPLES = 50  # one costs ten times a resample of the others
 
 
 @dataclass(frozen=True)
 class Approach:
-    """One approach to the law: its fit (or the refusal), the exponents of N_opt ~ C^a and D_opt ~ C^b, their ranges."""
+    """One approach to the law: its fit (or the refusal), what it says in numbers (see `quantities`), and their ranges.
+
+    `resamples` holds the parametric law of each resample of the cells.
+    """
 
     method: str
     result: PathFit | parametric.ParametricFit | Refusal
-    a: float | None
-    b: float | None
+    quantities: dict[str, float]
     uncertainty: tuple[Uncertainty, ...] = ()
+    resamples: parametric.Law | None = None
 
     @property
     def refused(self) -> bool:
         return isinstance(self.result, Refusal)
+
+    @property
+    def a(self) -> float | None:
+        return self.quantities.get("a")
+
+    @property
+    def b(self) -> float | None:
+        return self.quantities.get("b")
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,9 @@ class LossStudy:
     approaches: tuple[Approach, ...]
     forecast: Forecast | Refusal
     lines: Lines
+    compute_line: ComputeLine | Refusal
+    learning_curve: pd.DataFrame | Refusal
+    design: tuple[DesignProblem, ...] = ()
 
     @property
     def convention(self) -> Convention:
@@ -59,99 +73,74 @@ class LossStudy:
     @property
     def refusals(self) -> list[Refusal]:
         found = [approach.result for approach in self.approaches if approach.refused]
-        return found + [self.forecast] * isinstance(self.forecast, Refusal) + list(self.lines.refused)
+        others = [self.forecast, self.compute_line]
+        return found + [other for other in others if isinstance(other, Refusal)] + list(self.lines.refused)
 
 
-def study_loss(source: Source, convention: Convention, *, bootstrap: int) -> LossStudy:
-    """Fits all approaches to one loss of `source`; `bootstrap` resamples each, 0 for none."""
+def study_loss(source: Source, convention: Convention, *, bootstrap: int, learning: bool = False) -> LossStudy:
+    """Fits all approaches to one loss of `source`.
+
+    Args:
+      bootstrap: resamples of each approach; 0 for none.
+      learning: whether to draw the learning curve of the forecast, which takes as long as all else.
+    """
     points = select(source, convention)
     table = cells(points)
+    curve = learning_curve(points) if learning else Refusal(LEARNING_CURVE, "not asked for")
     return LossStudy(
         points=points,
         cells=table,
         noise_log=seed_noise_log(table),
-        approaches=tuple(fit_approach(points, method, bootstrap=bootstrap) for method in METHODS),
-        forecast=forecast(points),
+        approaches=fit_approaches(points, bootstrap=bootstrap),
+        forecast=forecast(points, bootstrap=bootstrap),
         lines=fit_lines(points),
+        compute_line=compute_line.of_runs(points),
+        learning_curve=curve,
+        design=tuple(design_problems(points.table, has_curves=points.curves is not None)),
     )
 
 
-def fit_approach(points: Points, method: str, *, bootstrap: int) -> Approach:
+def fit_approaches(points: Points, *, bootstrap: int) -> tuple[Approach, ...]:
+    """All approaches; the parametric law is fitted first, for its residuals stand in where there are no repeats."""
     if points.table.empty:
-        return Approach(method, Refusal(method, "no points"), None, None)
-    fit = _fitters(points)[method]
-    result = fit(points)
+        return tuple(Approach(method, Refusal(method, "no points"), {}) for method in METHODS)
+    law = fit_parametric(points)
+    return tuple(_approach(points, method, law, bootstrap=bootstrap) for method in METHODS)
+
+
+def _approach(points: Points, method: str, law: parametric.ParametricFit | Refusal, *, bootstrap: int) -> Approach:
+    result = law if method == parametric.METHOD else fit(points, method)
     if isinstance(result, Refusal):
-        return Approach(method, result, None, None)
-    quantities = _quantities(points, result)
-    resamples = (
-        min(bootstrap, ENVELOPE_RESAMPLES) if method == envelope.METHOD and points.curves is not None else bootstrap
-    )
-    refit = _refit(points, result) if method == parametric.METHOD else None
-    ranges = assess(points, _estimate(fit), bootstrap=resamples, refit=refit)
-    return Approach(method, result, quantities["a"], quantities["b"], ranges)
+        return Approach(method, result, {})
+    found = quantities(points, result)
+    ranges, resamples = [uncertainty.spread(uncertainty.SEED_FITS, _single_seeds(points, method))], None
+    if bootstrap and isinstance(result, PathFit):
+        ranges.append(intervals.of_path(points, result, found, law, bootstrap))
+    elif bootstrap:
+        law_range, resamples = intervals.of_law(points, result, found, bootstrap)
+        ranges.append(law_range)
+    return Approach(method, result, found, tuple(entry for entry in ranges if entry is not None), resamples)
 
 
-def _fitters(points: Points) -> dict[str, Callable]:
-    return {
-        envelope.METHOD: envelope.fit,
-        isoflop.PARABOLA: lambda points: isoflop.fit(points, isoflop.PARABOLA),
-        isoflop.AKIMA: lambda points: isoflop.fit(points, isoflop.AKIMA),
-        parametric.METHOD: fit_parametric,
-    }
+def fit(points: Points, method: str) -> PathFit | parametric.ParametricFit | Refusal:
+    """One approach on every run of `points`."""
+    if method == envelope.METHOD:
+        return envelope.fit(points, points.convention.annealed_only)
+    return fit_parametric(points) if method == parametric.METHOD else isoflop.fit(points, method)
 
 
 def fit_parametric(points: Points) -> parametric.ParametricFit | Refusal:
     """Approach 3 on every run of `points`."""
-    columns = (points.column(name) for name in ("params", "tokens", "loss"))
-    return parametric.fit(*columns, floor_free=points.convention.floor_free)
+    convention = points.convention
+    return parametric.fit(
+        *points.law_columns, floor=convention.floor_value, objective=convention.objective, weight=points.weights
+    )
 
 
-def _estimate(fit: Callable) -> Estimate:
-    """What `assess` calls on each resample."""
-
-    def estimate(points: Points) -> dict[str, float] | None:
-        found = fit(points)
-        return None if isinstance(found, Refusal) else _quantities(points, found)
-
-    return estimate
-
-
-def _refit(points: Points, whole: parametric.ParametricFit) -> Refit:
-    """The same for all resamples of the parametric law at once."""
-    columns = [points.column(name) for name in ("params", "tokens", "loss")]
-
-    def refit(weight: np.ndarray) -> list[dict[str, float] | None]:
-        fits = parametric.refit(*columns, weight, whole.law, floor_free=whole.floor_free)
-        return [None if isinstance(found, Refusal) else _quantities(points, found) for found in fits]
-
-    return refit
-
-
-def _quantities(points: Points, fit: PathFit | parametric.ParametricFit) -> dict[str, float]:
-    if isinstance(fit, PathFit):
-        return {"a": fit.a, "b": fit.b}
-    law = fit.law
-    slopes = path_exponents(law, points)
-    found = {"a": slopes[0], "b": slopes[1], "alpha": law.alpha, "beta": law.beta, "A": law.A, "B": law.B}
-    return {**found, "E": law.E} if fit.floor_free else found
-
-
-def path_exponents(law: parametric.Law, points: Points) -> np.ndarray:
-    """[2] a and b: in closed form for C = 6ND; for counted FLOPs the slopes of the numerical optimum over the data."""
-    if points.convention.flops == "flops_6nd":
-        return np.array([law.a, law.b])
-    flops = np.geomspace(points.column("flops").min(), points.column("flops").max(), 25)
-    params, tokens = optimal_sizes(law, points, flops)
-    return np.array([np.polyfit(np.log(flops), np.log(values), 1)[0] for values in (params, tokens)])
-
-
-def optimal_sizes(law: parametric.Law, points: Points, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N_opt, D_opt) [m] of the law at `flops` [m] in the convention of `points`."""
-    if points.convention.flops == "flops_6nd":
-        return law.params_opt(flops), law.tokens_opt(flops)
-    table = points.table.assign(per_token=points.table["flops"] / points.table["tokens"])
-    per_token = table.groupby("size")["per_token"].mean()
-    if len(per_token) < 2:
-        return law.params_opt(flops), law.tokens_opt(flops)
-    return parametric.optimal_path(law, flops, per_token.index.to_numpy(float), per_token.to_numpy())
+def _single_seeds(points: Points, method: str) -> list[dict[str, float] | None]:
+    """The quantities of the fit to each seed alone; none for a single seed."""
+    if len(points.seeds) < 2:
+        return []
+    at = largest_flops(points)
+    fits = [(points.of_seed(seed), fit(points.of_seed(seed), method)) for seed in points.seeds]
+    return [None if isinstance(found, Refusal) else quantities(one, found, at) for one, found in fits]

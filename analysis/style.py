@@ -27,7 +27,7 @@ td:last-child { overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0 2rem; }
 figure h3 { margin-bottom: 0.4rem; }
 /* Figures are drawn on white in both schemes. */
-figure img { display: block; width: 100%; height: auto; background: #ffffff; border-radius: 6px; }
+figure img { display: block; width: 100%; max-width: 46rem; height: auto; background: #ffffff; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 0.9rem; margin-top: 0.4rem; }
 details { background: var(--box); border-radius: 6px; padding: 0.5rem 0.9rem; margin: 0.6rem 0; }
 summary { cursor: pointer; font-weight: 600; }

@@ -1,25 +1,27 @@
-"""How far an exponent may move: over seeds, over resampled cells, over resampled points.
+"""How far a number may move: intervals from resamples, widened by what the runs of one seed share.
 
-Runs of one seed share initial weights and the order of the data, so a seed is one block. Three seeds have ten distinct
-resamples: with so few the range of the fits to each seed is given, and called a spread. A resample of cells answers
-another question: how much the law hangs on the choice of the grid. Each range says which of them it is.
+The distribution over resampled cells gives an interval its form. Where seeds are known, variances are compared
+(Cameron, Gelbach and Miller 2011, section 2.2, for two-way clusters): resampled seeds vary more than resampled runs if,
+and only if, what a seed does to one run it does to others too, and that excess is added. Three seeds measure it badly,
+so it counts only beyond one standard deviation of its own. With few cells the range of the fits to each seed says what
+is known, and is called a spread.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
-from analysis.points import Points
+LEVEL = 0.9
+MIN_CELLS_FOR_INTERVAL = 20
+MIN_GOOD_SHARE = 0.5  # of resamples: where more are refused, those that are left are no fair sample
+SEED_FITS = "fits to single seeds"
+CELLS, CELLS_AND_SEEDS, POINTS = "resampled cells", "resampled cells and seeds", "resampled points"
+SEED_SCATTER, RESIDUALS = "draws of the scatter between seeds", "draws of the residuals of the law"
 
-MIN_POINTS_FOR_INTERVAL = 20
-MIN_SEEDS_FOR_BLOCKS = 6
-QUANTILES = (0.025, 0.975)
-SEED_FITS, SEED_BLOCKS, CELLS, POINTS = "fits to single seeds", "resampled seeds", "resampled cells", "resampled points"
+LINEAR = ("E", "a", "b")  # quantities that may be zero or negative; all others are compared by their logarithms
+TRIMMED = (0.01, 0.99)
 
-Estimate = Callable[[Points], dict[str, float] | None]
-Refit = Callable[[np.ndarray], list[dict[str, float] | None]]
+Quantities = dict[str, np.ndarray]  # by name, one value a resample [r]
 
 
 @dataclass(frozen=True)
@@ -32,80 +34,73 @@ class Range:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Ranges by quantity. `form` is `min..max` or `95 % interval`; `failed` counts resamples whose fit was refused."""
+    """Ranges by quantity.
+
+    `form` is `min..max`, `no interval`, or such as `90 % interval`; `failed` counts resamples whose fit was refused;
+    `seed_share` is the share of each quantity's variance that single seeds make, the rest being the law that does not
+    fit the grid.
+    """
 
     kind: str
     form: str
     ranges: dict[str, Range]
     fits: int
-    failed: int
+    failed: int = 0
+    seed_share: dict[str, float] = field(default_factory=dict)
 
 
-def assess(
-    points: Points, estimate: Estimate, *, bootstrap: int, refit: Refit | None = None
-) -> tuple[Uncertainty, ...]:
-    """All the ranges that these points allow: per seed, by seed blocks, by cells (or points, where seeds are unknown).
-
-    Args:
-      estimate: fits the points and returns its quantities, or None where the fit is refused.
-      bootstrap: number of resamples; 0 gives the fits to single seeds only.
-      refit: does the same for weights [r, rows of the table] at once. Only methods that have it are resampled by
-        cells, for a missing cell tears a hole into an IsoFLOP grid or an envelope.
-    """
-    found = []
-    seeds = points.seeds
-    rng = np.random.default_rng(0)
-    if len(seeds) > 1:
-        found.append(_summary(SEED_FITS, [estimate(points.of_seed(seed)) for seed in seeds], interval=False))
-    if bootstrap and len(seeds) >= MIN_SEEDS_FOR_BLOCKS:
-        block = points.table.groupby("seed").ngroup().to_numpy()
-        draws = rng.integers(len(seeds), size=(bootstrap, len(seeds)))
-        fits = refit(_weights(draws, block)) if refit else _seed_fits(points, estimate, draws)
-        found.append(_summary(SEED_BLOCKS, fits, interval=len(seeds) >= MIN_POINTS_FOR_INTERVAL))
-    if bootstrap and (refit or not seeds):
-        cell = _cell_of_row(points)
-        count = int(cell.max()) + 1
-        draws = rng.integers(count, size=(bootstrap, count))
-        fits = refit(_weights(draws, cell)) if refit else _row_fits(points, estimate, draws)
-        found.append(_summary(CELLS if seeds else POINTS, fits, interval=count >= MIN_POINTS_FOR_INTERVAL))
-    return tuple(entry for entry in found if entry is not None)
-
-
-def _weights(draws: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """[r, rows]: how often each row's group was drawn, from draws [r, groups] of group numbers."""
-    counts = np.stack([np.bincount(draw, minlength=draws.shape[1]) for draw in draws])
-    return counts[:, group]
-
-
-def _summary(kind: str, fits: list[dict | None], *, interval: bool) -> Uncertainty | None:
+def spread(kind: str, fits: list[dict[str, float] | None]) -> Uncertainty | None:
+    """Lowest and highest of some fits; None where fewer than two were made."""
     good = [fit for fit in fits if fit is not None]
     if len(good) < 2:
         return None
-    quantiles = QUANTILES if interval else (0, 1)
-    values = pd.DataFrame(good)
-    ranges = {name: Range(*map(float, np.quantile(values[name], quantiles))) for name in values}
-    form = "95 % interval" if interval else "min..max"
-    return Uncertainty(kind, form, ranges, len(good), len(fits) - len(good))
+    values = {name: np.array([fit[name] for fit in good]) for name in good[0]}
+    ranges = {name: Range(float(column.min()), float(column.max())) for name, column in values.items()}
+    return Uncertainty(kind, "min..max", ranges, len(good), len(fits) - len(good))
 
 
-def _cell_of_row(points: Points) -> np.ndarray:
-    """The number of each row's cell; without seeds every row is a cell of its own."""
-    if not points.seeds:
-        return np.arange(len(points.table))
-    return points.table.groupby(["size", "budget"]).ngroup().to_numpy()
+def interval(
+    kind: str,
+    estimate: dict[str, float],
+    resampled: Quantities,
+    *,
+    failed: int,
+    level: float = LEVEL,
+    widening: dict[str, float] | None = None,
+    seed_share: dict[str, float] | None = None,
+) -> Uncertainty:
+    """Quantiles over resamples, stretched about the estimate by the factor `widening` of each quantity (1 by default).
+
+    Quantities that are always positive are stretched in logs. There is no interval, and the form says so, where fewer
+    than half of the resamples could be fitted.
+    """
+    count = len(next(iter(resampled.values()), []))
+    if count < max(2, MIN_GOOD_SHARE * (count + failed)):
+        return Uncertainty(kind, "no interval", {}, count, failed)
+    ranges = {}
+    for name, values in resampled.items():
+        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        stretch = 1.0 if widening is None else widening.get(name, 1.0)
+        ranges[name] = Range(*_stretched(name, estimate[name], float(low), float(high), stretch))
+    form = "min..max" if level == 1 else f"{100 * level:g} % interval"
+    return Uncertainty(kind, form, ranges, count, failed, seed_share or {})
 
 
-def _seed_fits(points: Points, estimate: Estimate, draws: np.ndarray) -> list[dict | None]:
-    blocks = [points.of_seed(seed) for seed in points.seeds]
-    return [estimate(_concatenate(points, [blocks[i] for i in draw])) for draw in draws]
+def _stretched(name: str, middle: float, low: float, high: float, factor: float) -> tuple[float, float]:
+    if name in LINEAR:
+        return middle + factor * (low - middle), middle + factor * (high - middle)
+    return middle * (low / middle) ** factor, middle * (high / middle) ** factor
 
 
-def _row_fits(points: Points, estimate: Estimate, draws: np.ndarray) -> list[dict | None]:
-    resamples = (points.table.iloc[draw].reset_index(drop=True) for draw in draws)
-    return [estimate(Points(points.convention, resample)) for resample in resamples]
+def scatter(name: str, values: np.ndarray) -> float:
+    """Variance of one quantity over resamples [r], without its wildest values; in logs unless it may be zero."""
+    values = values if name in LINEAR else np.log(values)
+    return float(np.var(np.clip(values, *np.quantile(values, TRIMMED))))
 
 
-def _concatenate(points: Points, blocks: list[Points]) -> Points:
-    table = pd.concat([block.table for block in blocks], ignore_index=True)
-    curves = None if points.curves is None else pd.concat([block.curves for block in blocks], ignore_index=True)
-    return Points(points.convention, table, (), curves)
+def seed_excess(seeds: float, runs: float, count: int) -> float:
+    """The variance that seeds add because their runs share randomness, from the variances over both resamplings.
+
+    `seeds` has `count` - 1 degrees of freedom. Only what exceeds `runs` by more than one standard deviation counts.
+    """
+    return max(0.0, seeds - runs * (1 + np.sqrt(2 / (count - 1))))

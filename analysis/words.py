@@ -2,36 +2,37 @@
 
 import numpy as np
 
-from analysis import envelope, isoflop, parametric, path
+from analysis import envelope, isoflop, parametric, path, words_of_law, words_of_lines
 from analysis.cells import MANY_SEEDS
+from analysis.conventions import SideBySide
+from analysis.describe import NAMES, assessed, describe_range, numbers
 from analysis.forecast import Forecast
-from analysis.lines import Line
 from analysis.points import Refusal, Source, varying_settings
 from analysis.study import Approach, LossStudy
-from analysis.text import count, metric, percent, signed_percent
-from analysis.uncertainty import SEED_FITS, Uncertainty
+from analysis.text import metric
+from analysis.uncertainty import SEED_FITS
 
-NAMES = {
-    "envelope": "the lower envelope",
-    "isoflop_parabola": "IsoFLOP (parabola)",
-    "isoflop_akima": "IsoFLOP (Akima)",
-    "parametric": "the parametric law",
-}
 STATUSES = {
     path.INTERIOR: "interior",
     path.EDGE_SMALL: "at the smallest size (an edge)",
     path.EDGE_LARGE: "at the largest size (an edge)",
     path.NO_MINIMUM: "without a clear minimum",
 }
-OTHER = {"N": "D", "D": "N"}
-NOISE_FACTOR = 2.0
 CLOSE = 0.05
 WIDE_SEED_RATIO = 1.5
 
 
-def findings(source: Source, studies: list[LossStudy]) -> list[str]:
+def findings(source: Source, studies: list[LossStudy], side: SideBySide | None) -> list[str]:
     """All sentences, those about the runs first, then each loss in turn."""
-    return [*about_runs(source), in_short(studies[0]), *(line for study in studies for line in about_loss(study))]
+    by_loss = [line for study in studies for line in about_loss(study)]
+    return [*about_runs(source), in_short(studies[0]), *_about_conventions(side), *by_loss]
+
+
+def _about_conventions(side: SideBySide | None) -> list[str]:
+    """How far the exponent hangs on what is called N and C, and on the schedule."""
+    if side is None or isinstance(side.disagreement, Refusal):
+        return []
+    return [side.disagreement.sentence]
 
 
 def in_short(study: LossStudy) -> str:
@@ -42,8 +43,8 @@ def in_short(study: LossStudy) -> str:
         return f"In short, by {loss}: no law could be fitted; what was refused, and why, stands below."
     span = f"{min(exponents):.2f} to {max(exponents):.2f}" if len(exponents) > 1 else f"{exponents[0]:.2f}"
     families = len({approach.method.partition("_")[0] for approach in study.approaches if not approach.refused})
-    parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_over_single_seeds(study)}"]
-    if _describes(study) is False:
+    parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_law_interval(study)}"]
+    if words_of_law.describes(study) is False:
         parts.insert(0, "the parametric law does not describe these runs to within the noise between seeds")
     if isinstance(study.forecast, Forecast):
         parts.append("the forecast of the dearest runs " + ("failed" if study.forecast.failed else "held"))
@@ -55,11 +56,10 @@ def in_short(study: LossStudy) -> str:
     return f"In short, by {loss}: {'; '.join(parts)}."
 
 
-def _over_single_seeds(study: LossStudy) -> str:
-    ranges = [_seed_range(approach) for approach in study.approaches if _seed_range(approach)]
-    if not ranges:
-        return ""
-    return f" (single seeds: {min(low for low, _ in ranges):.2f} to {max(high for _, high in ranges):.2f})"
+def _law_interval(study: LossStudy) -> str:
+    """The widest thing known about a of the parametric law, in brackets."""
+    known = assessed(study.approach(parametric.METHOD), "a")
+    return f" (parametric law: {numbers(known[-1], 'a')}, {known[-1].form})" if known else ""
 
 
 def _seed_range(approach: Approach) -> tuple[float, float] | None:
@@ -68,18 +68,10 @@ def _seed_range(approach: Approach) -> tuple[float, float] | None:
     return (found[0].low, found[0].high) if found else None
 
 
-def _describes(study: LossStudy) -> bool | None:
-    """Whether the parametric law describes the runs to about the noise; None without a fit or without a noise."""
-    result = study.approach(parametric.METHOD).result
-    if isinstance(result, Refusal) or not study.noise_log:
-        return None
-    return result.rms_log <= NOISE_FACTOR * study.noise_log
-
-
 def about_runs(source: Source) -> list[str]:
     total = len(source.runs)
     if not source.is_workdir:
-        return [f"The table holds {total} points. Its loss was fitted with E free."]
+        return [f"The table holds {total} points.", *source.notes]
     finished, diverged = source.count("finished"), source.count("diverged")
     sentences = [f"{finished} of {total} runs are finished, {diverged} diverged."]
     if finished + diverged < total:
@@ -99,11 +91,16 @@ def about_loss(study: LossStudy) -> list[str]:
         sentences = ["no finished run has a usable value, nothing was fitted."]
     else:
         sentences = [
+            *(problem.text for problem in study.design),
             *_about_exponents(study),
-            *_about_fit(study),
-            *_about_forecast(study.forecast),
-            *_about_lines(study),
+            *words_of_law.about_fit(study),
+            *words_of_law.about_optimum(study),
+            *words_of_law.about_compute_line(study),
+            *words_of_law.about_forecast(study.forecast),
+            *words_of_lines.about_lines(study),
             *_about_seeds(study),
+            *words_of_law.about_seed_share(study),
+            *words_of_law.about_parabola(study),
             *_about_annealing(study),
             *_about_edges(study),
         ]
@@ -116,19 +113,11 @@ def about_loss(study: LossStudy) -> list[str]:
     return [f"{study.convention.loss}: {sentence}" for sentence in sentences]
 
 
-def describe_range(uncertainty: Uncertainty, name: str, digits: int = 3) -> str:
-    """Such as `.48 to .55 (min..max of 3 fits to single seeds)`."""
-    found = uncertainty.ranges[name]
-    failed = f", {uncertainty.failed} more refused" if uncertainty.failed else ""
-    numbers = f"{found.low:.{digits}f} to {found.high:.{digits}f}"
-    return f"{numbers} ({uncertainty.form} of {uncertainty.fits} {uncertainty.kind}{failed})"
-
-
 def _about_exponents(study: LossStudy) -> list[str]:
     fitted = [approach for approach in study.approaches if not approach.refused]
     if not fitted:
         return ["no approach could be fitted, so there is no exponent to report."]
-    each = "; ".join(f"{NAMES[approach.method]} a = {approach.a:.3f}{_first_range(approach)}" for approach in fitted)
+    each = "; ".join(f"{NAMES[approach.method]} a = {approach.a:.3f}{_best_range(approach)}" for approach in fitted)
     sentences = [f"N_opt grows as C^a, with {each}."]
     if len(fitted) > 1:
         sentences.append(_agreement(fitted))
@@ -157,113 +146,9 @@ def _agreement(fitted: list[Approach]) -> str:
     return f"{apart}, and fits to single seeds differ by up to {widest:.2f}: these runs do not tell them apart.{beside}"
 
 
-def _first_range(approach: Approach) -> str:
-    return f", {describe_range(approach.uncertainty[0], 'a')}" if approach.uncertainty else ""
-
-
-def _about_fit(study: LossStudy) -> list[str]:
-    result = study.approach(parametric.METHOD).result
-    if isinstance(result, Refusal):
-        return []
-    law = result.law
-    floor = f"{law.E:.4g} + " if result.floor_free else ""
-    terms = f"{floor}{law.A:.4g}/N^{law.alpha:.3f} + {law.B:.4g}/D^{law.beta:.3f}"
-    sentences = [
-        f"the parametric law is L = {terms} over {result.points} points, with R^2 = {result.r2_log:.4f} in log loss "
-        f"and a root-mean-square residual of {percent(result.rms_log)}."
-    ]
-    if study.noise_log:
-        ratio = result.rms_log / study.noise_log
-        verdict = "the law describes these runs to about the noise"
-        if not _describes(study):
-            verdict = "this law does not describe these runs"
-        noise = percent(study.noise_log)
-        sentences.append(
-            f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
-        )
-    if result.floor_free and 0.01 * study.cells["loss"].min() > law.E:
-        sentences.append("the free floor E ran to zero: these points do not show where the loss ends.")
-    elif result.floor_free and "floor" in study.points.table and study.points.column("floor").std() < 1e-9:
-        exact = study.points.column("floor").mean()
-        sentences.append(
-            f"the fitted floor E is {law.E:.4f}, the exact one is {exact:.4f} ({signed_percent(law.E / exact - 1)})."
-        )
-    return sentences
-
-
-def _about_forecast(forecast: Forecast | Refusal) -> list[str]:
-    if isinstance(forecast, Refusal):
-        return []
-    how = "too high" if forecast.mean_log > 0 else "too low"
-    verdict = "failed" if forecast.failed else "held"
-    return [
-        f"the forecast {verdict}: the law fitted without {forecast.held_out} misses those {forecast.predicted} runs by "
-        f"{percent(forecast.rms_log)}, on average {percent(abs(forecast.mean_log))} {how}; the {forecast.yardstick} "
-        f"is {percent(forecast.yardstick_log)}."
-    ]
-
-
-def _about_lines(study: LossStudy) -> list[str]:
-    sentences = []
-    for axis, held in (("N", "budget"), ("D", "size")):
-        lines = study.lines.along(axis)
-        judged = [line for line in lines if line.holds is not None and not line.flat]
-        broken = [line for line in judged if not line.holds]
-        if judged:
-            sentences.append(_verdict(axis, held, judged, broken))
-        if broken and (median := _median_r2(broken)) > 0.9:
-            sentences.append(
-                f"those lines against {axis} still have a median R^2 of {median:.3f}, which shows how little R^2 says."
-            )
-        with_plateau = [line for line in lines if line.plateau]
-        if with_plateau:
-            sentences.append(_about_plateau(axis, with_plateau))
-        flat = [line for line in lines if line.flat]
-        if flat and not study.convention.floor_free:
-            # With E free a flat loss may simply be the floor.
-            sentences.append(_about_flat(axis, flat))
-    return sentences
-
-
-def _verdict(axis: str, held: str, judged: list[Line], broken: list[Line]) -> str:
-    held_to = f"at {count(len(judged), held)}"
-    missed = [abs(line.forecast_log) for line in judged if line.forecast_log is not None]
-    typical = percent(float(np.median(missed))) if missed else ""
-    forecast = (
-        f" The last point of each line, forecast from the others, is missed by {typical} (median)." if missed else ""
-    )
-    if not broken:
-        return (
-            f"loss against {axis} {held_to}: a power law with an offset holds within the noise between seeds.{forecast}"
-        )
-    slopes = np.concatenate([line.local_slope for line in broken])
-    return (
-        f"loss against {axis} {held_to}: no power law holds for {len(broken)} of them, not even with an offset - "
-        f"residuals beyond the noise between seeds, and local slopes from {slopes.max():.2f} to {slopes.min():.2f}."
-        f"{forecast}"
-    )
-
-
-def _median_r2(lines: list[Line]) -> float:
-    return float(np.median([line.r2_log for line in lines]))
-
-
-def _about_plateau(axis: str, lines: list[Line]) -> str:
-    longest = max(lines, key=lambda line: line.plateau.last_x / line.plateau.first_x)
-    plateau = longest.plateau
-    low, high = min(line.plateau.low for line in lines), max(line.plateau.high for line in lines)
-    return (
-        f"a plateau, then a fall, on {count(len(lines), 'line')} against {axis}, at a loss of {low:.3g} to {high:.3g}; "
-        f"the longest, at {OTHER[axis]} = {metric(longest.at)}, reaches from {axis} = {metric(plateau.first_x)} to "
-        f"{metric(plateau.last_x)} and then falls with a slope of {plateau.fall_slope:.2f} between "
-        f"{metric(plateau.fall_from)} and {metric(plateau.fall_to)}."
-    )
-
-
-def _about_flat(axis: str, lines: list[Line]) -> str:
-    low, high = min(line.loss.min() for line in lines), max(line.loss.max() for line in lines)
-    at = ", ".join(metric(line.at) for line in lines)
-    return f"along {axis} nothing is gained at {OTHER[axis]} = {at}: the loss stays between {low:.3g} and {high:.3g}."
+def _best_range(approach: Approach) -> str:
+    known = assessed(approach, "a")
+    return f", {describe_range(known[-1], 'a')}" if known else ""
 
 
 def _about_seeds(study: LossStudy) -> list[str]:

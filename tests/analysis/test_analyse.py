@@ -50,7 +50,7 @@ def analysed(broken_workdir, tmp_path_factory) -> analysis.Result:
 
 def test_a_finished_sweep_gives_fits_figures_with_their_numbers_and_a_report(analysed):
     fits = json.loads(analysed.fits.read_text(encoding="utf-8"))
-    assert fits["schema"] == 1
+    assert fits["schema"] == 2
     assert fits["runs"] == {"total": 90, "finished": 90, "running": 0, "diverged": 0}
     assert list(fits["losses"]) == ["excess_loss", "answer_loss", "val_loss"]
     assert [fits["losses"][loss]["convention"]["E"] for loss in fits["losses"]] == ["known", "known", "free"]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import parametric
+from analysis.parametric import Law
 from analysis.points import Refusal
 from tests.analysis.planted import LAW
 
@@ -12,77 +13,92 @@ LAPTOP_RUNS = Path(__file__).parents[2] / "docs" / "laptop" / "runs.csv"
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(1e3, 5e4, 6), np.geomspace(1e5, 2e6, 5)))
 
 
-def fit_table(table, **options):
-    return parametric.fit(table["N"], table["D"], table["loss"], floor_free=True, **options)
+def counts(draws: np.ndarray) -> np.ndarray:
+    """How often each resample [r, n] of row numbers holds each row."""
+    return np.stack([np.bincount(draw, minlength=draws.shape[1]) for draw in draws])
 
 
-def test_the_240_chinchilla_points_give_the_published_fit_to_four_digits(chinchilla):
-    fit = fit_table(chinchilla[:240])
-    assert pytest.approx(477.83, abs=0.005) == fit.law.A
-    assert pytest.approx(2143.4, abs=0.05) == fit.law.B
-    assert pytest.approx(1.81722, abs=5e-6) == fit.law.E
-    assert fit.law.alpha == pytest.approx(0.34731, abs=5e-6)
-    assert fit.law.beta == pytest.approx(0.36717, abs=5e-6)
-    assert fit.objective == pytest.approx(0.0010182740, abs=5e-11)
-    assert fit.law.a == pytest.approx(0.514, abs=1e-3)
+def one_of(refits: parametric.Refits, at: int) -> Law:
+    return Law(*(getattr(refits.law, name)[at] for name in ("E", "A", "B", "alpha", "beta")))
 
 
-def test_all_245_chinchilla_points_give_the_recomputed_fit_to_four_digits(chinchilla):
-    fit = fit_table(chinchilla)
-    assert pytest.approx(495.73, abs=0.005) == fit.law.A
-    assert pytest.approx(12845.6, abs=0.05) == fit.law.B
-    assert pytest.approx(1.89134, abs=5e-6) == fit.law.E
-    assert fit.law.alpha == pytest.approx(0.34931, abs=5e-6)
-    assert fit.law.beta == pytest.approx(0.45305, abs=5e-6)
-    assert fit.objective == pytest.approx(0.0018260105, abs=5e-11)
+def objective_of(law: Law, fit: parametric.ParametricFit, columns: list[np.ndarray]) -> float:
+    params, tokens, loss = columns
+    return float(fit.objective.penalties(np.log(law.loss(params, tokens) / loss)).sum())
 
 
 def test_resamples_fitted_together_equal_resamples_fitted_one_by_one(chinchilla):
-    table = chinchilla[:240].sort_index().reset_index(drop=True)
-    params, tokens, loss = (table[name].to_numpy() for name in ("N", "D", "loss"))
-    law = fit_table(table).law
-    draws = np.random.RandomState(42).choice(240, (6, 240))
-    weight = np.stack([np.bincount(draw, minlength=240) for draw in draws])
-    together = parametric.refit(params, tokens, loss, weight, law, floor_free=True)
-    # The first resample of numpy.random.seed(42) is known from the replication's own procedure.
-    assert pytest.approx(349.556, abs=5e-3) == together[0].law.A
-    assert together[0].law.beta == pytest.approx(0.371855, abs=2e-6)
-    for draw, fit in zip(draws, together, strict=True):
-        alone = fit_table(table.iloc[draw])
-        assert fit.law.alpha == pytest.approx(alone.law.alpha, abs=1e-5)
-        assert fit.objective == pytest.approx(alone.objective, rel=1e-8)
+    table = chinchilla[:240].sort_index()
+    columns = [table[name].to_numpy() for name in ("N", "D", "loss")]
+    draws = np.random.RandomState(42).choice(240, (4, 240))
+    whole = parametric.fit(*columns)
+    together = parametric.refit(*columns, counts(draws), whole)
+    assert (together.failed, list(together.rows)) == (0, [0, 1, 2, 3])
+    for at, draw in enumerate(draws):
+        drawn = [values[draw] for values in columns]
+        alone, law = parametric.fit(*drawn), one_of(together, at)
+        assert law.alpha == pytest.approx(alone.law.alpha, abs=1e-5)
+        assert objective_of(law, whole, drawn) == pytest.approx(alone.value, rel=1e-8)
 
 
 def test_resamples_leave_the_basin_in_which_the_fit_to_all_points_has_no_floor():
     """On the laptop study's val_loss the whole fit has E = 0, and many a resample has not."""
     runs = pd.read_csv(LAPTOP_RUNS)
-    params, tokens, loss = (runs[name].to_numpy(float) for name in ("params", "tokens", "val_loss"))
-    whole = parametric.fit(params, tokens, loss, floor_free=True)
-    draws = np.random.default_rng(0).integers(len(loss), size=(12, len(loss)))
-    weight = np.stack([np.bincount(draw, minlength=len(loss)) for draw in draws])
-    together = parametric.refit(params, tokens, loss, weight, whole.law, floor_free=True)
-    alone = [parametric.fit(params[draw], tokens[draw], loss[draw], floor_free=True) for draw in draws]
-    assert all(ours.objective <= theirs.objective * 1.0005 for ours, theirs in zip(together, alone, strict=True))
-    assert any(ours.law.E > 0.1 for ours in together)
+    columns = [runs[name].to_numpy(float) for name in ("params", "tokens", "val_loss")]
+    whole = parametric.fit(*columns)
+    draws = np.random.default_rng(0).integers(len(runs), size=(6, len(runs)))
+    together = parametric.refit(*columns, counts(draws), whole)
+    assert whole.law.E < 1e-6
+    assert together.failed == 0
+    for at, draw in enumerate(draws):
+        drawn = [values[draw] for values in columns]
+        assert objective_of(one_of(together, at), whole, drawn) <= parametric.fit(*drawn).value * 1.0005
+    assert (together.law.E > 0.1).any()
+
+
+def test_resamples_that_cannot_determine_the_law_are_counted_and_left_out():
+    loss = LAW.loss(GRID_N, GRID_D)
+    whole = parametric.fit(GRID_N, GRID_D, loss, floor=0.0)
+    weight = np.ones((4, len(loss)))
+    weight[1, 3:] = 0  # three points
+    weight[3, GRID_N > 2e3] = 0  # one size
+    refits = parametric.refit(GRID_N, GRID_D, loss, weight, whole)
+    assert (refits.failed, list(refits.rows)) == (2, [0, 2])
+    assert refits.law.alpha.shape == (2,)
+
+
+def test_refits_keep_the_floor_that_the_fit_was_given():
+    loss = 1.03 + LAW.loss(GRID_N, GRID_D)
+    whole = parametric.fit(GRID_N, GRID_D, loss, floor=1.03)
+    weight = np.random.default_rng(1).integers(0, 3, (5, len(loss))).astype(float)
+    refits = parametric.refit(GRID_N, GRID_D, loss, weight, whole)
+    assert set(refits.law.E) == {1.03}
+    np.testing.assert_allclose(refits.law.B, LAW.B, rtol=1e-4)
 
 
 def test_the_constants_of_hoffmann_predict_their_loss():
     assert parametric.HOFFMANN.loss(5e7, 4.3e10) == pytest.approx(3.1028, abs=5e-5)
 
 
-@pytest.mark.parametrize("floor", [0.0, 1.03])
-def test_a_planted_law_is_recovered_with_the_floor_known_and_free(floor):
-    fit = parametric.fit(GRID_N, GRID_D, floor + LAW.loss(GRID_N, GRID_D), floor_free=floor > 0)
+def test_the_rounded_constants_of_hoffmann_do_not_give_the_exponents_printed_beside_them():
+    assert (parametric.HOFFMANN.a, parametric.HOFFMANN.b) == pytest.approx((0.4516, 0.5484), abs=5e-5)
+
+
+@pytest.mark.parametrize(("floor", "given"), [(0.0, 0.0), (1.03, None), (1.03, 1.03)])
+def test_a_planted_law_is_recovered_with_the_floor_known_free_and_held(floor, given):
+    fit = parametric.fit(GRID_N, GRID_D, floor + LAW.loss(GRID_N, GRID_D), floor=given)
+    assert fit.floor_free == (given is None)
     assert pytest.approx(floor, abs=1e-6) == fit.law.E
     assert pytest.approx(LAW.A, rel=1e-5) == fit.law.A
     assert pytest.approx(LAW.B, rel=1e-5) == fit.law.B
     assert (fit.law.alpha, fit.law.beta) == pytest.approx((LAW.alpha, LAW.beta), rel=1e-6)
+    assert fit.r2_log == pytest.approx(1)
 
 
 def test_one_wild_point_hardly_moves_the_huber_fit():
     loss = LAW.loss(GRID_N, GRID_D)
     loss[7] *= 3
-    fit = parametric.fit(GRID_N, GRID_D, loss, floor_free=False)
+    fit = parametric.fit(GRID_N, GRID_D, loss, floor=0.0)
     assert fit.law.a == pytest.approx(LAW.a, abs=0.002)
 
 
@@ -103,6 +119,15 @@ def test_the_numerical_path_equals_the_closed_form_where_flops_are_6nd():
     np.testing.assert_allclose(tokens, LAW.tokens_opt(flops), rtol=5e-3)
 
 
+def test_the_paths_of_many_laws_at_once_are_the_paths_of_each():
+    sizes, flops = np.geomspace(1e3, 1e6, 8), np.geomspace(1e10, 1e12, 5)
+    laws = Law(E=0.0, A=np.array([40.0, 60.0]), B=np.array([900.0, 500.0]), alpha=np.array([0.5, 0.4]), beta=0.6)
+    params, tokens = parametric.optimal_path(laws, flops, sizes, 6 * sizes + 4e4)
+    second = parametric.optimal_path(Law(0.0, 60.0, 500.0, 0.4, 0.6), flops, sizes, 6 * sizes + 4e4)
+    np.testing.assert_allclose((params[1], tokens[1]), second, rtol=1e-12)
+    assert params.shape == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("params", "tokens", "reason"),
     [
@@ -115,13 +140,28 @@ def test_the_numerical_path_equals_the_closed_form_where_flops_are_6nd():
 )
 def test_points_that_cannot_determine_the_law_are_refused_by_name(params, tokens, reason):
     params, tokens = np.array(params), np.array(tokens)
-    fit = parametric.fit(params, tokens, LAW.loss(params, tokens), floor_free=False)
+    fit = parametric.fit(params, tokens, LAW.loss(params, tokens), floor=0.0)
     assert isinstance(fit, Refusal)
     assert reason in fit.reason
 
 
+def test_a_free_floor_needs_one_point_more():
+    params, tokens = GRID_N[[0, 5, 13, 22]], GRID_D[[0, 5, 13, 22]]
+    loss = LAW.loss(params, tokens)
+    assert isinstance(parametric.fit(params, tokens, loss, floor=0.0), parametric.ParametricFit)
+    assert parametric.fit(params, tokens, loss).reason == "4 distinct (N, D) for 5 parameters"
+
+
+def test_losses_below_the_floor_are_refused_and_counted():
+    loss = 1.0 + LAW.loss(GRID_N, GRID_D)
+    floor = float(np.sort(loss)[2])
+    assert parametric.fit(GRID_N, GRID_D, loss, floor=floor) == Refusal(
+        "parametric", f"3 losses lie at or below the floor E = {floor:.6g}"
+    )
+
+
 def test_a_loss_that_rises_with_size_is_refused_and_not_reported_as_a_law():
     loss = 1e-3 * GRID_N**0.5 + 900 * GRID_D**-0.6
-    fit = parametric.fit(GRID_N, GRID_D, loss, floor_free=False)
+    fit = parametric.fit(GRID_N, GRID_D, loss, floor=0.0)
     assert isinstance(fit, Refusal)
     assert "no power law" in fit.reason

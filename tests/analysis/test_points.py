@@ -6,13 +6,6 @@ from analysis.points import BadTable, Convention, group_close, load, select
 from tests.analysis.planted import FLOOR, Planted, write_planted, write_runs
 from vsweep import records
 
-GOOD = "N,D,loss\n1e6,1e8,3.5\n2e6,1e8,3.3\n"
-
-
-def write(path, text):
-    path.write_text(text, encoding="utf-8")
-    return path
-
 
 def rewrite(workdir, change):
     """Applies `change` to the rows of runs.csv."""
@@ -27,30 +20,6 @@ def workdir(tmp_path):
     return write_planted(tmp_path / "sweep", Planted(widths=(4, 8), budgets=(125_000, 250_000)))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("N,D\n1,2\n", "missing column loss"),
-        ("D,loss\n1,2\n", "missing column N"),
-        ("N,loss\n1,2\n", "missing column D (or C)"),
-        (GOOD + "3e6,,3.1\n", "column D: empty or NaN in row 4"),
-        (GOOD + "3e6,nan,3.1\n", "column D: empty or NaN in row 4"),
-        (GOOD + "-3e6,1e8,3.1\n", "column N: negative in row 4"),
-        (GOOD + "3e6,1e8,-3.1\n3e6,1e8,-3.1\n", "column loss: negative in rows 4, 5"),
-        (GOOD + "3e6,1e8,good\n", "column loss: not a number in row 4"),
-        (GOOD + "3e6,1e8,inf\n", "column loss: infinite in row 4"),
-        (GOOD + "0,1e8,3\n", "column N: zero in row 4"),
-        ("N,D,loss\n", "column N: the table has no rows"),
-        ("", "not a CSV table"),
-    ],
-)
-def test_a_bad_table_is_refused_with_the_column_and_the_rows(tmp_path, text, message):
-    with pytest.raises(BadTable) as error:
-        load(write(tmp_path / "bad.csv", text))
-    assert message in str(error.value)
-    assert "bad.csv" in str(error.value)
-
-
 def test_nothing_there_and_a_folder_without_runs_are_refused(tmp_path):
     with pytest.raises(BadTable, match="no such work directory or table"):
         load(tmp_path / "nowhere")
@@ -63,12 +32,19 @@ def test_a_runs_table_given_as_points_is_told_apart(workdir):
         load(workdir / records.RUNS_FILE)
 
 
-def test_tokens_follow_from_compute_and_column_names_ignore_case(tmp_path):
-    by_compute = load(write(tmp_path / "c.csv", "n , C,LOSS,Seed\n1e6,6e14,3.5,1\n2e6,6e14,3.3,2\n"))
-    assert by_compute.runs["tokens"].tolist() == pytest.approx([1e8, 5e7])
-    assert by_compute.runs["seed_block"].tolist() == ["1", "2"]
-    by_tokens = load(write(tmp_path / "d.csv", GOOD))
-    assert by_tokens.runs["flops_6nd"].tolist() == pytest.approx([6e14, 1.2e15])
+def test_a_workdir_without_runs_or_with_an_impossible_size_is_refused(workdir):
+    def change(row):
+        row["params"] = -5 if row["run_id"] == "w4-b125000-s0" else row["params"]
+        row["budget"] = None if row["run_id"] == "w4-b125000-s2" else row["budget"]
+
+    rewrite(workdir, change)
+    with pytest.raises(
+        BadTable, match=r"runs\.csv: column params: negative in row 2; column budget: empty or NaN in row 4$"
+    ):
+        load(workdir)
+    write_runs(workdir, [])
+    with pytest.raises(BadTable, match=r"runs\.csv: the table has no rows"):
+        load(workdir)
 
 
 def test_an_excess_at_or_below_zero_is_named_and_left_out_and_never_clipped(workdir):
@@ -141,6 +117,16 @@ def test_sizes_read_off_a_figure_are_grouped_and_distinct_sizes_are_not():
     assert len(np.unique(group_close(values))) == 3
     dense = 1e6 * 1.02 ** np.arange(20)
     np.testing.assert_array_equal(group_close(dense), dense)
+
+
+def test_the_points_carry_the_distinct_tokens_that_each_run_has_seen(workdir):
+    def change(row):
+        row["unique_tokens"] = row["budget"] / 2
+
+    rewrite(workdir, change)
+    table = select(load(workdir), Convention("val_loss")).table
+    assert (table["unique_tokens"] == table["budget"] / 2).all()
+    assert not {"isoflop", "weight"} & set(table)
 
 
 def test_the_readers_give_one_row_a_run(workdir):

@@ -1,0 +1,114 @@
+"""What `python -m analysis` does: fits and a report, or one table in the columns that other tools read."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from analysis import pipeline
+from analysis.describe import assessed, describe_range
+from analysis.objective import ABSOLUTE, HUBER, LOG, PENALTIES, RESIDUALS, SQUARED, Objective
+from analysis.pipeline import Result
+from analysis.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
+from analysis.tables import write_four_columns
+
+OTHERS = """other commands:
+  python -m analysis plan FITS.json --compute FLOP    from the law to a training decision
+  python -m analysis compare A B                      does a change move the exponent, or only the constant?
+  python -m analysis table SOURCE OUT.csv             the runs as C, N, D, loss, for other tools
+"""
+
+
+def analyse(arguments: list[str]) -> int:
+    """Fits, figures and report; the exponents as text. 2 where the source or the options are bad."""
+    options = _analyse_parser().parse_args(arguments)
+    try:
+        objective = Objective(options.residual, options.penalty, options.delta, options.overestimate)
+        result = pipeline.analyse(
+            options.source,
+            options.out,
+            bootstrap=options.bootstrap,
+            size=options.size,
+            flops=options.flops,
+            floor=options.floor,
+            objective=objective,
+            annealed_only=True if options.annealed_only else None,
+        )
+    except (ValueError, OSError) as error:
+        # BadTable is a ValueError; a folder that cannot be written is as much the caller's to mend.
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    print(summary(result))
+    return 0
+
+
+def _analyse_parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
+        "python -m analysis",
+        description="Fits scaling laws and writes a report.",
+        epilog=OTHERS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument(
+        "source",
+        type=Path,
+        help="work directory of a sweep, or a table (CSV, TSV, JSON, JSONL, parquet) with loss, N, D",
+    )
+    found.add_argument("--out", type=Path, help="where to write (default: WORKDIR/analysis; needed for a table)")
+    found.add_argument("--bootstrap", type=int, default=400, help="resamples of each fit; 0 for none (default: 400)")
+    found.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
+    found.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
+    found.add_argument(
+        "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
+    )
+    found.add_argument("--annealed-only", action="store_true", help="the envelope counts the last 15 %% of runs only")
+    found.add_argument("--residual", choices=RESIDUALS, default=LOG, help=f"fit in logs or in nats (default: {LOG})")
+    found.add_argument(
+        "--penalty", choices=PENALTIES, default=HUBER, help=f"{HUBER} (default), {SQUARED} or {ABSOLUTE} residuals"
+    )
+    found.add_argument("--delta", type=float, default=1e-3, help="threshold of Huber's penalty (default: 0.001)")
+    found.add_argument(
+        "--overestimate", type=float, default=1.0, help="weight of runs below the law; above 1 it is a lower bound"
+    )
+    return found
+
+
+def summary(result: Result) -> str:
+    """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
+    lines = [f"! {problem.text}" for problem in result.studies[0].design]
+    lines.append(f"{'loss':<12} {'E':<6} {'approach':<17} {'a':>7} {'b':>7}  range of a")
+    for study in result.studies:
+        for approach in study.approaches:
+            start = f"{study.convention.loss:<12} {study.convention.floor:<6} {approach.method:<17}"
+            if approach.refused:
+                lines.append(f"{start} refused: {approach.result.reason}")
+                continue
+            ranges = "; ".join(describe_range(entry, "a") for entry in assessed(approach, "a"))
+            lines.append(f"{start} {approach.a:7.3f} {approach.b:7.3f}  {ranges or 'not assessed'}")
+    return "\n".join([*lines, "", f"fits    {result.fits}", f"report  {result.report}"])
+
+
+def table(arguments: list[str]) -> int:
+    """Writes the finished runs of a source as the columns C, N, D, loss."""
+    options = _table_parser().parse_args(arguments)
+    try:
+        source = load(options.source)
+        loss = options.loss or source.losses[0]
+        if loss not in source.losses:
+            raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")
+        points = select(source, Convention(loss, options.size, options.flops))
+        write_four_columns(points, options.out)
+    except (ValueError, OSError) as error:
+        print(f"table: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(points.table)} runs, {points.convention.describe()}\n{options.out}")
+    return 0
+
+
+def _table_parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser("python -m analysis table", description="The finished runs as C, N, D, loss.")
+    found.add_argument("source", type=Path, help="work directory of a sweep, or any table")
+    found.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
+    found.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")
+    found.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
+    found.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
+    return found

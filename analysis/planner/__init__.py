@@ -1,0 +1,12 @@
+"""From a fitted law to a training decision: `plan(law, flops)`, or `python -m analysis plan FITS.json --compute FLOP`.
+
+`read_fits` reads a law with its resamples from fits.json; `plan` gives the numbers as dataclasses, each with its
+interval.
+"""
+
+from analysis.planner.allocation import plan
+from analysis.planner.command import main
+from analysis.planner.fitted_law import BadLaw, Fitted, read_fits
+from analysis.planner.parts import GpuTime, Plan
+
+__all__ = ["BadLaw", "Fitted", "GpuTime", "Plan", "main", "plan", "read_fits"]

@@ -1,0 +1,130 @@
+"""`python -m analysis plan`: from a fitted law and a compute to sizes, tokens and losses, with intervals."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+import numpy as np
+
+from analysis.fits_json import finite
+from analysis.planner.allocation import plan
+from analysis.planner.fitted_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
+from analysis.planner.parts import GpuTime, Plan
+from analysis.planner.text import render
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the plan; returns 0, or 2 where there is no law to plan by. Argparse leaves with 2 for wrong arguments."""
+    options = _read(arguments)
+    gpu = None
+    if options.gpu_hours is not None:
+        gpu = GpuTime(options.gpu_hours, options.gpus or 1.0, options.flops, options.mfu or 1.0)
+    try:
+        fitted = given_law(options.law) if options.law else read_fits(options.fits, options.loss_convention)
+        found = plan(
+            fitted.law,
+            gpu.flops if gpu else options.compute,
+            resamples=fitted.resamples,
+            residual_sd_log=fitted.residual_sd_log,
+            level=options.level,
+            reserve=options.reserve,
+            tokens=options.tokens,
+            served=options.served,
+        )
+    except (ValueError, OSError) as error:
+        # BadLaw is a ValueError; a file that cannot be opened is as much the caller's to mend.
+        print(f"plan: {error}", file=sys.stderr)
+        return 2
+    outside = extrapolations(fitted, found)
+    print(to_json(found, fitted, gpu, outside) if options.json else render(found, fitted, gpu, outside))
+    return 0
+
+
+def to_json(plan: Plan, fitted: Fitted, gpu: GpuTime | None, outside: list[Extrapolation]) -> str:
+    """The numbers of the text and more. An interval that has no upper end has a `low` and null for `high`."""
+    law = {name: getattr(fitted, name) for name in ("source", "loss", "floor_value", "size", "flops", "ranges")}
+    content = {
+        "law": {**law, "residual_sd_log": fitted.residual_sd_log},
+        "gpu": asdict(gpu) if gpu else None,
+        "plan": asdict(plan),
+        "extrapolations": [asdict(entry) for entry in outside],
+    }
+    return json.dumps(finite(content), indent=2, allow_nan=False)
+
+
+def _read(arguments: list[str]) -> argparse.Namespace:
+    """The options; what argparse cannot say about their combinations is checked here."""
+    found = parser()
+    options = found.parse_args(arguments)
+    gpu = {"--flops": options.flops, "--mfu": options.mfu, "--gpus": options.gpus}
+    if options.gpu_hours is not None and options.flops is None:
+        found.error("argument --gpu-hours: give the speed of one GPU too, such as --flops 1.5e14 (FLOP/s)")
+    unread = [name for name, value in gpu.items() if value is not None]
+    if options.gpu_hours is None and unread:
+        found.error(f"argument {unread[0]}: is for --gpu-hours; --compute is the whole compute already")
+    if options.law and options.loss_convention:
+        found.error("argument --loss-convention: chooses a law in FITS.json; --law is one already")
+    return options
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
+        "python -m analysis plan", description="From a fitted scaling law to a training decision, with C = 6ND."
+    )
+    law = found.add_mutually_exclusive_group(required=True)
+    law.add_argument("fits", nargs="?", metavar="FITS.json", help="written by `python -m analysis WORKDIR`")
+    law.add_argument("--law", metavar="E,A,B,alpha,beta", help="five constants instead, or `hoffmann`")
+    found.add_argument("--loss-convention", metavar="NAME", help="which loss of FITS.json (default: the first fitted)")
+    compute = found.add_mutually_exclusive_group(required=True)
+    compute.add_argument("--compute", type=_positive, metavar="FLOP", help="training compute, 6ND")
+    compute.add_argument("--gpu-hours", type=_positive, metavar="HOURS", help="hours of each GPU; needs --flops")
+    found.add_argument("--flops", type=_positive, metavar="FLOP/S", help="of one GPU: measured, or its peak with --mfu")
+    found.add_argument("--mfu", type=_utilisation, help="share of --flops that training reaches (default: 1)")
+    found.add_argument("--gpus", type=_positive, help="how many GPUs, each for --gpu-hours (default: 1)")
+    found.add_argument("--tokens", type=_positive, metavar="D", help="plan for this fixed number of tokens, too")
+    found.add_argument("--served", type=_positive, metavar="TOKENS", help="tokens to serve over the model's life")
+    found.add_argument(
+        "--reserve", type=_reserve, default=0.0, metavar="SHARE", help="share of the compute to keep back"
+    )
+    found.add_argument("--level", type=_level, default=0.9, help="share that intervals cover (default: 0.9)")
+    found.add_argument("--json", action="store_true", help="print JSON")
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a number - got {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0 - got {text!r}")
+    return value
+
+
+def _utilisation(text: str) -> float:
+    value = _positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"must be a share up to 1 - got {text!r}; 40 % is 0.4")
+    return value
+
+
+def _level(text: str) -> float:
+    value = _positive(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be a share between 0 and 1 - got {text!r}; 90 % is 0.9")
+    return value
+
+
+def _reserve(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be a share from 0 to below 1 - got {text!r}; 25 % is 0.25")
+    return value
