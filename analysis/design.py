@@ -232,7 +232,7 @@ def _nearly_collinear(cells: pd.DataFrame, line: _Line) -> DesignProblem:
 
 
 def _about_few(cells: pd.DataFrame, has_curves: bool) -> list[DesignProblem]:
-    if len(cells) >= LAW_PARAMETERS:
+    if len(cells) > LAW_PARAMETERS:
         return []
     text = (
         f"Columns N and D: there {'is' if len(cells) == 1 else 'are'} {count(len(cells), 'distinct pair')} (N, D) only "
@@ -243,6 +243,8 @@ def _about_few(cells: pd.DataFrame, has_curves: bool) -> list[DesignProblem]:
 
 
 def _what_few_give(pairs: int) -> str:
+    if pairs == LAW_PARAMETERS:
+        return "it goes through all of them, and nothing is left to check it against"
     if pairs == LAW_PARAMETERS - 1:
         return "it can be fitted only where E is known, and then nothing is left to check it against"
     return "it cannot be fitted to these"

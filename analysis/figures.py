@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from analysis import drawing as draw
 from analysis import envelope, isoflop, parametric, path
 from analysis.cells import MANY_SEEDS
+from analysis.describe import assessed
 from analysis.drawing import Drawing
 from analysis.points import Convention, Refusal, Source
 from analysis.quantities import optimal_sizes
-from analysis.study import LossStudy
+from analysis.study import Approach, LossStudy
 from analysis.uncertainty import LEVEL
 
 LOSS_LABELS = {
@@ -26,7 +27,7 @@ LOSS_LABELS = {
 }
 SIZE_LABELS = {"params": "N (parameters)", "params_non_embedding": "N (parameters without embeddings)"}
 TOKENS_LABEL = "D (training tokens)"
-FLOP_LABELS = {"flops_6nd": "C = 6ND (FLOP)", "flops_counted": "C, counted (FLOP)"}
+FLOP_LABELS = {"flops_6nd": "C = 6ND (FLOP)", "flops_counted": "C, counted (FLOP)", "flops_own": "C (FLOP)"}
 APPROACHES = {
     envelope.METHOD: ("lower envelope", draw.ORANGE, "o"),
     isoflop.PARABOLA: ("IsoFLOP, parabola", draw.BLUE, "s"),
@@ -283,7 +284,7 @@ def optimal_params(study: LossStudy) -> Drawing | Refusal:
             axes.scatter(some["flops"], some["params"], color=colour, marker=marker, s=14, alpha=0.85, zorder=3)
             numbers.append(used[["flops", "params"]].assign(method=approach.method, kind="optimum"))
             own = (flops >= used["flops"].min()) & (flops <= used["flops"].max())
-        if approach.resamples is not None:
+        if _has_interval(approach):
             drawn = optimal_sizes(approach.resamples, study.points, flops)[0]
             low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
             axes.fill_between(flops, low, high, color=colour, alpha=0.15, lw=0)
@@ -299,13 +300,17 @@ def optimal_params(study: LossStudy) -> Drawing | Refusal:
     draw.legend_above(figure, 2)
     refused = [APPROACHES[approach.method][0] for approach in study.approaches if approach.refused]
     missing = f" Refused: {', '.join(refused)}." if refused else ""
-    banded = any(approach.resamples is not None for approach in fitted)
+    banded = any(_has_interval(approach) for approach in fitted)
     band = f" The band holds {LEVEL:.0%} of the resampled parametric laws." if banded else ""
     caption = (
         "N_opt ~ C^a by each approach. Grey: the smallest and largest size trained. A line is dotted beyond the optima "
         f"that it was fitted to.{band}{missing}"
     )
     return Drawing("optimal_params", "Compute-optimal size", caption, figure, pd.concat(numbers, ignore_index=True))
+
+
+def _has_interval(approach: Approach) -> bool:
+    return approach.resamples is not None and bool(assessed(approach, "a")[-1].form.endswith("interval"))
 
 
 def forecast_error(study: LossStudy) -> Drawing | Refusal:

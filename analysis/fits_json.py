@@ -23,7 +23,8 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
       parametric      {E, A, B, alpha, beta, G, a, b, at, value, r2_log, rms_log, residual_sd_log, points, ranges,
                       seed_share, resamples} or {refused}; `value` is the objective at the optimum, `residual_sd_log`
                       the scatter of single runs about the law, `resamples` {E, A, B, alpha, beta}: lists with the law
-                      of each resample of the cells, `seed_share` the share of each variance that single seeds make
+                      of up to 400 resamples of the cells (not widened by what seeds share), `seed_share` the share of
+                      each variance that single seeds make
       envelope, isoflop_parabola, isoflop_akima
                       {k, a, k_tokens, b, k_loss, c, at, note, statuses, edges, optima, ranges} or {refused};
                       N_opt = k C^a, D_opt = k_tokens C^b, L_opt = k_loss C^-c; `optima` lists flops, params, tokens,
@@ -180,7 +181,7 @@ def _line(line: ComputeLine) -> dict:
 
 def _forecast(forecast: Forecast) -> dict:
     names = [field.name for field in fields(forecast) if field.name != "laws"]
-    laws = [asdict(law) for law in forecast.laws]
+    laws = [{name: value for name, value in asdict(law).items() if name != "theta"} for law in forecast.laws]
     return {**{name: getattr(forecast, name) for name in names}, "failed": forecast.failed, "laws": laws}
 
 

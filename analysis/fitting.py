@@ -1,6 +1,6 @@
 """Fits any law of `laws` to points, and to thousands of resamples of them at once.
 
-A grid of starts finds every basin; from the best start of each a descent of all parameters together goes to its end.
+From the best starts of a grid, with E = 0 and with E > 0, descents of all parameters together go to their ends.
 """
 
 import os
@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.laws import Data, Form
-from analysis.minimise import minimise_together
-from analysis.objective import HUBER, LOG, SQUARED, Objective
+from analysis.minimise import GAIN_TOLERANCE, minimise_together
+from analysis.objective import HUBER, LOG, LOSS, SQUARED, Objective
 
 STARTS, REFIT_STARTS = 6, 2  # descents from each basin
 RESTARTS = 4
@@ -23,6 +23,7 @@ ABSOLUTE_DELTA, ABSOLUTE_FACTORS = (
     1e-7,
     (1e4, 1e3, 1e2, 1e1, 1.0),
 )  # where absolute values take the place of Huber's penalty
+ROUGH_GAIN = 1e-6  # relative gain of a step below which a descent with a larger threshold has ended
 STATIONARY = 1e-9  # relative gain of a restart below which a descent has ended
 
 
@@ -47,6 +48,12 @@ class Problem:
     @property
     def parameters(self) -> int:
         return len(self.form.parameters) + self.floor_free
+
+    @property
+    def scale(self) -> float:
+        """What the objective is divided by before it is minimised, so that tolerances mean the same for every loss."""
+        unit = self.loss.min() if self.objective.residual == LOSS else 1.0
+        return unit**2 if self.objective.penalty == SQUARED else self.objective.delta * unit
 
     def predict(self, theta: np.ndarray, data: Data | None = None) -> np.ndarray:
         """The law [..., n] at theta [..., p]."""
@@ -81,7 +88,7 @@ class Problem:
         gradient = pullback(cotangent)
         if self.floor_free:
             gradient = np.concatenate([gradient, self.loss.min() * cotangent.sum(-1, keepdims=True)], axis=-1)
-        return value / self.objective.scale, gradient / self.objective.scale
+        return value / self.scale, gradient / self.scale
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def best_fit(problem: Problem) -> tuple[np.ndarray, float] | None:
     if not len(ends):
         return None
     best = int(values.argmin())
-    return ends[best], float(values[best])
+    return (ends[best], float(values[best])) if np.isfinite(values[best]) else None
 
 
 def _ends(problem: Problem, starts: int, restarts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -165,8 +172,8 @@ def _starts(problem: Problem) -> np.ndarray:
 def best_refits(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(theta [r, p], objective [r]) for every row of `problem.weight` [r, n].
 
-    Each resample descends from `theta`, the fit to all points, and from every other end that all points have and that
-    is not much higher: for a resample it may be the lowest.
+    Each resample descends from `theta`, the fit to all points, and from other ends of all points that are not much
+    higher: for a resample one of them may be the lowest.
     """
     rows = max(1, BLOCK_VALUES // len(problem.loss))
     weights = np.array_split(problem.weight, -(-len(problem.weight) // rows))
@@ -182,7 +189,7 @@ def best_refits(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _refit_starts(whole: Problem, theta: np.ndarray) -> np.ndarray:
-    """Starts [s, p]: `theta`, the other ends on all points that are not much higher, and the best start with E > 0."""
+    """Starts [s, p]: `theta`, other ends on all points that are not much higher, the best start where E was lost."""
     ends, values = _ends(whole, REFIT_STARTS, restarts=1)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         ratio = values / whole.values(theta)
@@ -223,22 +230,22 @@ def _descend(problem: Problem, theta: np.ndarray, restarts: int) -> np.ndarray:
     """
     if not len(theta):
         return theta
-    for delta in _thresholds(problem.objective):
-        smooth = (
-            replace(problem, objective=replace(problem.objective, penalty=HUBER, delta=delta)) if delta else problem
-        )
-        theta = _descend_once(smooth, theta, restarts)
-    return theta
+    *rounded, last = _stages(problem.objective)
+    for objective in rounded:
+        theta = _descend_once(replace(problem, objective=objective), theta, 1, ROUGH_GAIN)
+    return _descend_once(replace(problem, objective=last), theta, restarts)
 
 
-def _thresholds(objective: Objective) -> tuple[float | None, ...]:
+def _stages(objective: Objective) -> list[Objective]:
+    """What is minimised, one after the other; the last is what was asked for, or nearly so for absolute values."""
     if objective.penalty == SQUARED:
-        return (None,)
-    smallest = objective.delta if objective.penalty == HUBER else ABSOLUTE_DELTA
-    return tuple(smallest * factor for factor in (FACTORS if objective.penalty == HUBER else ABSOLUTE_FACTORS))
+        return [objective]
+    huber = objective.penalty == HUBER
+    smallest, factors = (objective.delta, FACTORS) if huber else (ABSOLUTE_DELTA, ABSOLUTE_FACTORS)
+    return [replace(objective, penalty=HUBER, delta=smallest * factor) for factor in factors]
 
 
-def _descend_once(problem: Problem, theta: np.ndarray, restarts: int) -> np.ndarray:
+def _descend_once(problem: Problem, theta: np.ndarray, restarts: int, gain: float = GAIN_TOLERANCE) -> np.ndarray:
     shared = problem.weight.ndim == 1
 
     def objective_of(theta: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +255,7 @@ def _descend_once(problem: Problem, theta: np.ndarray, restarts: int) -> np.ndar
     given_up = (lambda theta: theta[:, -1] < 0) if problem.floor_free else None
     best = np.full(len(theta), np.inf)
     for _ in range(restarts):
-        theta, value = minimise_together(objective_of, theta, given_up)
+        theta, value = minimise_together(objective_of, theta, given_up, gain)
         if not (best - value > STATIONARY * np.abs(value)).any():
             break
         best = value

@@ -9,22 +9,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from analysis import path
 from analysis.cells import cells, seed_noise_log
 from analysis.fitting import Fitted, fit_form
 from analysis.laws import Chinchilla, Data, Form
 from analysis.other_laws import DataConstrained, Kaplan, PowerMean
-from analysis.parametric import why_undetermined
+from analysis.parametric import is_law, why_undetermined
 from analysis.points import Convention, Points, Refusal
 from analysis.resampling import CELLS, weights
 from analysis.uncertainty import LEVEL
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
 DEAR_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
+CELLS_A_BUDGET = 3  # at least, where a budget is held out
 NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
 FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
+REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # are enough for the share of points inside an interval
-SPARE_POINTS = 2  # distinct (N, D) that a fit needs beyond its parameters
+POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, for one from fewer foretells nothing
+CLEARLY_BETTER = 0.9  # of the error of the parametric law: another one foretells better below it
 FIT, KNOWN, ZERO = "E fitted", "E known", "E = 0"
 
 
@@ -54,6 +58,7 @@ class LawForecast:
 
     law: str
     formula: str
+    theta: np.ndarray
     parameters: int
     rms_log: float
     mean_log: float
@@ -81,6 +86,11 @@ class Forecast:
         return min(self.laws, key=lambda law: law.rms_log)
 
     @property
+    def better(self) -> LawForecast | None:
+        """The law with the lowest error, where that is clearly lower than that of the parametric law."""
+        return self.best if self.best.rms_log < CLEARLY_BETTER * self.main.rms_log else None
+
+    @property
     def rms_log(self) -> float:
         return self.main.rms_log
 
@@ -101,11 +111,11 @@ def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
     held_out, dear = split
     cheap, held = points.where(~dear), points.where(dear)
     laws = contenders(points)
-    reason = why_undetermined(cheap.column("params"), cheap.column("tokens"), laws[0].floor is None)
+    reason = _why_not(laws[0], cheap)
     if reason:
         return Refusal(METHOD, f"without {held_out}: {reason}")
     found = [_law_forecast(contender, cheap, held, bootstrap) for contender in laws]
-    if found[0] is None:
+    if found[0] is None or not is_law(found[0].theta):
         return Refusal(METHOD, f"without {held_out}: no parametric law describes the other points")
     noise = seed_noise_log(cells(held))
     yardstick = "seed noise" if noise else "residual of the fitted points"
@@ -114,15 +124,23 @@ def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
 
 
 def _split(points: Points) -> tuple[str, pd.Series] | Refusal:
-    """What is held out, in words and as a mask over the table."""
+    """What is held out, in words and as a mask over the table: a whole budget, a whole IsoFLOP group, or a fifth."""
     table = points.table
-    budgets = table["budget"].nunique()
-    if budgets < 2:
-        return Refusal(METHOD, "no points" if table.empty else "a single budget: nothing to hold out")
-    if budgets <= len(table) / 3:
-        return "the largest budget", table["budget"] == table["budget"].max()
-    dear = table["flops"] > table["flops"].quantile(1 - DEAR_SHARE)
-    return f"the dearest {DEAR_SHARE:.0%} of the points", dear
+    if table.empty:
+        return Refusal(METHOD, "no points")
+    distinct = len(table.groupby(["size", "budget"]))
+    if path.is_labelled(points):
+        held_out, dear = "the largest IsoFLOP group", table["isoflop"] == table["isoflop"].max()
+    elif table["budget"].nunique() <= distinct / CELLS_A_BUDGET:
+        held_out, dear = "the largest budget", table["budget"] == table["budget"].max()
+    else:
+        held_out, dear = (
+            f"the dearest {DEAR_SHARE:.0%} of the points",
+            table["flops"] >= table["flops"].quantile(1 - DEAR_SHARE),
+        )
+    if dear.all():
+        return Refusal(METHOD, "a single budget: nothing to hold out")
+    return held_out, dear
 
 
 def contenders(points: Points) -> list[Contender]:
@@ -137,7 +155,8 @@ def contenders(points: Points) -> list[Contender]:
         exact = _exact_floor(points)
         found += [] if exact is None else [Contender(Chinchilla(), exact, KNOWN)]
         return [*found, Contender(Chinchilla(), 0.0, ZERO), Contender(Kaplan(), 0.0, ZERO)]
-    return [*found, replace(first, form=Kaplan()), Contender(Chinchilla(), None, FIT)]
+    kaplan = [replace(first, form=Kaplan())] if convention.given_floor is None else []
+    return [*found, *kaplan, Contender(Chinchilla(), None, FIT)]
 
 
 def _floor_label(convention: Convention) -> str:
@@ -158,24 +177,36 @@ def _repeats_data(points: Points) -> bool:
     if "unique_tokens" not in points.table:
         return False
     unique = points.column("unique_tokens")
-    return bool(np.isfinite(unique).all() and (points.column("tokens") > 1.5 * unique).any())
+    return bool(np.isfinite(unique).all() and (points.column("tokens") > REPEATED * unique).any())
 
 
-def _columns(points: Points) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    unique = points.column("unique_tokens") if _repeats_data(points) else None
-    return points.column("params"), points.column("tokens"), unique
+def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:
+    """What the law is a function of: N, D, and the unique tokens for the law of repeated data."""
+    names = (
+        ("params", "tokens", "unique_tokens") if isinstance(contender.form, DataConstrained) else ("params", "tokens")
+    )
+    return tuple(points.column(name) for name in names)
+
+
+def _why_not(contender: Contender, points: Points) -> str | None:
+    """Why this law cannot be fitted to these points so that it may foretell others; None where it can."""
+    reason = why_undetermined(points.column("params"), points.column("tokens"), contender.floor is None)
+    if reason:
+        return reason
+    distinct = len(points.table.groupby(["params", "tokens"]))
+    needed = POINTS_A_PARAMETER * contender.parameters
+    if distinct < needed:
+        return f"{distinct} distinct (N, D) are left, a forecast by {contender.parameters} parameters needs {needed}"
+    if points.column("loss").min() <= (contender.floor or 0):
+        return f"some losses lie at or below the floor E = {contender.floor:.6g}"
+    return None
 
 
 def fit_contender(contender: Contender, points: Points) -> Fitted | None:
     """None where the points are too few for this law, or do not determine it."""
-    params, tokens, unique = _columns(points)
-    loss = points.column("loss")
-    distinct = len(points.table.groupby(["params", "tokens"]))
-    if distinct < contender.parameters + SPARE_POINTS or (contender.floor or 0) >= loss.min():
+    if _why_not(contender, points):
         return None
-    if isinstance(contender.form, DataConstrained) and unique is None:
-        return None
-    data = Data.of(params, tokens, unique)
+    data, loss = Data.of(*_where(contender, points)), points.column("loss")
     objective = points.convention.objective
     return fit_form(contender.form, data, loss, floor=contender.floor, objective=objective, weight=points.weights)
 
@@ -184,10 +215,11 @@ def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: 
     fitted = fit_contender(contender, cheap)
     if fitted is None:
         return None
-    where = _columns(held) if fitted.problem.data.unique is not None else _columns(held)[:2]
+    where = _where(contender, held)
     error = np.log(fitted.loss(*where) / held.column("loss"))
     return LawForecast(
         law=contender.label,
+        theta=fitted.theta,
         formula=contender.form.formula,
         parameters=contender.parameters,
         rms_log=float(np.sqrt((error**2).mean())),
@@ -232,13 +264,9 @@ def learning_curve(points: Points) -> pd.DataFrame | Refusal:
     for share in CURVE_SHARES:
         kept = cheap.where(cheap.table["flops"] <= np.quantile(flops, share))
         for contender in contenders(points):
-            found = _law_forecast(contender, kept, held, 0) if _determined(kept, contender) else None
+            found = _law_forecast(contender, kept, held, 0)
             if found is not None:
                 rows.append((found.law, len(kept.table), float(kept.column("flops").sum()), found.rms_log))
     if not rows:
         return Refusal(LEARNING_CURVE, "too few cheap runs to fit any law to")
     return pd.DataFrame(rows, columns=["law", "runs", "flops", "rms_log"])
-
-
-def _determined(points: Points, contender: Contender) -> bool:
-    return why_undetermined(points.column("params"), points.column("tokens"), contender.floor is None) is None

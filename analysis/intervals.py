@@ -19,22 +19,32 @@ def of_law(
     def resample(kind: str) -> tuple[Quantities, parametric.Refits]:
         weights = points.weights * resampling.weights(points, kind, count)
         refits = parametric.refit(*points.law_columns, weights, whole)
-        return law_quantities(refits.law, points, largest_flops(points), whole.floor_free), refits
+        found = law_quantities(refits.law, points, largest_flops(points), whole.floor_free)
+        return _finite(found), refits
 
     drawn, refits = resample(resampling.CELLS)
-    several = len(points.seeds) > 1
-    widening, share = ({}, {}) if not several else _parts(points, drawn, lambda kind: resample(kind)[0])
+    kind = uncertainty.CELLS if points.seeds else uncertainty.POINTS
+    widening, share = {}, {}
+    if resampling.mostly_repeated(points):
+        kind = uncertainty.CELLS_AND_SEEDS
+        widening, share = _parts(points, drawn, lambda kind: resample(kind)[0])
     enough = int(resampling.cell_of_row(points).max()) + 1 >= uncertainty.MIN_CELLS_FOR_INTERVAL
     summary = uncertainty.interval(
-        uncertainty.CELLS_AND_SEEDS if points.seeds else uncertainty.POINTS,
+        kind,
         found,
         drawn,
-        failed=refits.failed,
+        failed=count - len(drawn["a"]),
         level=uncertainty.LEVEL if enough else 1.0,
         widening=widening,
         seed_share=share,
     )
     return summary, refits.law
+
+
+def _finite(drawn: Quantities) -> Quantities:
+    """Without the resamples whose optimum lies nowhere near the runs."""
+    good = np.all([np.isfinite(values) for values in drawn.values()], axis=0)
+    return {name: np.broadcast_to(values, good.shape)[good] for name, values in drawn.items()}
 
 
 def _parts(
@@ -68,7 +78,7 @@ def of_path(
     def with_seeds(kind: str) -> tuple[Quantities, int]:
         return _numbers(points, _refit_seeds(points, whole.method, resampling.weights(points, kind, count), kind))
 
-    if not resampling.has_repeats(points):
+    if not resampling.mostly_repeated(points):
         if isinstance(law, Refusal):
             return None
         drawn, failed = _numbers(points, _refit_shifted(points, whole.method, _residual_shifts(points, law, count)))
@@ -99,7 +109,9 @@ def _refit_seeds(points: Points, method: str, weight: np.ndarray, kind: str) -> 
 
 
 def _refit_shifted(points: Points, method: str, shifts: np.ndarray) -> path.PathRefits:
-    return envelope.refit(points, shifts) if method == envelope.METHOD else isoflop.refit(points, shifts, method)
+    if method == envelope.METHOD:
+        return envelope.refit(points, shifts, annealed_only=points.convention.annealed_only)
+    return isoflop.refit(points, shifts, method)
 
 
 def _residual_shifts(points: Points, law: parametric.ParametricFit, count: int) -> np.ndarray:

@@ -48,7 +48,6 @@ class Form(Protocol):
     formula: str
     source: str
     parameters: tuple[str, ...]
-    has_floor: bool
 
     def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
         """The core [..., n] at theta [..., p], and what turns a cotangent into a gradient."""
@@ -77,7 +76,6 @@ class Chinchilla:
     formula: str = "E + A/N^alpha + B/D^beta"
     source: str = "Hoffmann et al. 2022, equation 2"
     parameters: tuple[str, ...] = ("A", "B", "alpha", "beta")
-    has_floor: bool = True
 
     def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
         by_n = _power(theta[..., 0], theta[..., 2], data.x)

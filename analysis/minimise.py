@@ -19,12 +19,15 @@ Objective = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def minimise_together(
-    objective: Objective, theta: np.ndarray, given_up: Callable[[np.ndarray], np.ndarray] | None = None
+    objective: Objective,
+    theta: np.ndarray,
+    given_up: Callable[[np.ndarray], np.ndarray] | None = None,
+    gain: float = GAIN_TOLERANCE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimises r independent problems from theta [r, p].
 
     Returns theta [r, p] and values [r]. A row that has arrived, or that is `given_up` (theta [m, p] -> [m]), is
-    computed no more.
+    computed no more. One has arrived when a step gains less than `gain` of its value.
     """
     theta = theta.copy()
     rows = np.arange(len(theta))
@@ -38,8 +41,8 @@ def minimise_together(
         inverse[rows] = _update(inverse[rows], step, new_gradient - gradient[rows])
         theta[rows] += step
         value[rows], gradient[rows] = new_value, new_gradient
-        arrived = np.abs(new_gradient).max(axis=1) < GRADIENT_TOLERANCE
-        going_on = (gained > GAIN_TOLERANCE * np.abs(new_value)) & ~arrived
+        arrived = np.abs(new_gradient).max(axis=1) < GRADIENT_TOLERANCE * np.minimum(1, new_value)
+        going_on = (gained > gain * np.abs(new_value)) & ~arrived
         if given_up is not None:
             going_on &= ~given_up(theta[rows])
         rows = rows[going_on]

@@ -53,11 +53,6 @@ class Objective:
         factor = np.where(residual > 0, self.overestimate, 1.0)
         return factor * penalty, factor * slope
 
-    @property
-    def scale(self) -> float:
-        """A typical slope: objectives are divided by it before they are minimised."""
-        return self.delta if self.penalty == HUBER else 1.0
-
     def describe(self) -> str:
         of = {LOG: "log(prediction / loss)", LOSS: "prediction - loss"}[self.residual]
         how = {HUBER: f"Huber, delta = {self.delta:g}", SQUARED: "half the squares", ABSOLUTE: "absolute values"}

@@ -33,7 +33,6 @@ class PowerOffset:
     formula: str = "E + k x^-c"
     source: str = "Hoffmann et al. 2022, equation 2, at a fixed N or D"
     parameters: tuple[str, ...] = ("k", "c")
-    has_floor: bool = True
 
     def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
         core = _exp(theta[..., 0, None] - theta[..., 1, None] * data.x)
@@ -72,7 +71,6 @@ class Broken:
     formula: str = "E + b x^-c0 (1 + (x/d1)^(1/f1))^(-c1 f1)"
     source: str = "Caballero et al. 2022, Broken Neural Scaling Laws, equation 1 with one break"
     parameters: tuple[str, ...] = ("b", "c0", "c1", "d1", "f1")
-    has_floor: bool = True
 
     def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
         log_b, c0, c1, log_d, log_f = (part[..., None] for part in _in_plain_units(theta))

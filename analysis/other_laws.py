@@ -50,7 +50,6 @@ class PowerMean:
     formula: str = "E + ((A/N^alpha)^p + (B/D^beta)^p)^(1/p)"
     source: str = "with p = 1/gamma Busbridge et al. 2025, Distillation Scaling Laws, equation 1"
     parameters: tuple[str, ...] = ("A", "B", "alpha", "beta", "p")
-    has_floor: bool = True
 
     def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
         bend = np.tanh(theta[..., 4] / LARGEST_LOG_POWER)
@@ -93,7 +92,6 @@ class Kaplan:
     formula: str = "((Nc/N)^(alpha_N/alpha_D) + Dc/D)^alpha_D"
     source: str = "Kaplan et al. 2020, equation 1.5"
     parameters: tuple[str, ...] = ("Nc", "Dc", "alpha_N", "alpha_D")
-    has_floor: bool = False
 
     def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
         power = 1 / np.clip(theta[..., 3], 1e-2, 1e2)
@@ -128,7 +126,6 @@ class DataConstrained:
     formula: str = "E + A/N'^alpha + B/D'^beta, D' = U + U R_D* (1 - exp(-(D/U - 1)/R_D*)), N' likewise"
     source: str = "Muennighoff et al. 2023, equations 5 to 7"
     parameters: tuple[str, ...] = ("A", "B", "alpha", "beta", "R_D", "R_N")
-    has_floor: bool = True
 
     def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
         core = self._core(theta, data)

@@ -15,7 +15,7 @@ from analysis.points import Refusal
 METHOD = "parametric"
 LARGEST_EXPONENT, SMALLEST_EXPONENT = 8.0, 1e-3
 COLLINEAR_SCATTER = 0.02  # of log D about its line on log N
-OPTIMUM_GRID = 400  # sizes among which a numerical optimum is looked for, over the data and a decade on each side
+OPTIMUM_GRID, REACH_DECADES = 1000, 4  # sizes among which a numerical optimum is looked for, and how far from the data
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,21 @@ class Law:
         return self.alpha / (self.alpha + self.beta)
 
     @property
+    def log_G(self) -> float:
+        factors = np.log(self.alpha) + np.log(self.A) - np.log(self.beta) - np.log(self.B)
+        return factors / (self.alpha + self.beta)
+
+    @property
     def G(self) -> float:
-        return (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
+        return np.exp(self.log_G)
 
     def params_opt(self, flops: np.ndarray) -> np.ndarray:
         """N_opt = G (C/6)^a for C = 6ND."""
-        return self.G * np.power(np.asarray(flops) / 6, self.a)
+        return np.exp(self.log_G + self.a * np.log(np.asarray(flops) / 6))
 
     def tokens_opt(self, flops: np.ndarray) -> np.ndarray:
         """D_opt = (C/6)^b / G for C = 6ND."""
-        return np.power(np.asarray(flops) / 6, self.b) / self.G
+        return np.exp(self.b * np.log(np.asarray(flops) / 6) - self.log_G)
 
 
 HOFFMANN = Law(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)  # as printed in Hoffmann et al. 2022, equation 10
@@ -145,12 +150,12 @@ def why_undetermined(params: np.ndarray, tokens: np.ndarray, floor_free: bool) -
     """Why these points cannot determine the law, or None. Repeats of one (N, D), as by seeds, count once."""
     cells = np.unique(np.round(np.stack([np.log(params), np.log(tokens)], axis=1), 6), axis=0)
     needed = parameter_count(floor_free)
-    if len(cells) < needed:
-        return f"{len(cells)} distinct (N, D) for {needed} parameters"
     if len(np.unique(cells[:, 0])) < 2:
         return "a single N: the law needs several sizes"
     if len(np.unique(cells[:, 1])) < 2:
         return "a single D: the law needs several amounts of data"
+    if len(cells) < needed:
+        return f"{len(cells)} distinct (N, D) for {needed} parameters"
     slope, level = np.polyfit(*cells.T, 1)
     scatter = float(np.std(cells[:, 1] - level - slope * cells[:, 0]))
     # Along a falling line, as at one compute, the two terms change in opposite senses and can be told apart.
@@ -169,20 +174,14 @@ def refit(params: np.ndarray, tokens: np.ndarray, loss: np.ndarray, weight: np.n
       weight: [r, n], how often resample r holds point n.
       whole: the fit to all points, whose floor and objective hold for the resamples too.
     """
-    params, tokens, loss = (np.asarray(values, float) for values in (params, tokens, loss))
-    return refit_losses(params, tokens, loss, np.asarray(weight, float), whole)
-
-
-def refit_losses(params, tokens, loss, weight, whole: ParametricFit) -> Refits:
-    """The same with a loss [r, n] of each resample's own."""
-    data = Data.of(params, tokens)
-    problem = Problem(Chinchilla(), data, loss, weight, whole.floor, whole.objective)
-    theta, _ = best_refits(problem, whole.theta)
-    good = _is_law(theta) & _determined(weight, data, whole.floor_free)
+    data, weight = Data.of(params, tokens), np.asarray(weight, float)
+    problem = Problem(Chinchilla(), data, np.asarray(loss, float), weight, whole.floor, whole.objective)
+    theta, values = best_refits(problem, whole.theta)
+    good = is_law(theta) & np.isfinite(values) & _determined(weight, data, whole.floor_free)
     return Refits(_law(problem, theta[good]), np.flatnonzero(good), int((~good).sum()))
 
 
-def _is_law(theta: np.ndarray) -> np.ndarray:
+def is_law(theta: np.ndarray) -> np.ndarray:
     """[...] whether theta [..., p] is a power law in both N and D."""
     exponents = theta[..., 2:4]
     inside = (exponents > SMALLEST_EXPONENT) & (exponents < LARGEST_EXPONENT)
@@ -205,14 +204,16 @@ def _law(problem: Problem, theta: np.ndarray) -> Law:
 
 
 def _accept(problem: Problem, theta: np.ndarray, value: float) -> ParametricFit | Refusal:
-    law = _law(problem, theta)
-    if not _is_law(theta):
-        exponents = f"alpha = {law.alpha:.3g}, beta = {law.beta:.3g}"
+    if not is_law(theta):
+        exponents = f"alpha = {theta[2]:.3g}, beta = {theta[3]:.3g}"
         return Refusal(METHOD, f"the best fit is no power law in both N and D: {exponents}")
+    law = _law(problem, theta)
     law = Law(*(float(getattr(law, name)) for name in ("E", "A", "B", "alpha", "beta")))
     log_loss = np.log(problem.loss)
     residual = np.log(problem.predict(theta)) - log_loss
     r2, rms = log_scores(log_loss, residual)
+    if r2 <= 0:
+        return Refusal(METHOD, "the law describes these losses no better than one constant: N and D hardly matter here")
     return ParametricFit(law, problem.floor, problem.objective, value, len(log_loss), r2, rms, theta)
 
 
@@ -228,18 +229,21 @@ def optimal_path(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N_opt, D_opt) [..., m] at `flops` [m] where C = D f(N), f known at `sizes` [s]: minimised numerically over N.
 
-    log f is interpolated linearly in log N, and continued with its end slopes a decade beyond the sizes.
+    log f is interpolated linearly in log N, and continued with its end slopes beyond the sizes; NaN where the optimum
+    lies more than four decades away from them.
     """
     order = np.argsort(sizes)
     log_n, log_f = np.log(sizes[order]), np.log(flops_per_token[order])
     slopes = np.diff(log_f) / np.diff(log_n)
-    decade = np.log(10)
-    log_n = np.concatenate([[log_n[0] - decade], log_n, [log_n[-1] + decade]])
-    log_f = np.concatenate([[log_f[0] - decade * slopes[0]], log_f, [log_f[-1] + decade * slopes[-1]]])
+    reach = REACH_DECADES * np.log(10)
+    log_n = np.concatenate([[log_n[0] - reach], log_n, [log_n[-1] + reach]])
+    log_f = np.concatenate([[log_f[0] - reach * slopes[0]], log_f, [log_f[-1] + reach * slopes[-1]]])
     grid = np.linspace(log_n[0], log_n[-1], OPTIMUM_GRID)
     log_tokens = np.log(flops)[:, None] - np.interp(grid, log_n, log_f)  # [m, grid]
     loss = law.along(2).loss(np.exp(grid), np.exp(log_tokens))  # [..., m, grid]
-    best = grid[0] + _vertex(loss) * (grid[1] - grid[0])
+    at = _vertex(loss)
+    inside = (at > 0) & (at < OPTIMUM_GRID - 1)
+    best = grid[0] + np.where(inside, at, np.nan) * (grid[1] - grid[0])
     return np.exp(best), np.exp(np.log(flops) - np.interp(best, log_n, log_f))
 
 

@@ -15,6 +15,7 @@ from analysis.points import (
     FLOP_CONVENTIONS,
     FREE,
     LOSSES,
+    OWN_FLOPS,
     SIZE_CONVENTIONS,
     BadTable,
     Convention,
@@ -24,6 +25,8 @@ from analysis.points import (
 )
 from analysis.study import LossStudy, study_loss
 from vsweep import records
+
+MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def analyse(
     """
     loaded = load(source)
     _check_options(loaded, out, bootstrap, size, flops, floor)
+    flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else loaded.path / "analysis"
     studies = [
         study_loss(
@@ -101,8 +105,8 @@ def _check_options(
 ) -> None:
     if floor is not None and not (np.isfinite(floor) and floor >= 0):
         raise ValueError(f"floor: E is a loss, 0 or more - got {floor!r}")
-    if bootstrap < 0:
-        raise ValueError(f"bootstrap: a number of resamples - got {bootstrap}; allowed 0 or more")
+    if bootstrap != 0 and bootstrap < MIN_RESAMPLES:
+        raise ValueError(f"bootstrap: a number of resamples - got {bootstrap}; allowed 0, or {MIN_RESAMPLES} and more")
     if size not in SIZE_CONVENTIONS:
         raise ValueError(f"size: unknown convention - got {size!r}; allowed {', '.join(SIZE_CONVENTIONS)}")
     if flops not in FLOP_CONVENTIONS:

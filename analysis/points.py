@@ -22,6 +22,7 @@ KNOWN, FREE = "known", "free"
 LOSSES = {"excess_loss": KNOWN, "answer_loss": KNOWN, "val_loss": FREE, "loss": FREE}
 SIZE_CONVENTIONS = ("params", "params_non_embedding")
 FLOP_CONVENTIONS = ("flops_6nd", "flops_counted")
+OWN_FLOPS = "flops_own"  # of a table whose C is not 6ND
 SEED_COLUMNS = ["seed", "init_seed", "data_seed", "dropout_seed"]
 SHAPE_COLUMNS = ["width", "layers", "ff_multiple", "tied_embeddings"]
 # Everything else that a sweep may vary. Where one does, each cell keeps its best setting and the others are named.
@@ -75,7 +76,7 @@ class Convention:
 
     def describe(self) -> str:
         n = {"params": "N = all parameters", "params_non_embedding": "N = parameters without embeddings"}[self.size]
-        c = {"flops_6nd": "C = 6ND", "flops_counted": "C = counted FLOPs"}[self.flops]
+        c = {"flops_6nd": "C = 6ND", "flops_counted": "C = counted FLOPs", OWN_FLOPS: "C = the table's own"}[self.flops]
         return f"{self.loss}, E {self.floor}, {n}, {c}"
 
 
@@ -96,6 +97,13 @@ class Source:
     @property
     def losses(self) -> tuple[str, ...]:
         return ("excess_loss", "answer_loss", "val_loss") if self.is_workdir else ("loss",)
+
+    @property
+    def counts_its_own_way(self) -> bool:
+        """Whether this is a table whose C is not 6ND."""
+        if self.is_workdir:
+            return False
+        return not np.allclose(self.runs["flops_6nd"], 6 * self.runs["params"] * self.runs["tokens"], rtol=0.01)
 
     def count(self, status: str) -> int:
         return int((self.runs["status"] == status).sum())

@@ -49,9 +49,15 @@ def law_quantities(law: parametric.Law, points: Points, at: float, floor_free: b
     return {**found, "E": law.E} if floor_free else found
 
 
+def counts_6nd(points: Points) -> bool:
+    """Whether C is 6ND with the N of these points; a table may count in a way of its own."""
+    params, tokens, _ = points.law_columns
+    return bool(np.allclose(points.column("flops"), 6 * params * tokens, rtol=0.01))
+
+
 def path_exponents(law: parametric.Law, points: Points) -> tuple[np.ndarray, np.ndarray]:
     """a and b: in closed form for C = 6ND; for counted FLOPs the slopes of the numerical optimum over the data."""
-    if points.convention.flops == "flops_6nd":
+    if counts_6nd(points):
         return law.a, law.b
     flops = np.geomspace(points.column("flops").min(), points.column("flops").max(), 9)
     params, tokens = optimal_sizes(law, points, flops)
@@ -63,6 +69,6 @@ def optimal_sizes(law: parametric.Law, points: Points, flops: np.ndarray) -> tup
     """(N_opt, D_opt) [..., m] of the law at `flops` [m] in the convention of `points`."""
     table = points.table.assign(per_token=points.table["flops"] / points.table["tokens"])
     per_token = table.groupby("size")["per_token"].mean()
-    if points.convention.flops == "flops_6nd" or len(per_token) < 2:
+    if counts_6nd(points) or len(per_token) < 2:
         return law.along().params_opt(flops), law.along().tokens_opt(flops)
     return parametric.optimal_path(law, flops, per_token.index.to_numpy(float), per_token.to_numpy())

@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.points import Points
 
+MOSTLY = 0.9
 CELLS, SEEDS, RUNS, WITHIN = "cells", "seeds", "runs", "within"
 
 
@@ -36,9 +37,11 @@ def seed_of_row(points: Points) -> np.ndarray:
     return points.table.groupby("seed").ngroup().to_numpy()
 
 
-def has_repeats(points: Points) -> bool:
-    """Whether some cell was trained with several seeds."""
-    return bool(points.seeds) and len(np.unique(cell_of_row(points))) < len(points.table)
+def mostly_repeated(points: Points) -> bool:
+    """Whether nearly all cells were trained with several seeds, so that their scatter is known everywhere."""
+    if len(points.seeds) < 2:
+        return False
+    return bool((np.bincount(cell_of_row(points)) > 1).mean() >= MOSTLY)
 
 
 def _counts(draws: np.ndarray, groups: int) -> np.ndarray:
@@ -72,10 +75,8 @@ def shifts(points: Points, weight: np.ndarray) -> np.ndarray:
 def unbiased(points: Points, kind: str) -> float:
     """What the variance over resamples is multiplied by: n things drawn from n scatter (n - 1) / n too little."""
     if kind == SEEDS:
-        n = len(points.seeds)
-    elif kind == WITHIN:
-        sizes = np.bincount(cell_of_row(points))
-        n = float(sizes.mean())
-    else:
-        return 1.0
-    return n / (n - 1) if n > 1 else 1.0
+        return len(points.seeds) / (len(points.seeds) - 1)
+    if kind == WITHIN:
+        runs = np.bincount(cell_of_row(points))
+        return float(np.median(runs[runs > 1] / (runs[runs > 1] - 1)))
+    return 1.0

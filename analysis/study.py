@@ -94,7 +94,7 @@ def study_loss(source: Source, convention: Convention, *, bootstrap: int, learni
         approaches=fit_approaches(points, bootstrap=bootstrap),
         forecast=forecast(points, bootstrap=bootstrap),
         lines=fit_lines(points),
-        compute_line=compute_line.of_runs(points),
+        compute_line=compute_line.of_runs(points, floor=convention.given_floor or 0.0),
         learning_curve=curve,
         design=tuple(design_problems(points.table, has_curves=points.curves is not None)),
     )

@@ -3,8 +3,8 @@
 The distribution over resampled cells gives an interval its form. Where seeds are known, variances are compared
 (Cameron, Gelbach and Miller 2011, section 2.2, for two-way clusters): resampled seeds vary more than resampled runs if,
 and only if, what a seed does to one run it does to others too, and that excess is added. Three seeds measure it badly,
-so it counts only beyond one standard deviation of its own. With few cells the range of the fits to each seed says what
-is known, and is called a spread.
+so it counts only beyond one standard deviation of its own. With few cells the range of the resamples is given, and
+called a spread.
 """
 
 from dataclasses import dataclass, field
@@ -88,7 +88,8 @@ def interval(
 
 def _stretched(name: str, middle: float, low: float, high: float, factor: float) -> tuple[float, float]:
     if name in LINEAR:
-        return middle + factor * (low - middle), middle + factor * (high - middle)
+        stretched = middle + factor * (low - middle), middle + factor * (high - middle)
+        return (max(0.0, stretched[0]), stretched[1]) if name == "E" else stretched
     return middle * (low / middle) ** factor, middle * (high / middle) ** factor
 
 

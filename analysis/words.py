@@ -10,7 +10,6 @@ from analysis.forecast import Forecast
 from analysis.points import Refusal, Source, varying_settings
 from analysis.study import Approach, LossStudy
 from analysis.text import metric
-from analysis.uncertainty import SEED_FITS
 
 STATUSES = {
     path.INTERIOR: "interior",
@@ -19,6 +18,7 @@ STATUSES = {
     path.NO_MINIMUM: "without a clear minimum",
 }
 CLOSE = 0.05
+WIDE_RANGE = 0.25  # of a: as wide as the difference between Kaplan's exponent and Hoffmann's
 WIDE_SEED_RATIO = 1.5
 
 
@@ -47,7 +47,7 @@ def in_short(study: LossStudy) -> str:
     if words_of_law.describes(study) is False:
         parts.insert(0, "the parametric law does not describe these runs to within the noise between seeds")
     if isinstance(study.forecast, Forecast):
-        parts.append("the forecast of the dearest runs " + ("failed" if study.forecast.failed else "held"))
+        parts.append(f"the forecast of {study.forecast.held_out} " + ("failed" if study.forecast.failed else "held"))
     judged = [line for line in study.lines.lines if line.holds is not None and not line.flat]
     if judged:
         broken = sum(not line.holds for line in judged)
@@ -60,12 +60,6 @@ def _law_interval(study: LossStudy) -> str:
     """The widest thing known about a of the parametric law, in brackets."""
     known = assessed(study.approach(parametric.METHOD), "a")
     return f" (parametric law: {numbers(known[-1], 'a')}, {known[-1].form})" if known else ""
-
-
-def _seed_range(approach: Approach) -> tuple[float, float] | None:
-    """Lowest and highest a of the fits to single seeds, if there are any."""
-    found = [entry.ranges["a"] for entry in approach.uncertainty if entry.kind == SEED_FITS]
-    return (found[0].low, found[0].high) if found else None
 
 
 def about_runs(source: Source) -> list[str]:
@@ -133,17 +127,17 @@ def _about_exponents(study: LossStudy) -> list[str]:
 def _agreement(fitted: list[Approach]) -> str:
     exponents = [approach.a for approach in fitted]
     apart = f"the approaches are {max(exponents) - min(exponents):.3f} apart in a"
-    ranges = {approach.method: _seed_range(approach) for approach in fitted}
-    if not all(ranges.values()):
-        return f"{apart}; without fits to single seeds nobody can say whether that is much."
-    widest = max(high - low for low, high in ranges.values())
-    outside = [NAMES[f.method] for f in fitted if not ranges[f.method][0] <= f.a <= ranges[f.method][1]]
-    beside = f" Outside the range of its own single seeds: {', '.join(outside)}." if outside else ""
-    if max(exponents) - min(exponents) < CLOSE and widest < 2 * CLOSE:
-        return f"{apart}: they agree.{beside}"
-    if max(low for low, _ in ranges.values()) > min(high for _, high in ranges.values()):
-        return f"{apart}, and the ranges over their seeds do not meet: they disagree.{beside}"
-    return f"{apart}, and fits to single seeds differ by up to {widest:.2f}: these runs do not tell them apart.{beside}"
+    known = [assessed(approach, "a") for approach in fitted]
+    if not all(known):
+        return f"{apart}; without a range for each of them nobody can say whether that is much."
+    ranges = [entries[-1].ranges["a"] for entries in known]
+    widest = max(found.high - found.low for found in ranges)
+    if widest >= WIDE_RANGE:
+        return f"{apart}, and one of their ranges is {widest:.2f} wide: these runs do not tell them apart."
+    meet = max(found.low for found in ranges) <= min(found.high for found in ranges)
+    if meet or max(exponents) - min(exponents) < CLOSE:
+        return f"{apart}, and no range is wider than {widest:.2f}: they agree."
+    return f"{apart}, and their ranges do not all meet: they disagree."
 
 
 def _best_range(approach: Approach) -> str:
@@ -154,7 +148,8 @@ def _best_range(approach: Approach) -> str:
 def _about_seeds(study: LossStudy) -> list[str]:
     repeated = study.cells[study.cells["seeds"] > 1]
     if repeated.empty:
-        return ["there is one seed only, so nothing is known about the scatter between seeds."]
+        seeds = "there is one seed a cell only" if study.points.seeds else "no seeds are named"
+        return [f"{seeds}, so nothing is known about the scatter between seeds."]
     worst = repeated.loc[repeated["ratio"].idxmax()]
     sentence = (
         f"the loss of the worst seed over that of the best is {repeated['ratio'].median():.2f} in the median cell and "

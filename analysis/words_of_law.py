@@ -27,7 +27,7 @@ def about_fit(study: LossStudy) -> list[str]:
     if isinstance(result, Refusal):
         return []
     law = result.law
-    floor = f"{law.E:.4g} + " if result.floor_free else ""
+    floor = f"{law.E:.4g} + " if law.E else ""
     terms = f"{floor}{law.A:.4g}/N^{law.alpha:.3f} + {law.B:.4g}/D^{law.beta:.3f}"
     sentences = [
         f"the parametric law is L = {terms} over {result.points} points, with R^2 = {result.r2_log:.4f} in log loss "
@@ -65,7 +65,7 @@ def about_optimum(study: LossStudy) -> list[str]:
         sentences.append(f"the best run with C = {flops} FLOP, the largest here, has by the law {', '.join(parts)}.")
     for approach in study.approaches:
         for entry in approach.uncertainty:
-            if not entry.ranges:
+            if not entry.ranges and entry.failed:
                 refused = f"{entry.failed} of {entry.fits + entry.failed} resamples ({entry.kind})"
                 sentences.append(
                     f"{NAMES[approach.method]} has no interval: {refused} leave nothing to fit, so its exponent "
@@ -125,8 +125,8 @@ def about_forecast(forecast: Forecast | Refusal) -> list[str]:
         f"{percent(forecast.rms_log)}, on average {percent(abs(forecast.mean_log))} {how}; the {forecast.yardstick} "
         f"is {percent(forecast.yardstick_log)}{_coverage(forecast.main)}."
     ]
-    best = forecast.best
-    if best is not forecast.main:
+    best = forecast.better
+    if best is not None:
         sentences.append(
             f"of {len(forecast.laws)} laws {best.law} foretells them best, by {percent(best.rms_log)}{_coverage(best)}."
         )

@@ -149,12 +149,12 @@ def test_counted_flops_and_bare_parameters_are_conventions_of_the_whole_analysis
 def test_analysis_changes_nothing_outside_its_output_directory_and_repeats_itself_exactly(tmp_path):
     workdir = write_planted(tmp_path / "sweep", Planted(widths=(4,), budgets=(125_000, 250_000), noise=0.05))
     before = digest(tmp_path)
-    analysis.analyse(workdir, bootstrap=10)
+    analysis.analyse(workdir, bootstrap=20)
     after = digest(tmp_path)
     assert {name: after[name] for name in before} == before
     assert all(name.startswith("sweep/analysis/") for name in set(after) - set(before))
     assert not [name for name in after if Path(name).name.startswith(".")]
-    elsewhere = analysis.analyse(workdir, tmp_path / "elsewhere", bootstrap=10).out
+    elsewhere = analysis.analyse(workdir, tmp_path / "elsewhere", bootstrap=20).out
     assert digest(elsewhere) == digest(workdir / "analysis")
 
 

@@ -84,10 +84,10 @@ def hit(name: str, truth: float, middle: float, ends) -> dict:
 
 
 def test_intervals_at_the_laptop_design_hold_the_truth_about_as_often_as_they_say():
-    """A quick look at what the slow test measures: of 10 trials at 90 %, fewer than 6 hits come once in 600."""
-    found = coverage(excess_at_the_laptop_design(), trials=10, resamples=50)
+    """A quick look at what the slow test measures: of 8 trials at 90 %, fewer than 5 hits come once in 200."""
+    found = coverage(excess_at_the_laptop_design(), trials=8, resamples=50)
     assert set(found.index) == {*ADDITION, "a", "b", "N_opt", "D_opt", "tokens_per_param", "loss_opt"}
-    assert found["holds"].min() >= 0.6
+    assert found["holds"].min() >= 5 / 8
     assert found["holds"].mean() == pytest.approx(0.9, abs=0.1)
     assert found["halved"].mean() < found["holds"].mean() - 0.1
 
@@ -98,3 +98,12 @@ def test_90_percent_intervals_hold_the_truth_of_400_planted_laws(design: Callabl
     found = coverage(design(), trials=400, resamples=400)
     assert found["holds"].between(0.86, 0.94).all(), f"\n{found.round(3)}"
     assert found["halved"].max() < 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("design", DESIGNS[:2])
+def test_what_the_runs_of_a_seed_share_hardly_touches_exponents_but_lifts_or_lowers_the_whole_loss(design):
+    """Three seeds cannot show a shared part of half the noise: the interval of the loss holds the truth less often."""
+    found = coverage(design(), trials=200, resamples=400, shared=0.5)["holds"]
+    assert found.drop("loss_opt").between(0.84, 0.96).all(), f"\n{found.round(3)}"
+    assert found["loss_opt"] > 0.75

@@ -57,7 +57,7 @@ def test_prediction_intervals_of_90_percent_hold_about_90_percent_of_the_held_ou
     base = points(LAW.loss(N, D))
     dear = base.table["budget"] == base.table["budget"].max()
     inside = []
-    for trial in range(6):
+    for trial in range(4):
         drawn = replace(base, table=base.table.assign(loss=base.column("loss") * noise(trial)))
         cheap, held = drawn.where(~dear), drawn.where(dear)
         fitted = forecasts.fit_contender(forecasts.contenders(cheap)[0], cheap)

@@ -9,10 +9,10 @@ import pytest
 from scipy import optimize
 
 from analysis import planner
-from analysis.planner.allocation import params_for_serving, resamples_needed
 from analysis.parametric import HOFFMANN, Law
-from analysis.planner.parts import Estimate
 from analysis.planner import plan, read_fits
+from analysis.planner.allocation import params_for_serving, resamples_needed
+from analysis.planner.parts import Estimate
 
 LAPTOP_FITS = Path(__file__).parents[2] / "docs" / "laptop" / "fits.json"
 # Of an excess loss with alpha >> beta, of one with alpha << beta, and Hoffmann's.
