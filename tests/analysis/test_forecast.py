@@ -136,7 +136,7 @@ def test_the_dearest_fifth_is_held_out_where_there_are_no_few_budgets(chinchilla
     [
         (BUDGETS[0] == D, "a single budget: nothing to hold out"),
         (np.isin(D, BUDGETS[:2]), "without the largest budget: a single D: the law needs several amounts of data"),
-        (SIZES[0] == N, "without the largest budget: a single N: the law needs several sizes"),
+        (SIZES[0] == N, "without the dearest 20% of the points: a single N: the law needs several sizes"),
     ],
     ids=["one budget", "two budgets", "one size"],
 )
