@@ -310,7 +310,8 @@ def optimal_params(study: LossStudy) -> Drawing | Refusal:
 
 
 def _has_interval(approach: Approach) -> bool:
-    return approach.resamples is not None and bool(assessed(approach, "a")[-1].form.endswith("interval"))
+    known = assessed(approach, "a")
+    return approach.resamples is not None and bool(known) and known[-1].form.endswith("% interval")
 
 
 def forecast_error(study: LossStudy) -> Drawing | Refusal:
