@@ -103,14 +103,19 @@ class Forecast:
         return self.rms_log > max(FAILS_BEYOND * self.yardstick_log, NEGLIGIBLE_LOG)
 
 
-def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
-    """Leaves out the largest budget (or the dearest fifth of the points) and predicts it with every law."""
+def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
+    """Leaves out the largest budget (or the dearest fifth of the points) and predicts it.
+
+    Args:
+      bootstrap: resamples for the coverage of prediction intervals; 0 for none.
+      rivals: whether to ask every law, and not only the parametric one.
+    """
     split = _split(points)
     if isinstance(split, Refusal):
         return split
     held_out, dear = split
     cheap, held = points.where(~dear), points.where(dear)
-    laws = contenders(points)
+    laws = contenders(points) if rivals else contenders(points)[:1]
     reason = _why_not(laws[0], cheap)
     if reason:
         return Refusal(METHOD, f"without {held_out}: {reason}")

@@ -92,7 +92,7 @@ def study_loss(source: Source, convention: Convention, *, bootstrap: int, learni
         cells=table,
         noise_log=seed_noise_log(table),
         approaches=fit_approaches(points, bootstrap=bootstrap),
-        forecast=forecast(points, bootstrap=bootstrap),
+        forecast=forecast(points, bootstrap=bootstrap, rivals=bool(bootstrap)),
         lines=fit_lines(points),
         compute_line=compute_line.of_runs(points, floor=convention.given_floor or 0.0),
         learning_curve=curve,
