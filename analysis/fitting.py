@@ -13,11 +13,9 @@ from analysis.laws import Data, Form
 from analysis.minimise import GAIN_TOLERANCE, minimise_together
 from analysis.objective import HUBER, LOG, LOSS, SQUARED, Objective
 
-STARTS, REFIT_STARTS = 6, 2  # descents from each basin
+STARTS = 6  # descents of one fit, with E = 0 and with E > 0 each
 RESTARTS = 4
 BLOCK_VALUES = 2**17  # resamples x points that descend at once: more do not stay in a core's cache
-RIVAL = 1.5  # a resample may end in an optimum whose objective on all points is up to this factor higher
-SAME_END = 1e-6
 FACTORS = (16.0, 1.0)  # of Huber's threshold, one descent after the other
 ABSOLUTE_DELTA, ABSOLUTE_FACTORS = (
     1e-7,
@@ -130,23 +128,23 @@ def fit_form(
 
 def best_fit(problem: Problem) -> tuple[np.ndarray, float] | None:
     """(theta [p], objective) of the lowest end of all descents; None where the grid holds no start."""
-    ends, values = _ends(problem, STARTS, RESTARTS)
+    ends, values = _ends(problem)
     if not len(ends):
         return None
     best = int(values.argmin())
     return (ends[best], float(values[best])) if np.isfinite(values[best]) else None
 
 
-def _ends(problem: Problem, starts: int, restarts: int) -> tuple[np.ndarray, np.ndarray]:
+def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Ends [s, p] of descents from the form's grid, and their objectives [s].
 
     Where E is free a descent from E > 0 is given up once E is negative; E = 0 is fitted as a law of its own.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        ends = _descend(problem, _starts(problem)[:starts], restarts)
+        ends = _descend(problem, _starts(problem)[:STARTS], RESTARTS)
         if problem.floor_free:
             without = replace(problem, floor=0.0)
-            at_zero = _descend(without, _starts(without)[:starts], restarts)
+            at_zero = _descend(without, _starts(without)[:STARTS], RESTARTS)
             ends = np.concatenate([ends, np.insert(at_zero, at_zero.shape[1], 0.0, axis=1)])
         return ends, _values(problem, ends)
 
@@ -172,8 +170,7 @@ def _starts(problem: Problem) -> np.ndarray:
 def best_refits(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(theta [r, p], objective [r]) for every row of `problem.weight` [r, n].
 
-    Each resample descends from `theta`, the fit to all points, and from other ends of all points that are not much
-    higher: for a resample one of them may be the lowest.
+    Each resample descends from `theta`, the fit to all points; from E = 0 and from E > 0 where either may be lower.
     """
     rows = max(1, BLOCK_VALUES // len(problem.loss))
     weights = np.array_split(problem.weight, -(-len(problem.weight) // rows))
@@ -189,14 +186,10 @@ def best_refits(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _refit_starts(whole: Problem, theta: np.ndarray) -> np.ndarray:
-    """Starts [s, p]: `theta`, other ends on all points that are not much higher, the best start where E was lost."""
-    ends, values = _ends(whole, REFIT_STARTS, restarts=1)
+    """Starts [s, p]: `theta`, and the best start with E > 0 where `theta` has lost its floor."""
+    lost = whole.floor_free and whole.floor_value(theta) == 0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        ratio = values / whole.values(theta)
-        lost = whole.floor_free and whole.floor_value(theta) == 0
-        alive = _starts(whole)[: int(lost)]
-    rivals = ends[(ratio < RIVAL) & (ratio > 1 + SAME_END)]
-    return np.concatenate([theta[None], rivals, alive])
+        return np.concatenate([theta[None], _starts(whole)[:1]]) if lost else theta[None]
 
 
 def _refit_block(problem: Problem, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

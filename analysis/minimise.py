@@ -13,6 +13,7 @@ SHORTEN = (0.1, 0.5)  # least and most that is left of a step that went too far
 SUFFICIENT = 1e-4  # Armijo's condition, Nocedal and Wright 2006, equation 3.4
 GRADIENT_TOLERANCE = 1e-6
 GAIN_TOLERANCE = 1e-11
+LEAST_VALUE = 1e-3  # below it a value is as good as zero, and a gradient need not fall with it
 
 # (theta [m, p], rows [m]) -> values [m], gradients [m, p] of the problems with these row numbers.
 Objective = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -41,7 +42,7 @@ def minimise_together(
         inverse[rows] = _update(inverse[rows], step, new_gradient - gradient[rows])
         theta[rows] += step
         value[rows], gradient[rows] = new_value, new_gradient
-        arrived = np.abs(new_gradient).max(axis=1) < GRADIENT_TOLERANCE * np.minimum(1, new_value)
+        arrived = np.abs(new_gradient).max(axis=1) < GRADIENT_TOLERANCE * np.clip(new_value, LEAST_VALUE, 1)
         going_on = (gained > gain * np.abs(new_value)) & ~arrived
         if given_up is not None:
             going_on &= ~given_up(theta[rows])
