@@ -140,7 +140,7 @@ def isoflop_valleys(study: LossStudy) -> Drawing | Refusal:
     draw.log_axis(axes, "x", SIZE_LABELS[study.convention.size], units=True)
     draw.log_axis(axes, "y", LOSS_LABELS[study.convention.loss])
     draw.colour_bar(figure, axes, colour, minima["flops"], FLOP_LABELS[study.convention.flops], units=False)
-    draw.legend_above(figure, 4)
+    draw.legend_above(figure, 3)
     interior = int((minima["status"] == path.INTERIOR).sum())
     how = "PCHIP in log C between the budgets of a size, mean over seeds"
     if path.is_labelled(study.points):
