@@ -95,12 +95,12 @@ def of_runs(points: Points, *, floor: float = 0.0) -> ComputeLine | Refusal:
 
 
 def of_curves(points: Points, *, floor: float = 0.0, annealed_only: bool = False) -> ComputeLine | Refusal:
-    """The line under the loss curves, as Kaplan et al. draw it; most of them have not annealed there.
+    """The line under the loss curves, as Kaplan et al. draw it; without curves that under the runs.
 
     Args:
-      annealed_only: whether to take the last 15 % of each run only.
+      annealed_only: whether to take the last 15 % of each run only. Elsewhere most curves have not annealed.
     """
     if points.curves is None:
-        return Refusal(METHOD, "the table holds no loss curves")
+        return of_runs(points, floor=floor)
     table = envelope.curve_points(points, annealed_only=annealed_only)
     return fit(table["flops"].to_numpy(), table["loss"].to_numpy(), floor=floor)

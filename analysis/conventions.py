@@ -272,18 +272,6 @@ def embeddings(with_all: Points, without: Points) -> Embeddings | Refusal:
     return Embeddings(float(omega), power, law.a, predicted, laws[1].law.a)
 
 
-def local_exponent(law: Law, params: np.ndarray, omega: float, power: float = 1 / 3) -> np.ndarray:
-    """d log N / d log C along the compute-optimal path at `params` N [m] without embeddings, for C = 6ND with that N.
-
-    The law holds for N_total = N + omega N^power. Pearce and Song 2024 (arXiv:2406.12907), with their power of 1/3
-    (depth grows with width) set free. Where embeddings are all it is beta / (power alpha + beta), and a without any.
-    """
-    share = omega * np.power(np.asarray(params, float), power - 1)  # of embeddings to the rest
-    slope = (1 + power * share) / (1 + share)  # of log N_total
-    bend = power * (power - 1) * share / (1 + power * share)  # of log dN_total/dN
-    return law.beta / (law.beta - 1 + (law.alpha + 1) * slope - bend)
-
-
 def path_flops(law: Law, params: np.ndarray, omega: float, power: float = 1 / 3) -> np.ndarray:
     """C = 6ND [m] at which `params` N [m] without embeddings is compute-optimal (ibid.)."""
     params = np.asarray(params, float)

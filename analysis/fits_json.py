@@ -31,7 +31,7 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       loss, status (of the envelope, up to 60 of those that were counted), `edges` names minima that are
                       none
       compute_line    {a, C0, C0_pf_days, floor, rms_log, vertices} or {refused}: L(C) = floor + (C/C0)^-a under all
-                      points
+                      loss curves (under the runs of a table without curves)
       forecast        {held_out, fitted, predicted, yardstick, yardstick_log, failed, laws} or {refused}; `laws` lists
                       law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
       learning_curve  list of {law, runs, flops, rms_log}: forecast error against the compute of the runs fitted
@@ -181,7 +181,7 @@ def _line(line: ComputeLine) -> dict:
 
 def _forecast(forecast: Forecast) -> dict:
     names = [field.name for field in fields(forecast) if field.name != "laws"]
-    laws = [{name: value for name, value in asdict(law).items() if name != "theta"} for law in forecast.laws]
+    laws = [asdict(law) for law in forecast.laws]
     return {**{name: getattr(forecast, name) for name in names}, "failed": forecast.failed, "laws": laws}
 
 

@@ -17,10 +17,8 @@ STARTS = 6  # descents of one fit, with E = 0 and with E > 0 each
 RESTARTS = 4
 BLOCK_VALUES = 2**17  # resamples x points that descend at once: more do not stay in a core's cache
 FACTORS = (16.0, 1.0)  # of Huber's threshold, one descent after the other
-ABSOLUTE_DELTA, ABSOLUTE_FACTORS = (
-    1e-7,
-    (1e4, 1e3, 1e2, 1e1, 1.0),
-)  # where absolute values take the place of Huber's penalty
+# Absolute values are minimised as Huber's penalty with this threshold, and with larger ones before.
+ABSOLUTE_DELTA, ABSOLUTE_FACTORS = 1e-7, (1e4, 1e3, 1e2, 1e1, 1.0)
 ROUGH_GAIN = 1e-6  # relative gain of a step below which a descent with a larger threshold has ended
 STATIONARY = 1e-9  # relative gain of a restart below which a descent has ended
 
@@ -141,29 +139,30 @@ def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     Where E is free a descent from E > 0 is given up once E is negative; E = 0 is fitted as a law of its own.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        ends = _descend(problem, _starts(problem)[:STARTS], RESTARTS)
+        ends = _descend(problem, best_starts(problem), RESTARTS)
         if problem.floor_free:
             without = replace(problem, floor=0.0)
-            at_zero = _descend(without, _starts(without)[:STARTS], RESTARTS)
+            at_zero = _descend(without, best_starts(without), RESTARTS)
             ends = np.concatenate([ends, np.insert(at_zero, at_zero.shape[1], 0.0, axis=1)])
-        return ends, _values(problem, ends)
+        return ends, values_of_laws(problem, ends)
 
 
-def _values(problem: Problem, theta: np.ndarray) -> np.ndarray:
-    """Objectives [...] at theta [..., p]; infinite where E is negative, or where there is none."""
-    values = problem.values(theta)
+def values_of_laws(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    """Objectives [...] at theta [..., p]; infinite where the law is none: no number, or E below zero."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        values = problem.values(theta)
     allowed = np.isfinite(values) & (problem.floor_value(theta) >= 0)
     return np.where(allowed, values, np.inf)
 
 
-def _starts(problem: Problem) -> np.ndarray:
-    """Starts [s, p], best first: the best of each group of the form's grid."""
+def best_starts(problem: Problem) -> np.ndarray:
+    """At most `STARTS` starts [s, p], best first: the best of each group of the form's grid."""
     grid = problem.form.starts(problem.data, problem.loss, problem.weight, problem.floor)  # [groups, s, p]
     if problem.floor_free:
         grid[..., -1] /= problem.loss.min()
-    values = np.stack([_values(problem, group) for group in grid])
+    values = np.stack([values_of_laws(problem, group) for group in grid])
     best, lowest = values.argmin(axis=1), values.min(axis=1)
-    order = np.argsort(lowest)[: np.isfinite(lowest).sum()]
+    order = np.argsort(lowest)[: min(STARTS, int(np.isfinite(lowest).sum()))]
     return grid[order, best[order]]
 
 
@@ -189,12 +188,12 @@ def _refit_starts(whole: Problem, theta: np.ndarray) -> np.ndarray:
     """Starts [s, p]: `theta`, and the best start with E > 0 where `theta` has lost its floor."""
     lost = whole.floor_free and whole.floor_value(theta) == 0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return np.concatenate([theta[None], _starts(whole)[:1]]) if lost else theta[None]
+        return np.concatenate([theta[None], best_starts(whole)[:1]]) if lost else theta[None]
 
 
 def _refit_block(problem: Problem, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     found = np.stack([_refit_from(problem, start) for start in starts])  # [starts, r, p]
-    values = np.stack([_values(problem, theta) for theta in found])
+    values = np.stack([values_of_laws(problem, theta) for theta in found])
     best, rows = values.argmin(axis=0), np.arange(len(problem.weight))
     theta, lowest = found[best, rows], values[best, rows]
     lost = ~np.isfinite(lowest)
@@ -202,7 +201,7 @@ def _refit_block(problem: Problem, starts: np.ndarray) -> tuple[np.ndarray, np.n
         # Every descent of these resamples lost its floor: their law is at E = 0.
         left = replace(problem, weight=problem.weight[lost])
         theta[lost] = _refit_from(left, np.append(starts[0][:-1], 0.0))
-        lowest[lost] = _values(left, theta[lost])
+        lowest[lost] = values_of_laws(left, theta[lost])
     return theta, lowest
 
 

@@ -58,7 +58,6 @@ class LawForecast:
 
     law: str
     formula: str
-    theta: np.ndarray
     parameters: int
     rms_log: float
     mean_log: float
@@ -120,7 +119,7 @@ def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Fore
     if reason:
         return Refusal(METHOD, f"without {held_out}: {reason}")
     found = [_law_forecast(contender, cheap, held, bootstrap) for contender in laws]
-    if found[0] is None or not is_law(found[0].theta):
+    if found[0] is None:
         return Refusal(METHOD, f"without {held_out}: no parametric law describes the other points")
     noise = seed_noise_log(cells(held))
     yardstick = "seed noise" if noise else "residual of the fitted points"
@@ -218,13 +217,12 @@ def fit_contender(contender: Contender, points: Points) -> Fitted | None:
 
 def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: int) -> LawForecast | None:
     fitted = fit_contender(contender, cheap)
-    if fitted is None:
+    if fitted is None or (isinstance(contender.form, Chinchilla) and not is_law(fitted.theta)):
         return None
     where = _where(contender, held)
     error = np.log(fitted.loss(*where) / held.column("loss"))
     return LawForecast(
         law=contender.label,
-        theta=fitted.theta,
         formula=contender.form.formula,
         parameters=contender.parameters,
         rms_log=float(np.sqrt((error**2).mean())),

@@ -101,8 +101,8 @@ class Chinchilla:
 class LinearGrid:
     """For each (alpha, beta) of a grid the law is linear in (A, B) and in E: least squares with weight / loss^2.
 
-    Divided by the loss, residuals in L become relative ones, which is what log residuals are to first order. The
-    products over the points are the same for every resample: a resample is a vector of weights (variable projection).
+    Divided by the loss, residuals in L become relative ones, which is what log residuals are to first order. Only the
+    two exponents are searched (variable projection).
 
     Shapes: g exponents, n points; theta [g, g, 4] = (log A, log B, alpha, beta), NaN where a coefficient is not
     positive.

@@ -23,8 +23,6 @@ NOISE_FACTOR = 3.0  # residuals beyond three standard errors of a cell's mean ar
 FLAT_RATIO = 1.2  # on a plateau the loss stays within 20 % ...
 PLATEAU_SPAN, LINE_SPAN = 1.9, 4.0  # ... over about a doubling of x before a fall, or over a whole line
 STEEP = 0.8  # local slope of a fall, -d log L / d log x
-COLUMNS = ["axis", "at", "points", "law", "parameters", "values", "rms_log", "last_log"]
-COLUMNS += ["held_out_points", "held_out_rms_log", "wins", "note"]
 
 
 @dataclass(frozen=True)
@@ -107,14 +105,6 @@ class Lines:
         """L(N) at the largest budget, or L(D) at the largest size: the line that the other quantity limits least."""
         return max(self.along(axis), key=lambda line: line.at, default=None)
 
-    def table(self) -> pd.DataFrame:
-        """One row a line and law: axis, at, points, law, parameters, values, rms_log, last_log, held_out_points,
-        held_out_rms_log, wins, note.
-
-        `last_log` is the error of log loss at the last x, from the others; held_out_* are of the larger forecast.
-        """
-        return pd.DataFrame([_row(line, law) for line in self.lines for law in line.laws], columns=COLUMNS)
-
 
 def fit_lines(points: Points) -> Lines:
     """The law against N at each budget and against D at each size, where at least four values are there."""
@@ -163,14 +153,6 @@ def _line(
         laws=laws,
         wins=winner(laws, spread),
     )
-
-
-def _row(line: Line, law: OneVariableLaw) -> tuple:
-    whole = (line.axis, line.at, law.points, law.law, law.parameters, law.values, law.rms_log)
-    if not law.held_out:
-        return (*whole, None, 0, None, False, law.note)
-    first, largest = law.held_out[0], law.held_out[-1]
-    return (*whole, first.mean_log, largest.points, largest.rms_log, law.law == line.wins, law.note)
 
 
 def find_plateau(x: np.ndarray, loss: np.ndarray) -> Plateau | None:

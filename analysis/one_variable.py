@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from analysis.fitting import RESTARTS, STARTS, STATIONARY, Fitted, Problem
+from analysis.fitting import RESTARTS, STARTS, STATIONARY, Fitted, Problem, best_starts, values_of_laws
 from analysis.laws import EXPONENTS, FLOOR_SHARES, LARGEST_LOG, Data, Form, Pullback
 from analysis.minimise import minimise_together
 from analysis.objective import SQUARED, Objective
@@ -166,7 +166,7 @@ def fit_together(
 
 def _lowest(problems: list[Problem]) -> list[Fitted]:
     """The lowest end of the descents of each problem; its value is inf where none ended with a floor >= 0."""
-    starts = [_starts(problem) for problem in problems]  # [s, p] each
+    starts = [best_starts(problem) for problem in problems]  # [s, p] each
     found = [Fitted(problem, np.full(problem.parameters, np.nan), np.inf) for problem in problems]
     owner = np.repeat(np.arange(len(starts)), [len(theta) for theta in starts])
     if not len(owner):
@@ -186,23 +186,6 @@ def _lowest(problems: list[Problem]) -> list[Fitted]:
     return found
 
 
-def _starts(problem: Problem) -> np.ndarray:
-    """[s, p]: the best start of each group of the form's grid, the best `STARTS` of these."""
-    grid = problem.form.starts(problem.data, problem.loss, problem.weight, problem.floor)
-    if problem.floor_free:
-        grid[..., -1] /= problem.loss.min()  # the unit of E in a `Problem`
-    values = _values(problem, grid)
-    order = np.argsort(values.min(axis=1))[: min(STARTS, int(np.isfinite(values.min(axis=1)).sum()))]
-    return grid[order, values[order].argmin(axis=1)]
-
-
-def _values(problem: Problem, theta: np.ndarray) -> np.ndarray:
-    """Objectives [...]; infinite where the law is none: no number, or a floor below zero."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        values = problem.values(theta)
-    return np.where(np.isfinite(values) & (problem.floor_value(theta) >= 0), values, np.inf)
-
-
 def _descend(problems: list[Problem], owner: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ends [m, p] of the descents from theta [m, p] on the curves `owner` [m], and their objectives [m]."""
     unit = np.array([problem.loss.min() if problem.floor_free else 1.0 for problem in problems])[owner]
@@ -217,7 +200,7 @@ def _descend(problems: list[Problem], owner: np.ndarray, theta: np.ndarray) -> t
     negative = (lambda theta: theta[:, -1] < 0) if stacked.floor_free else None
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         ends, _ = minimise_together(objective_of, theta - shift, negative)
-    return ends + shift, _values(stacked, ends)
+    return ends + shift, values_of_laws(stacked, ends)
 
 
 def _stacked(problems: list[Problem], owner: np.ndarray, unit: np.ndarray) -> Problem:

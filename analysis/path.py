@@ -79,10 +79,6 @@ class PathFit:
         return self.optima[self.optima["status"] == INTERIOR]
 
     @property
-    def left_out(self) -> pd.DataFrame:
-        return self.optima[self.optima["status"] != INTERIOR]
-
-    @property
     def edges(self) -> tuple[str, ...]:
         """The optima that are no minima, by name."""
         return named_edges(self.optima)

@@ -59,7 +59,7 @@ def _within(rng: np.random.Generator, cell: np.ndarray, count: int) -> np.ndarra
 
 
 def shifts(points: Points, weight: np.ndarray) -> np.ndarray:
-    """By how much each resample moves the mean log loss of each cell [count, cells], the cells as in `cells.cells`.
+    """By how much each resample moves the mean log loss of each cell [count, cells], seeded cells as in `cells.cells`.
 
     A resample that holds no run of a cell leaves it where it is.
     """

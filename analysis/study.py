@@ -94,7 +94,9 @@ def study_loss(source: Source, convention: Convention, *, bootstrap: int, learni
         approaches=fit_approaches(points, bootstrap=bootstrap),
         forecast=forecast(points, bootstrap=bootstrap, rivals=bool(bootstrap)),
         lines=fit_lines(points),
-        compute_line=compute_line.of_runs(points, floor=convention.given_floor or 0.0),
+        compute_line=compute_line.of_curves(
+            points, floor=convention.given_floor or 0.0, annealed_only=bool(convention.annealed_only)
+        ),
         learning_curve=curve,
         design=tuple(design_problems(points.table, has_curves=points.curves is not None)),
     )

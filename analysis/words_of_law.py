@@ -79,9 +79,14 @@ def about_compute_line(study: LossStudy) -> list[str]:
     line = study.compute_line
     if isinstance(line, Refusal):
         return []
+    under = "all loss curves, annealed there or not"
+    if study.points.curves is None:
+        under = "all runs"
+    elif study.convention.annealed_only:
+        under = "the annealed ends of all loss curves"
     return [
         f"the loss that compute can buy is {line.describe()}, through the {len(line.vertices)} vertices of the lower "
-        f"hull of all runs, with a root-mean-square distance of {percent(line.rms_log)}."
+        f"hull of {under}, with a root-mean-square distance of {percent(line.rms_log)}."
     ]
 
 

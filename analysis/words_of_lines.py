@@ -22,6 +22,9 @@ def about_lines(study: LossStudy) -> list[str]:
             sentences.append(
                 f"those lines against {axis} still have a median R^2 of {median:.3f}, which shows how little R^2 says."
             )
+        largest = study.lines.at_largest(axis)
+        if largest is not None:
+            sentences.append(_about_largest(largest))
         with_break = [line for line in lines if line.broken]
         if with_break:
             sentences.append(_about_breaks(axis, with_break))
@@ -52,6 +55,12 @@ def _verdict(axis: str, held: str, judged: list[Line], broken: list[Line]) -> st
         f"residuals beyond the noise between seeds, and local slopes from {slopes.max():.2f} to {slopes.min():.2f}."
         f"{forecast}"
     )
+
+
+def _about_largest(line: Line) -> str:
+    """Kaplan's L(N) or L(D), where the other quantity limits the loss least."""
+    doubt = "; that line is no power law, so its exponent means little" if line.holds is False else ""
+    return f"where {OTHER[line.axis]} limits least, {line.describe()}{doubt}."
 
 
 def _about_breaks(axis: str, lines: list[Line]) -> str:

@@ -84,16 +84,6 @@ def test_the_closed_form_is_the_optimum_that_a_search_finds():
         assert sizes[loss.argmin()] == pytest.approx(n, rel=1e-3)
 
 
-@pytest.mark.parametrize("power", [1 / 3, 0.5])
-def test_the_local_exponent_is_the_slope_of_the_closed_form_and_has_both_limits(power):
-    params = np.geomspace(1e-6, 1e18, 2_000)
-    local = conventions.local_exponent(BESIROGLU, params, OMEGA, power)
-    log_c = np.log(conventions.path_flops(BESIROGLU, params, OMEGA, power))
-    np.testing.assert_allclose(local[1:-1], np.gradient(np.log(params), log_c)[1:-1], rtol=1e-3)
-    assert local[0] == pytest.approx(BESIROGLU.beta / (BESIROGLU.beta + power * BESIROGLU.alpha), rel=1e-3)
-    assert local[-1] == pytest.approx(BESIROGLU.a, rel=1e-3)
-
-
 @pytest.mark.parametrize("law", [HOFFMANN, BESIROGLU])
 def test_a_law_of_chinchilla_seen_at_kaplans_sizes_without_embeddings_has_about_kaplans_exponent(law):
     params = np.geomspace(768, 1.5e9, 500)

@@ -109,13 +109,13 @@ def test_a_table_with_one_size_and_no_seeds_shows_both_laws_of_its_data():
     tokens = np.geomspace(1e6, 1e9, 16)
     found = table_of(2 * (1 + (tokens / 5e7) ** 2) ** -0.5, tokens)
     assert found.refused == (Refusal("loss against N", "no budget with 4 values of N"),)
-    table = found.table()
-    assert list(table["law"]) == ["power_offset", "broken"]
-    assert list(table["wins"]) == [False, True]
-    assert list(table["held_out_points"]) == [2, 2]
+    (line,) = found.lines
+    assert [law.law for law in line.laws] == ["power_offset", "broken"]
+    assert line.wins == "broken"
+    assert [law.held_out[-1].points for law in line.laws] == [2, 2]
     # The slope goes from 0 to -1, half way at d1; E is free and vanishes.
     truth = {"E": 0, "b": 2, "c0": 0, "c1": 1, "d1": 5e7, "f1": 0.5}
-    assert table["values"][1] == pytest.approx(truth, rel=1e-3, abs=1e-4)
+    assert line.broken.values == pytest.approx(truth, rel=1e-3, abs=1e-4)
 
 
 def test_kaplans_form_names_the_units_and_leaves_an_offset_of_zero_out():

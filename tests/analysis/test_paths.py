@@ -136,7 +136,7 @@ def test_edge_minima_beside_interior_ones_are_named_and_left_out():
     sizes = off_centre(LAW, 1e11)
     points = grid_of(LAW.loss, sizes, LAW.tokens_opt(1e10) * 2.0 ** np.arange(-6, 7))
     fit = isoflop.fit(points)
-    left = fit.left_out
+    left = fit.optima[fit.optima["status"] != path.INTERIOR]
     assert list(left["status"]) == [path.EDGE_SMALL] * len(left) != []
     assert fit.edges == (
         f"edge: smallest size (N = {metric(sizes[0])}) at C = {left.flops.iloc[0]:.3g} to {left.flops.iloc[-1]:.3g}",
