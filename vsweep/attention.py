@@ -24,14 +24,14 @@ def causal_mask(length: int) -> jax.Array:
 def attend(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
     """Attention of q over k and v; position t sees the positions s where `mask_TxS[t, s]`. Returns [H, D, T, B]."""
     _, head_dim, length, _ = q_HxDxTxB.shape
-    short = length <= SHORT_POSITIONS and head_dim <= SHORT_HEAD_DIM
+    short = length <= SHORT_POSITIONS and head_dim <= SHORT_HEAD_DIM and jax.default_backend() == "cpu"
     return (attend_short if short else attend_plain)(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS)
 
 
 def attend_plain(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
-    scores_HxTxSxB = jnp.einsum("hdtb,hdsb->htsb", q_HxDxTxB, k_HxDxTxB)
-    weights_HxTxSxB = _softmax(scores_HxTxSxB, mask_TxS, q_HxDxTxB.shape[1]).astype(v_HxDxTxB.dtype)
-    return jnp.einsum("htsb,hdsb->hdtb", weights_HxTxSxB, v_HxDxTxB)
+    scores_HxTxSxB = jnp.einsum("hdtb,hdsb->htsb", q_HxDxTxB, k_HxDxTxB) * q_HxDxTxB.shape[1] ** -0.5
+    weights_HxTxSxB = jax.nn.softmax(_masked(scores_HxTxSxB, mask_TxS), axis=2)
+    return jnp.einsum("htsb,hdsb->hdtb", weights_HxTxSxB.astype(v_HxDxTxB.dtype), v_HxDxTxB)
 
 
 @jax.custom_vjp
@@ -40,41 +40,59 @@ def attend_short(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
 
 
 def _attend_short_forward(q, k, v, mask_TxS):
-    weights_HxTxSxB = _softmax(_scores(q, k), mask_TxS, q.shape[1]).astype(v.dtype)
-    return _mix_keys(weights_HxTxSxB, v), (q, k, v, weights_HxTxSxB)
+    """The softmax's division comes last, on [H, D, T, B] instead of [H, T, S, B]."""
+    scores_HxTxSxB = _masked(_scores(q * q.shape[1] ** -0.5, k), mask_TxS)
+    powers_HxTxSxB = jnp.exp(scores_HxTxSxB - scores_HxTxSxB.max(axis=2, keepdims=True)).astype(v.dtype)
+    total_HxTxB = _sum(powers_HxTxSxB[:, :, s] for s in range(k.shape[2]))
+    mixed_HxDxTxB = in_memory(_mix_keys(powers_HxTxSxB, v) / total_HxTxB[:, None])
+    return mixed_HxDxTxB, (q, k, v, powers_HxTxSxB, total_HxTxB, mixed_HxDxTxB)
 
 
 def _attend_short_backward(residuals, grad_HxDxTxB):
-    q, k, v, weights_HxTxSxB = residuals
-    grad_weights = _scores(grad_HxDxTxB, v)
-    centred = grad_weights - jnp.sum(weights_HxTxSxB * grad_weights, axis=2, keepdims=True)
-    grad_scores = weights_HxTxSxB * centred * (q.shape[1] ** -0.5)
-    return _mix_keys(grad_scores, k), _mix_queries(grad_scores, q), _mix_queries(weights_HxTxSxB, grad_HxDxTxB), None
+    q, k, v, powers_HxTxSxB, total_HxTxB, mixed_HxDxTxB = residuals
+    grad = in_memory(grad_HxDxTxB / total_HxTxB[:, None])
+    mean_HxTxB = _sum(grad[:, d] * mixed_HxDxTxB[:, d] for d in range(q.shape[1]))  # of the weights' gradients
+    centred_HxTxSxB = _scores(grad, v) - mean_HxTxB[:, :, None]
+    grad_scores = in_memory(powers_HxTxSxB * centred_HxTxSxB * q.shape[1] ** -0.5)
+    grads = _mix_keys(grad_scores, k), _mix_queries(grad_scores, q), _mix_queries(powers_HxTxSxB, grad)
+    return *in_memory(grads), None
 
 
 attend_short.defvjp(_attend_short_forward, _attend_short_backward)
 
 
-def _softmax(scores_HxTxSxB, mask_TxS, head_dim: int):
-    scaled = scores_HxTxSxB.astype(jnp.float32) * head_dim**-0.5
-    return jax.nn.softmax(jnp.where(mask_TxS[:, :, None], scaled, MASKED_SCORE), axis=2)
+def in_memory(arrays):
+    """`arrays`, finished before their next use.
+
+    XLA:CPU otherwise fuses them into what follows: sums over positions are done again for every use, and the reshape
+    that a matmul asks for turns every index into a division by the batch, at three to five times the cost. It does not
+    fuse through a conditional, nor see through the barrier that its condition is always true.
+    """
+    always = jax.lax.optimization_barrier(jnp.bool_(True))
+    return jax.lax.cond(always, lambda kept: kept, lambda kept: jax.tree.map(jnp.zeros_like, kept), arrays)
+
+
+def _masked(scores_HxTxSxB, mask_TxS):
+    return jnp.where(mask_TxS[:, :, None], scores_HxTxSxB.astype(jnp.float32), MASKED_SCORE)
 
 
 def _scores(q_HxDxTxB, k_HxDxTxB):
     """[H, T, S, B]: sum over d of q[d, t] k[d, s]."""
-    terms = (q_HxDxTxB[:, d, :, None] * k_HxDxTxB[:, d, None] for d in range(q_HxDxTxB.shape[1]))
-    return functools.reduce(jnp.add, terms)
+    return _sum(q_HxDxTxB[:, d, :, None] * k_HxDxTxB[:, d, None] for d in range(q_HxDxTxB.shape[1]))
 
 
 def _mix_keys(weights_HxTxSxB, v_HxDxTxB):
     """[H, D, T, B]: sum over s of weights[t, s] v[s]."""
     length = weights_HxTxSxB.shape[2]
-    terms = (weights_HxTxSxB[:, None, :, s] * v_HxDxTxB[:, :, s, None] for s in range(length))
-    return functools.reduce(jnp.add, terms)
+    return _sum(weights_HxTxSxB[:, None, :, s] * v_HxDxTxB[:, :, s, None] for s in range(length))
 
 
 def _mix_queries(weights_HxTxSxB, q_HxDxTxB):
     """[H, D, S, B]: sum over t of weights[t, s] q[t]."""
     length = weights_HxTxSxB.shape[1]
-    terms = (weights_HxTxSxB[:, None, t] * q_HxDxTxB[:, :, t, None] for t in range(length))
+    return _sum(weights_HxTxSxB[:, None, t] * q_HxDxTxB[:, :, t, None] for t in range(length))
+
+
+def _sum(terms):
+    """As a chain of additions: XLA:CPU hands a reduction over so short an axis to a library that is slower at it."""
     return functools.reduce(jnp.add, terms)

@@ -147,7 +147,11 @@ def _training_loss(recipe: Recipe, params, state: RunState, tokens_BxS) -> jax.A
 
 
 def _label_losses(logits_BxLxV, labels_BxL) -> jax.Array:
-    return optax.softmax_cross_entropy_with_integer_labels(logits_BxLxV, labels_BxL)
+    """Cross-entropy [B, L] in nats, along the model's own feature-major order; no one-hot array is ever made."""
+    logits_VxLxB, labels_LxB = logits_BxLxV.T, labels_BxL.T
+    is_label = labels_LxB == jnp.arange(logits_VxLxB.shape[0])[:, None, None]
+    label_logits_LxB = jnp.where(is_label, logits_VxLxB, 0.0).sum(axis=0)
+    return (jax.nn.logsumexp(logits_VxLxB, axis=0) - label_logits_LxB).T
 
 
 def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformation:

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -88,6 +89,22 @@ def test_short_attention_and_its_gradients_are_those_of_plain_attention():
     assert np.allclose(short, plain, atol=1e-6)
     for ours, theirs in zip(short_vjp(cotangent), plain_vjp(cotangent), strict=True):
         assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_gelu_and_its_gradient_are_those_of_the_tanh_form():
+    x = jnp.linspace(-8.0, 8.0, 201)
+    assert np.allclose(model_lib.gelu(x), jax.nn.gelu(x, approximate=True), atol=1e-6)
+    ours, theirs = (
+        jax.vmap(jax.grad(f))(x) for f in (model_lib.gelu, functools.partial(jax.nn.gelu, approximate=True))
+    )
+    assert np.allclose(ours, theirs, atol=3e-6)
+
+
+def test_a_large_vocabulary_is_looked_up_and_gives_the_same_logits(model, params, monkeypatch):
+    inputs = tokens(batch=3, length=5)
+    by_product = model.apply(params, inputs)
+    monkeypatch.setattr(model_lib, "SMALL_VOCABULARY", 0)
+    assert np.allclose(model_lib.build(SHAPE).apply(params, inputs), by_product, atol=1e-5)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean(model, params):
