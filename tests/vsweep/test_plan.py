@@ -10,7 +10,8 @@ from configs import addition
 from tests.vsweep import small
 from vsweep import accounting, config, grid, plan, progress, tasks
 from vsweep.config import ConfigError
-from vsweep.plan import Hardware, StackPlan
+from vsweep.packing import StackPlan, pack
+from vsweep.plan import Hardware
 
 TWO_CORES = Hardware("cpu", 2, 2**33)
 DOUBLING = {"width": [4], "budget": [700 * 2**doubling for doubling in range(5)], "seed": [0, 1, 2]}
@@ -55,7 +56,7 @@ RUN_LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=40)
 @given(steps=RUN_LENGTHS, local_slots=st.integers(1, 6), devices=st.integers(1, 4))
 def test_packing_trains_every_run_once_longest_first_and_never_two_in_a_slot(steps, local_slots, devices):
     runs, slots = runs_of_steps(steps), local_slots * devices
-    entries = plan.pack(runs, slots, devices)
+    entries = pack(runs, slots, devices, share_trunks=True)
     assert sorted(entry.run_id for entry in entries) == sorted(run.run_id for run in runs)
     horizons = {run.run_id: run.steps for run in runs}
     assert all(entry.stop - entry.start == horizons[entry.run_id] for entry in entries)
@@ -75,7 +76,7 @@ def test_packing_trains_every_run_once_longest_first_and_never_two_in_a_slot(ste
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(steps=RUN_LENGTHS, local_slots=st.integers(1, 6), devices=st.integers(1, 4))
 def test_the_first_runs_are_spread_evenly_over_the_devices(steps, local_slots, devices):
-    entries = plan.pack(runs_of_steps(steps), local_slots * devices, devices)
+    entries = pack(runs_of_steps(steps), local_slots * devices, devices, share_trunks=True)
     device_of_first = [entry.slot // local_slots for entry in entries if entry.start == 0]
     busy = [device_of_first.count(device) for device in range(devices)]
     assert max(busy) - min(busy) <= 1
@@ -145,9 +146,9 @@ def test_evaluations_of_a_run_depend_on_its_horizon_and_the_sweep_and_not_on_its
     for slots in ("packed", "all", 2):
         sweep = sweep_of(small.config(sweep=DOUBLING, train={"slots": slots}))
         by_run: dict[str, list[int]] = {}
-        for step, due in plan.evaluations(sweep, sweep.plans[0]).items():
-            for entry in due:
-                by_run.setdefault(entry.run_id, []).append(step - entry.start)
+        for due in plan.evaluations(sweep, sweep.plans[0]).values():
+            for run in due:
+                by_run.setdefault(run.run_id, []).append(run.run_step)
         found.append(by_run)
     assert found[0] == found[1] == found[2]
     horizons = {run.run_id: run.steps for run in sweep.stacks[0].runs}
