@@ -157,7 +157,7 @@ class StackTrainer:
         if step is not None:
             waiting = {entry.run_id: self.programs.run_struct for entry in self.plan.waiting_at(step)}
             arrays = self.checkpoints.restore(step, _saved(self.programs.state_struct, waiting))
-            state, self.waiting = arrays if waiting else (arrays, {})
+            state, self.waiting = (arrays[0], jax.device_get(arrays[1])) if waiting else (arrays, {})
             return step, state, StackResults.from_json(self.checkpoints.records(step))
         return 0, self._enter_runs(self.programs.empty_state(), 0), StackResults.empty(self.stack)
 
