@@ -2,6 +2,7 @@
 
     python launch.py --config=configs/addition.py            20 widths x 5 budgets x 3 seeds = 300 runs
     python launch.py --config=configs/addition.py:laptop     6 widths x 5 budgets x 3 seeds = 90 runs
+    python launch.py --config=configs/addition.py:wsd        the runs of laptop, whose budgets share trunks
     python launch.py --config=configs/addition.py:seeds      one width, two budgets, 64 seeds: seed variance
     python launch.py --config=configs/addition.py:smoke      two-digit operands: shows that everything works
 
@@ -18,7 +19,7 @@ from vsweep.config import default_dict
 
 
 def get_config(variant: str = "full") -> ConfigDict:
-    variants = {"full": full, "laptop": laptop, "seeds": seeds, "smoke": smoke}
+    variants = {"full": full, "laptop": laptop, "wsd": wsd, "seeds": seeds, "smoke": smoke}
     if variant not in variants:
         raise ValueError(f"unknown variant {variant!r}; allowed: {', '.join(variants)}")
     config = ConfigDict(default_dict())
@@ -40,6 +41,11 @@ def laptop(config: ConfigDict) -> None:
     config.sweep.width = (4, 8, 12, 16, 24, 32)
     config.sweep.budget = tuple(125_000 * 2**doubling for doubling in range(5))
     config.sweep.seed = (0, 1, 2)
+
+
+def wsd(config: ConfigDict) -> None:
+    laptop(config)
+    config.optimizer.schedule = "wsd"
 
 
 def seeds(config: ConfigDict) -> None:

@@ -1,6 +1,7 @@
 """How far a sweep is, and how long it will still take."""
 
-from vsweep.plan import StackPlan, SweepPlan
+from vsweep.packing import StackPlan
+from vsweep.plan import SweepPlan
 from vsweep.progress import SilentProgress
 from vsweep.results import StackResults
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from vsweep.records import AXES
 
-SCHEDULES = ("cosine", "linear", "constant")
+SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
 MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
 TASKS = ("addition",)
@@ -113,6 +113,7 @@ class OptimizerConfig:
     lr: float = _field(5e-3, float, "a finite number above 0", lambda v: 0 < v < math.inf)
     schedule: str = _one_of("cosine", SCHEDULES)
     final_lr_fraction: float = _field(0.1, float, "a share from 0 to 1", lambda v: 0 <= v <= 1)
+    cooldown_fraction: float = _field(0.2, float, "a share above 0, at most 1 (of wsd)", lambda v: 0 < v <= 1)
     warmup_steps: int = _natural(0)
     weight_decay: float = _field(1e-4, float, "a finite number from 0", lambda v: 0 <= v < math.inf)
     clip: float = _field(1.0, float, "a finite number from 0 (0: no clipping)", lambda v: 0 <= v < math.inf)
@@ -132,6 +133,7 @@ class TrainConfig:
     dropout_seed: int = _stream_seed()
     precision: str = _one_of("float32", PRECISIONS)
     matmul_precision: str = _one_of("highest", MATMUL_PRECISIONS)
+    share_trunks: bool = _field(True, bool, "True or False", lambda v: True)
     slots: int | str = _field("packed", object, "packed, all, or an integer from 1", _is_slots)
     devices: int = _natural(0, "an integer from 0 (0: every device)", resumable=True)
     chunk_steps: int = _positive_int(128)

@@ -59,6 +59,12 @@ class Run:
     dropout: float
     clip: float
     unique_examples: int  # already resolved: never 0
+    cooldown_steps: int  # at the end of a wsd run; 0: the schedule has no stable phase
+
+    @property
+    def decay_start(self) -> int:
+        """The step at which the learning rate begins to fall: the end of the warmup, or of wsd's stable phase."""
+        return self.steps - self.cooldown_steps if self.cooldown_steps else self.warmup_steps
 
     def fields(self) -> dict:
         """Every axis of the sweep and its value in this run."""
@@ -75,13 +81,18 @@ class Stack:
     runs: tuple[Run, ...]
 
 
+def cooldown_steps(horizon: int, fraction: float) -> int:
+    """Steps of the cooldown that ends a wsd run of `horizon` steps: at least one."""
+    return max(1, round(fraction * horizon))
+
+
 def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     """All stacks of a sweep. Raises ConfigError for runs that this task cannot train."""
     swept = dict(config.axes)
     problems: list[str] = []
     runs: dict[Shape, list[Run]] = {}
     for values in itertools.product(*(config.axis(axis) for axis in AXES)):
-        run = _build_run(dict(zip(AXES, values, strict=True)), swept, task, problems)
+        run = _build_run(dict(zip(AXES, values, strict=True)), config, task, problems)
         runs.setdefault(run.shape, []).append(run)
     problems += _repeated([run for shape_runs in runs.values() for run in shape_runs])
     if problems:
@@ -99,7 +110,7 @@ def _repeated(runs: list[Run]) -> list[str]:
     )
 
 
-def _build_run(values: dict, swept: dict, task: Task, problems: list[str]) -> Run:
+def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[str]) -> Run:
     shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS})
     for stream in ("init_seed", "data_seed", "dropout_seed"):
         values[stream] = values["seed"] if values[stream] == SEED_OF_RUN else values[stream]
@@ -115,7 +126,16 @@ def _build_run(values: dict, swept: dict, task: Task, problems: list[str]) -> Ru
             f"warmup_steps: no step is left after it - got {values['warmup_steps']}; "
             f"allowed: below the {steps} steps of budget {values['budget']:,}"
         )
-    return Run(run_id=_name({**vars(shape), **values}, swept, AXES) or "run", shape=shape, steps=steps, **values)
+    name = _name({**vars(shape), **values}, dict(config.axes), AXES) or "run"
+    fraction = config.optimizer.cooldown_fraction
+    cooldown = cooldown_steps(steps, fraction) if shape.schedule == "wsd" else 0
+    run = Run(run_id=name, shape=shape, steps=steps, cooldown_steps=cooldown, **values)
+    if run.decay_start < run.warmup_steps < steps:
+        problems.append(
+            f"warmup_steps: longer than the stable phase - got {run.warmup_steps}; allowed: at most {run.decay_start}, "
+            f"the {steps} steps of budget {run.budget:,} less a cooldown of {cooldown} (cooldown_fraction {fraction})"
+        )
+    return run
 
 
 def _steps(budget: int, batch_size: int, task: Task, problems: list[str]) -> int:

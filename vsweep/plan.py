@@ -1,19 +1,17 @@
-"""Which run enters which slot at which step, where the host stops, and what it all costs.
+"""How many slots, when each run is evaluated, and what it all costs; `packing.py` puts the runs into the slots.
 
 The plan is a pure function of the config, the device kind, the number of devices and their memory: no timing enters it,
-for another number of slots changes float rounding. It is stored in the work directory and a resume follows it. Under
-`vmap` a frozen slot still costs its compute, so a freed slot takes the next run, longest first.
+for another number of slots changes float rounding. It is stored in the work directory and a resume follows it.
 """
 
 import dataclasses
-import heapq
 import itertools
-from collections.abc import Sequence
 
 from vsweep import accounting
 from vsweep.config import ConfigError, SweepConfig
-from vsweep.grid import Run, Shape, Stack, build_stacks
+from vsweep.grid import Shape, Stack, build_stacks
 from vsweep.model import ModelShape
+from vsweep.packing import StackPlan, pack
 from vsweep.tasks import Task
 
 MEMORY_SHARE = 0.8  # of a device, for a stack
@@ -55,51 +53,13 @@ class Hardware:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """A run in its slot from stack step `start` to `stop`."""
+class Due:
+    """An evaluation of a run at its own `run_step`, in its slot or, before its fork, in its trunk's."""
 
     run_id: str
     slot: int
-    start: int
-    stop: int
-
-
-@dataclasses.dataclass(frozen=True)
-class StackPlan:
-    """The schedule of one stack."""
-
-    name: str
-    slots: int
-    entries: tuple[Entry, ...]
-
-    @property
-    def steps(self) -> int:
-        return max(entry.stop for entry in self.entries)
-
-    @property
-    def boundaries(self) -> list[int]:
-        """Steps of the stack at which at least one run reaches its budget."""
-        return sorted({entry.stop for entry in self.entries})
-
-    @property
-    def wasted_share(self) -> float:
-        """Share of slot-steps in which no run trains."""
-        return 1.0 - sum(entry.stop - entry.start for entry in self.entries) / (self.slots * self.steps)
-
-    def entries_at(self, step: int) -> list[Entry | None]:
-        """The entry that trains in each slot from stack step `step` on; None where the slot is empty or done."""
-        slots: list[Entry | None] = [None] * self.slots
-        for entry in self.entries:
-            if entry.start <= step < entry.stop:
-                slots[entry.slot] = entry
-        return slots
-
-    def to_dict(self) -> dict:
-        return {"name": self.name, "slots": self.slots, "entries": [dataclasses.astuple(e) for e in self.entries]}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "StackPlan":
-        return cls(values["name"], values["slots"], tuple(Entry(*entry) for entry in values["entries"]))
+    run_step: int
+    final: bool  # at its horizon
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +67,7 @@ class Estimate:
     """What training one stack is expected to cost."""
 
     params: int
-    flops: float  # counted FLOPs of all its runs
+    flops: float  # counted FLOPs of all its steps; those of a shared trunk count once
     memory_bytes: int  # of one device
     disk_bytes: int
     train_s: float
@@ -145,6 +105,9 @@ class SweepPlan:
     def runs(self) -> int:
         return sum(len(stack.runs) for stack in self.stacks)
 
+    def plan_of(self, stack: Stack) -> StackPlan:
+        return self.plans[self.stacks.index(stack)]
+
     @property
     def estimates(self) -> list["Estimate"]:
         return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
@@ -166,22 +129,10 @@ def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan
 
 
 def plan_stack(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> StackPlan:
-    """The schedule of a stack: the number of slots, then longest run first into the slot that is free first."""
+    """The schedule of a stack: the number of slots, and which run enters which of them when."""
     slots = choose_slots(stack, config, task, hardware)
-    return StackPlan(stack.name, slots, pack(stack.runs, slots, hardware.devices))
-
-
-def pack(runs: Sequence[Run], slots: int, devices: int) -> tuple[Entry, ...]:
-    """Longest run first into the slot that is free first; empty slots are filled device after device."""
-    local = slots // devices
-    free = [(0, position, device * local + index) for position, (index, device) in _spread(local, devices)]
-    heapq.heapify(free)
-    entries = []
-    for run in sorted(runs, key=lambda run: -run.steps):
-        start, position, slot = heapq.heappop(free)
-        entries.append(Entry(run.run_id, slot, start, start + run.steps))
-        heapq.heappush(free, (start + run.steps, position, slot))
-    return tuple(entries)
+    entries = pack(stack.runs, slots, hardware.devices, share_trunks=config.train.share_trunks)
+    return StackPlan(stack.name, slots, entries)
 
 
 def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> int:
@@ -194,8 +145,8 @@ def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardwa
     candidates = range(devices, min(_round_up(len(stack.runs), devices), largest) + 1, devices)
 
     def cost(slots: int) -> float:
-        steps = max(entry.stop for entry in pack(stack.runs, slots, devices))
-        return steps * step_seconds(stack.shape, task, slots, hardware)
+        entries = pack(stack.runs, slots, devices, share_trunks=config.train.share_trunks)
+        return max(entry.stop for entry in entries) * step_seconds(stack.shape, task, slots, hardware)
 
     return min(candidates, key=cost, default=devices)
 
@@ -228,28 +179,29 @@ def evaluation_steps(horizon: int, smallest_horizon: int, points: int) -> list[i
             return _log_grid(horizon, first, ratio)
 
 
-def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Entry]]:
-    """Stack step -> the entries that are due for an evaluation there."""
-    due: dict[int, list[Entry]] = {}
-    for entry in stack_plan.entries:
-        for step in evaluation_steps(entry.stop - entry.start, sweep.smallest_horizon, sweep.config.train.curve_points):
-            due.setdefault(entry.start + step, []).append(entry)
+def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]:
+    """Stack step -> the runs that are due for an evaluation there."""
+    due: dict[int, list[Due]] = {}
+    for run_id, entry in stack_plan.by_run.items():
+        for step in evaluation_steps(entry.horizon, sweep.smallest_horizon, sweep.config.train.curve_points):
+            seat = stack_plan.entry_of(run_id, step)
+            here = Due(run_id, seat.slot, step, final=step == entry.horizon)
+            due.setdefault(seat.stack_step(step), []).append(here)
     return dict(sorted(due.items()))
 
 
 def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
     step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
-    due = sum(len(entries) for entries in evaluations(sweep, stack_plan).values())
+    due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
     examples = due * train.curve_examples + len(stack.runs) * train.final_examples
     evaluation_s = HELD_OUT_PASS_COST * step_s / stack_plan.slots * examples / shape.batch_size
-    trained_examples = shape.batch_size * sum(run.steps for run in stack.runs)
     return Estimate(
         params=accounting.params(model),
-        flops=accounting.flops_counted_per_example(model) * trained_examples,
+        flops=accounting.flops_counted_per_example(model) * shape.batch_size * stack_plan.trained_steps,
         memory_bytes=stack_plan.slots // sweep.hardware.devices * accounting.slot_bytes(model, shape.batch_size),
         disk_bytes=accounting.finished_bytes(model, len(stack.runs))
-        + 2 * accounting.checkpoint_bytes(model, stack_plan.slots),
+        + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting),
         train_s=stack_plan.steps * step_s + evaluation_s,
         compile_s=sweep.hardware.speed.compile_s,
     )
@@ -262,11 +214,6 @@ def _log_grid(horizon: int, first: int, ratio: float) -> list[int]:
         if step < first:
             return sorted(steps)
         steps.add(step)
-
-
-def _spread(local: int, devices: int):
-    """Slot places in the order in which they are filled: the first of every device, then the second of every device."""
-    return enumerate((index, device) for index in range(local) for device in range(devices))
 
 
 def _round_up(count: int, multiple: int) -> int:

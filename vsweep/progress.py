@@ -102,7 +102,7 @@ def show_plan(sweep: SweepPlan, console: Console) -> None:
         f"{devices.describe(sweep.hardware)}: {sum(c.flops for c in estimates):.2e} FLOP (counted), "
         f"at most {size_text(max(c.memory_bytes for c in estimates))} a device, "
         f"{size_text(sum(c.disk_bytes for c in estimates))} of disk, "
-        f"{wasted_share(sweep):.1%} of slot-steps wasted, about {duration_text(total_s)} "
+        f"{wasted_share(sweep):.1%} of slot-steps wasted, {_saved_text(sweep)}about {duration_text(total_s)} "
         f"(a rough guess; refined after the first steps)",
         highlight=False,
         soft_wrap=True,
@@ -113,6 +113,12 @@ def wasted_share(sweep: SweepPlan) -> float:
     """Share of all slot-steps of the sweep in which no run trains."""
     slot_steps = sum(plan.slots * plan.steps for plan in sweep.plans)
     return sum(plan.wasted_share * plan.slots * plan.steps for plan in sweep.plans) / slot_steps
+
+
+def saved_share(sweep: SweepPlan) -> float:
+    """Share of the steps of all runs, each trained alone, that shared trunks save."""
+    alone = sum(run.steps for stack in sweep.stacks for run in stack.runs)
+    return 1.0 - sum(plan.trained_steps for plan in sweep.plans) / alone
 
 
 def duration_text(seconds: float) -> str:
@@ -129,6 +135,11 @@ def size_text(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def _saved_text(sweep: SweepPlan) -> str:
+    saved = saved_share(sweep)
+    return f"{saved:.1%} of the runs' steps saved by shared trunks, " if saved else ""
 
 
 def _status(runs: str, tokens_per_s: float, eta_s: float) -> str:

@@ -70,7 +70,10 @@ RUN_COLUMNS = {
     "eval_examples": ("examples", "held-out examples behind these numbers"),
     "status": ("", f"{RUNNING}, {FINISHED} or {DIVERGED}"),
     "diverged_at_step": ("step", "first step with a non-finite or exploding loss; empty if there was none"),
-    "wall_s": ("s", "the run's share of its stack's training time (a slot-step costs the same in every slot)"),
+    "wall_s": (
+        "s",
+        "share of the stack's training time, by the slot-steps of the run; a branch's are those after its fork",
+    ),
     "device": ("", "device kind and number of devices"),
     "matmul_precision": ("", "jax_default_matmul_precision while training"),
     "versions": ("", "versions of vsweep, Python, jax, flax, optax and orbax"),

@@ -117,6 +117,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
     result = results.runs[run.run_id]
     last = result.curve[-1] if result.curve else {}
     steps = last.get("steps", 0)
+    own_steps = max(0, steps - sweep.plan_of(stack).by_run[run.run_id].fork_step)
     tokens = counter.by_step(run)
     examples = steps * run.shape.batch_size
     shape = model_shape(run.shape, sweep.task)
@@ -136,7 +137,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         **{name: metrics.get(name) for name in EVALUATION_FIELDS},
         "status": result.status,
         "diverged_at_step": result.diverged_at_step,
-        "wall_s": round(results.train_s * steps / results.slot_steps, 3) if results.slot_steps else 0.0,
+        "wall_s": round(results.train_s * own_steps / results.slot_steps, 3) if results.slot_steps else 0.0,
         "device": result.device,
         "matmul_precision": sweep.config.train.matmul_precision,
         "versions": result.versions,

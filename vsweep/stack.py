@@ -69,6 +69,27 @@ class StackPrograms:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.state_struct)
         return jax.device_put(zeros, devices.over_slots(self.mesh))
 
+    @property
+    def run_struct(self) -> RunState:
+        """What one run is, out of its slot."""
+        one = jax.tree.map(lambda leaf: _array(leaf.shape[1:], leaf.dtype), self.state_struct)
+        return _struct(one, devices.replicated(self.mesh))
+
+    def put(self, state: StackState, runs: dict[int, RunState]) -> StackState:
+        """`state` with each of `runs`, on the host, in its slot.
+
+        By way of the host, so that no program needs to send anything from one device to another.
+        """
+
+        def with_rows(leaf, *rows):
+            leaf = np.array(leaf)
+            leaf[list(runs)] = rows
+            return leaf
+
+        return jax.device_put(
+            jax.tree.map(with_rows, jax.device_get(state), *runs.values()), devices.over_slots(self.mesh)
+        )
+
     def _lower_enter(self, recipe: Recipe):
         """(state, hyper_K, enters_K) -> state with a fresh run in each slot where `enters_K`."""
         lifted = self._lift(functools.partial(_enter, recipe), in_specs=(SLOTS, SLOTS, SLOTS))
@@ -119,9 +140,16 @@ def hyper_of(runs: Sequence[Run | None]) -> Hyper:
         lr=column("lr", np.float32),
         weight_decay=column("weight_decay", np.float32),
         warmup_steps=column("warmup_steps", np.int32),
+        decay_start=column("decay_start", np.int32),
         dropout=column("dropout", np.float32),
         clip=np.where(column("clip", np.float32) == 0, np.float32(np.inf), column("clip", np.float32)),
     )
+
+
+def fork(state: StackState, slot: int, branch: Run) -> RunState:
+    """A copy on the host of the run in `slot` of a state on the host, to go on as `branch`."""
+    hyper = jax.tree.map(lambda column: column[0], hyper_of([branch]))
+    return jax.tree.map(lambda leaf: np.array(leaf[slot]), state)._replace(hyper=hyper)
 
 
 def _init_stack(recipe: Recipe, hyper_K: Hyper) -> StackState:

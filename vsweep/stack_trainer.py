@@ -19,12 +19,13 @@ from vsweep.checkpoint import CheckpointFolder
 from vsweep.clock import SweepClock
 from vsweep.grid import Run, Stack
 from vsweep.interruption import Interruption
-from vsweep.plan import Entry, StackPlan, SweepPlan
+from vsweep.packing import StackPlan
+from vsweep.plan import Due, SweepPlan
 from vsweep.progress import SilentProgress
 from vsweep.results import StackResults
-from vsweep.stack import Evaluation, StackPrograms, StackShape, hyper_of
+from vsweep.stack import Evaluation, StackPrograms, StackShape, fork, hyper_of
 from vsweep.tasks import Task
-from vsweep.train_step import NEVER, Recipe
+from vsweep.train_step import NEVER, Recipe, RunState
 from vsweep.workdir import WorkDir
 
 CHUNKS_IN_FLIGHT = 2
@@ -85,11 +86,12 @@ class StackTrainer:
         self.runs: dict[str, Run] = {run.run_id: run for run in stack.runs}
         self.due = plan.evaluations(self.sweep, stack_plan)
         self.boundaries = set(stack_plan.boundaries)
-        self.stops = sorted({*self.due, *self.boundaries})
+        self.stops = sorted({*self.due, *self.boundaries, *stack_plan.forks})
         self.checkpoints = CheckpointFolder(session.home.checkpoints(stack.name))
         self.finished = CheckpointFolder(session.home.finished(stack.name))
         self.environment = {"device": devices.describe(self.sweep.hardware), "versions": results.versions()}
-        self.pending: list[tuple[list[Entry], int, list[Evaluation]]] = []
+        self.pending: list[tuple[list[Due], list[Evaluation]]] = []
+        self.waiting: dict[str, RunState] = {}  # branches between their trunks and their slots, on the host
         self.saved_step: int | None = None
         session.progress.compiling(stack.name)
         self.programs = self._compile()
@@ -117,6 +119,8 @@ class StackTrainer:
                 last_save = time.monotonic()
                 yield self.step
                 last_time = time.monotonic()  # what the caller did with the boundary is not training time
+            elif self.step in self.plan.forks:
+                self.state = self._enter_runs(self.state, self.step)
             if self.step < self.plan.steps and self.interruption.should_stop():
                 self._save()
                 yield None
@@ -151,13 +155,23 @@ class StackTrainer:
         """1. The newest good checkpoint, if there is one; 2. else empty slots, which the first runs enter."""
         step = self.checkpoints.latest()
         if step is not None:
-            state = self.checkpoints.restore(step, self.programs.state_struct)
+            waiting = {entry.run_id: self.programs.run_struct for entry in self.plan.waiting_at(step)}
+            arrays = self.checkpoints.restore(step, _saved(self.programs.state_struct, waiting))
+            state, self.waiting = (arrays[0], jax.device_get(arrays[1])) if waiting else (arrays, {})
             return step, state, StackResults.from_json(self.checkpoints.records(step))
         return 0, self._enter_runs(self.programs.empty_state(), 0), StackResults.empty(self.stack)
 
     def _enter_runs(self, state, step: int):
-        """Puts the runs that start at `step` into their slots, as they are at their own step 0."""
-        entering = [entry if entry and entry.start == step else None for entry in self.plan.entries_at(step)]
+        """Copies the trunks that have come to a fork; then branches, and runs at their step 0, enter their slots."""
+        forking = self.plan.forks.get(step, [])
+        leaving = jax.device_get(state) if forking else None
+        for branch in forking:
+            trunk = self.plan.by_run[branch.trunk]
+            self.waiting[branch.run_id] = fork(leaving, trunk.slot, self.runs[branch.run_id])
+        starting = [entry if entry and entry.start == step else None for entry in self.plan.entries_at(step)]
+        branches = {entry.slot: self.waiting.pop(entry.run_id) for entry in starting if entry and entry.trunk}
+        state = self.programs.put(state, branches) if branches else state
+        entering = [entry if entry and not entry.trunk else None for entry in starting]
         if not any(entering):
             return state
         hyper_K = hyper_of([self.runs[entry.run_id] if entry else None for entry in entering])
@@ -180,22 +194,22 @@ class StackTrainer:
         examples_CxKxB = np.zeros((self.sweep.config.train.chunk_steps, self.plan.slots, batch), np.int32)
         for slot, entry in enumerate(self.plan.entries_at(self.step)):
             if entry is not None:
-                run, first = self.runs[entry.run_id], (self.step - entry.start) * batch
+                run, first = self.runs[entry.run_id], entry.run_step(self.step) * batch
                 seen = order.examples(run.data_seed, run.unique_examples, total, first, count * batch)
                 examples_CxKxB[:count, slot] = seen.reshape(count, batch)
         return examples_CxKxB
 
-    def _evaluate(self, entries: list[Entry]) -> None:
+    def _evaluate(self, due_here: list[Due]) -> None:
         """Dispatches an evaluation of the due slots, a longer one for runs at their horizon; read later."""
         train = self.sweep.config.train
-        ending = [entry for entry in entries if entry.stop == self.step]
-        under_way = [entry for entry in entries if entry.stop != self.step]
+        ending = [run for run in due_here if run.final]
+        under_way = [run for run in due_here if not run.final]
         for due, examples in ((under_way, train.curve_examples), (ending, train.final_examples)):
             if due:
-                due_K = np.isin(np.arange(self.plan.slots), [entry.slot for entry in due])
+                due_K = np.isin(np.arange(self.plan.slots), [run.slot for run in due])
                 due_K = jax.device_put(due_K, devices.over_slots(self.mesh))
                 firsts = range(0, examples, train.curve_examples)
-                self.pending.append((due, self.step, [self._evaluate_from(first, due_K) for first in firsts]))
+                self.pending.append((due, [self._evaluate_from(first, due_K) for first in firsts]))
         if len(self.pending) > PENDING_EVALUATIONS:
             self._settle()
 
@@ -205,13 +219,13 @@ class StackTrainer:
 
     def _settle(self) -> None:
         """Reads the evaluations under way and records them."""
-        for entries, step, evaluations in jax.device_get(self.pending):
-            for entry in entries:
-                self._record(entry, step - entry.start, evaluations)
+        for due, evaluations in jax.device_get(self.pending):
+            for run in due:
+                self._record(run, evaluations)
         self.pending.clear()
 
-    def _record(self, entry: Entry, run_step: int, evaluations: list[Evaluation]) -> None:
-        run, slot = self.results.runs[entry.run_id], entry.slot
+    def _record(self, due: Due, evaluations: list[Evaluation]) -> None:
+        run, slot, run_step = self.results.runs[due.run_id], due.slot, due.run_step
         if evaluations[0].diverged_at_step_K[slot] != NEVER:
             run.diverged_at_step = int(evaluations[0].diverged_at_step_K[slot])
             return
@@ -247,6 +261,11 @@ class StackTrainer:
             return
         self._settle()
         self.results.slot_steps = self.plan.slots * self.step
-        self.checkpoints.save(self.step, self.state, self.results.to_json())
+        self.checkpoints.save(self.step, _saved(self.state, self.waiting), self.results.to_json())
         self.checkpoints.prune()
         self.saved_step = self.step
+
+
+def _saved(state, waiting: dict[str, RunState]):
+    """What a checkpoint holds: the slots, and beside them the branches that wait for one, if there are any."""
+    return (state, waiting) if waiting else state

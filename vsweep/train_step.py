@@ -18,7 +18,7 @@ from vsweep.config import OptimizerConfig
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence
-TRAIN_LOSS_WINDOW_SHARE = 0.02  # of the horizon: time constant of the moving average of the training loss
+TRAIN_LOSS_WINDOW_SHARE = 0.02  # of the steps so far: time constant of the moving average of the training loss
 
 
 class Hyper(NamedTuple):
@@ -30,6 +30,7 @@ class Hyper(NamedTuple):
     lr: Any  # float32, peak
     weight_decay: Any  # float32
     warmup_steps: Any  # int32
+    decay_start: Any  # int32, step at which the learning rate begins to fall
     dropout: Any  # float32
     clip: Any  # float32
 
@@ -157,13 +158,17 @@ def _label_losses(logits_BxLxV, labels_BxL) -> jax.Array:
 def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformation:
     schedule = optimizer_lib.unit_schedule(recipe.schedule, recipe.optimizer.final_lr_fraction)
     lr = optimizer_lib.learning_rate(
-        schedule, peak=hyper.lr, step=step, horizon=hyper.horizon, warmup_steps=hyper.warmup_steps
+        schedule,
+        peak=hyper.lr,
+        step=step,
+        horizon=hyper.horizon,
+        warmup_steps=hyper.warmup_steps,
+        decay_start=hyper.decay_start,
     )
     return optimizer_lib.build(recipe.optimizer, lr=lr, weight_decay=hyper.weight_decay, clip=hyper.clip)
 
 
 def _moving_average(state: RunState, loss: jax.Array) -> jax.Array:
-    """Starts as the plain mean and turns into an exponential average over a share of the horizon."""
-    window = jnp.maximum(1.0, TRAIN_LOSS_WINDOW_SHARE * state.hyper.horizon.astype(jnp.float32))
-    weight = 1.0 / jnp.minimum(state.step.astype(jnp.float32) + 1.0, window)
-    return state.train_loss + weight * (loss - state.train_loss)
+    """Over a share of the steps so far, not of the horizon: until runs of one trunk part, nothing tells them apart."""
+    window = jnp.maximum(1.0, TRAIN_LOSS_WINDOW_SHARE * (state.step.astype(jnp.float32) + 1.0))
+    return state.train_loss + (loss - state.train_loss) / window

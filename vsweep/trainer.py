@@ -182,7 +182,7 @@ def _follow_stored_plan(sweep: SweepPlan, home: WorkDir) -> SweepPlan:
     if stored is None:
         return sweep
     plans, began_on = stored
-    planned = {plan.name: {(entry.run_id, entry.stop - entry.start) for entry in plan.entries} for plan in plans}
+    planned = {plan.name: {(entry.run_id, entry.horizon) for entry in plan.entries} for plan in plans}
     if planned != {stack.name: {(run.run_id, run.steps) for run in stack.runs} for stack in sweep.stacks}:
         raise ConfigError(
             [f"workdir: {home.plan_file} plans other runs; remove {home.path} or choose another --workdir"]

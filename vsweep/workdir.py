@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vsweep import config as config_lib
 from vsweep.config import ConfigError, SweepConfig
-from vsweep.plan import StackPlan
+from vsweep.packing import StackPlan
 from vsweep.records import write_json_atomically
 
 

@@ -1,19 +1,22 @@
 """Tiny sweeps and stacks for tests: one layer, one-digit and two-digit operands, seconds to train."""
 
+import contextlib
 import copy
 import dataclasses
+import io
 import signal
 from pathlib import Path
 
 import jax
 import numpy as np
+from rich.console import Console
 
 import vsweep
 from vsweep import config as config_lib
 from vsweep import devices, grid, order, plan, tasks
 from vsweep import model as model_lib
 from vsweep.checkpoint import CheckpointFolder
-from vsweep.progress import SilentProgress
+from vsweep.progress import SilentProgress, show_plan
 from vsweep.stack import StackPrograms, StackShape, hyper_of
 from vsweep.train_step import Recipe
 
@@ -39,6 +42,13 @@ def train(values: dict, workdir: Path, **keywords) -> list:
     return list(vsweep.run_sweep(values, workdir, **keywords))
 
 
+def shown(sweep: plan.SweepPlan) -> str:
+    """What `--plan` prints."""
+    console = Console(file=io.StringIO(), width=132)
+    show_plan(sweep, console)
+    return console.file.getvalue()
+
+
 class StopAfter(SilentProgress):
     """A display that sends SIGTERM to its own process after some chunks: an interruption at a known place."""
 
@@ -49,6 +59,22 @@ class StopAfter(SilentProgress):
         self.left -= 1
         if self.left == 0:
             signal.raise_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def compilations():
+    """A list that gets an item for each program compiled inside."""
+    compiled = []
+
+    def count(event, duration, **keywords):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(keywords)
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        yield compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
 
 
 def sweep(values: dict, device_count: int = 2) -> plan.SweepPlan:

@@ -146,6 +146,22 @@ def test_every_run_that_the_task_cannot_train_is_reported_at_once_and_once():
     assert any("got 50; allowed: from 66 tokens, one batch of 8 examples" in problem for problem in problems)
 
 
+def test_warmup_may_take_the_whole_stable_phase_of_the_smallest_wsd_run_and_no_more():
+    optimizer, budgets = {"schedule": "wsd", "cooldown_fraction": 0.5}, {"budget": [2000, 4000], "seed": [0]}
+    short = runs_of(optimizer=optimizer, sweep=budgets)[0]
+    assert short.decay_start == short.steps - round(0.5 * short.steps)
+    assert len(runs_of(optimizer=optimizer, sweep={**budgets, "warmup_steps": [short.decay_start]})) == 2
+    with pytest.raises(ConfigError) as caught:
+        runs_of(optimizer=optimizer, sweep={**budgets, "warmup_steps": [short.decay_start + 1]})
+    (problem,) = caught.value.problems
+    for part in (
+        f"got {short.decay_start + 1}; allowed: at most {short.decay_start},",
+        f"{short.steps} steps of budget 2,000",
+        f"cooldown of {short.cooldown_steps} (cooldown_fraction 0.5)",
+    ):
+        assert part in problem
+
+
 def test_warmup_may_take_all_steps_but_one():
     (run,) = runs_of(sweep={"budget": [700], "seed": [0]})
     assert len(runs_of(sweep={"budget": [700], "seed": [0], "warmup_steps": [run.steps - 1]})) == 1

@@ -20,6 +20,7 @@ HOUSE = (
     "attention",
     "model",
     "accounting",
+    "packing",
     "plan",
     "metrics",
     "optimizer",

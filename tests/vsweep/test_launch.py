@@ -50,7 +50,7 @@ BAD_COMMAND_LINES = [
     (["--config=../configs/none.py"], ["get_config", "None"]),
     (["--config=../configs/raises.py"], ["no such data set"]),
     (["--config=../configs/missing_import.py"], ["no_such_module"]),
-    ([f"{ADDITION}:lapotp"], ["lapotp", "allowed: full, laptop, seeds, smoke"]),
+    ([f"{ADDITION}:lapotp"], ["lapotp", "allowed: full, laptop, wsd, seeds, smoke"]),
     ([f"{ADDITION}:smoke", "--config.model.widht=8"], ["widht", "width"]),
     ([f"{ADDITION}:smoke", "--config.modle.width=8"], ["modle", "model"]),
     ([f"{ADDITION}:smoke", "--config.model.layers=two"], ["config.model.layers", "two"]),

@@ -1,3 +1,6 @@
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -5,15 +8,24 @@ import pytest
 
 from vsweep import optimizer
 from vsweep.config import SCHEDULES, OptimizerConfig
+from vsweep.grid import cooldown_steps
 
 PEAK = 5e-3
 
 
 def rates(name: str, horizon: int, warmup_steps: int = 0) -> np.ndarray:
+    """The learning rate of each update of a run, by the shape of the schedule that its config would give it."""
     schedule = optimizer.unit_schedule(name, final_fraction=0.1)
-    steps = np.arange(horizon)
+    start = horizon - cooldown_steps(horizon, 0.2) if name == "wsd" else warmup_steps
+    compiled = jax.jit(functools.partial(optimizer.learning_rate, schedule))  # as in a step: all traced, all fused
     return np.array(
-        optimizer.learning_rate(schedule, peak=PEAK, step=steps, horizon=horizon, warmup_steps=warmup_steps)
+        compiled(
+            peak=np.float32(PEAK),
+            step=np.arange(horizon),
+            horizon=horizon,
+            warmup_steps=warmup_steps,
+            decay_start=start,
+        )
     )
 
 
@@ -44,6 +56,25 @@ def test_warmup_rises_to_the_peak_and_the_schedule_starts_there():
 def test_every_schedule_starts_at_the_peak_and_ends_at_its_fraction(name):
     end = 1.0 if name == "constant" else 0.1
     assert rates(name, horizon=2000)[[0, -1]] == pytest.approx([PEAK, end * PEAK], rel=2e-2)
+
+
+def test_wsd_stays_at_the_peak_to_the_bit_and_falls_as_one_minus_a_square_root():
+    """Hägele et al. 2024, equation 1 with f = 1 - sqrt; a cooldown of 20 % of 500 steps."""
+    lr = rates("wsd", horizon=500, warmup_steps=9)
+    assert np.all(lr[9:401] == np.float32(PEAK))
+    passed = np.arange(100) / 100
+    assert np.allclose(lr[400:], PEAK * (0.1 + 0.9 * (1 - np.sqrt(passed))), rtol=1e-5)
+    assert lr[-1] == pytest.approx(0.1 * PEAK, rel=0.05)
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 7, 40])
+def test_wsd_runs_have_the_same_rate_to_the_bit_until_the_first_of_them_cools_down(warmup_steps):
+    longest = rates("wsd", horizon=1000, warmup_steps=warmup_steps)
+    for horizon in (50, 51, 123, 500, 999):
+        shared = horizon - cooldown_steps(horizon, 0.2)
+        lr = rates("wsd", horizon, warmup_steps)
+        assert np.array_equal(lr[: shared + 1], longest[: shared + 1])
+        assert np.all(lr[shared + 1 :] < longest[shared + 1 : horizon])
 
 
 def test_an_update_is_that_of_plain_clipped_adamw():

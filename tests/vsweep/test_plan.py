@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from configs import addition
 from tests.vsweep import small
-from vsweep import accounting, config, grid, plan, progress, tasks
+from vsweep import accounting, config, plan, progress, tasks
 from vsweep.config import ConfigError
-from vsweep.plan import Hardware, StackPlan
+from vsweep.packing import StackPlan
+from vsweep.plan import Hardware
 
 TWO_CORES = Hardware("cpu", 2, 2**33)
 DOUBLING = {"width": [4], "budget": [700 * 2**doubling for doubling in range(5)], "seed": [0, 1, 2]}
@@ -19,11 +20,6 @@ DOUBLING = {"width": [4], "budget": [700 * 2**doubling for doubling in range(5)]
 def sweep_of(values, hardware: Hardware = TWO_CORES) -> plan.SweepPlan:
     parsed = config.from_dict(values)
     return plan.plan_sweep(parsed, tasks.build(parsed.task), hardware)
-
-
-def runs_of_steps(steps: list[int]) -> list[grid.Run]:
-    run = small.stacks(small.config())[0].runs[0]
-    return [dataclasses.replace(run, run_id=f"r{index}", steps=count) for index, count in enumerate(steps)]
 
 
 @pytest.fixture(scope="module")
@@ -46,39 +42,6 @@ def test_less_than_a_tenth_of_the_slot_steps_of_the_laptop_sweep_are_wasted(lapt
     assert laptop.runs == 90
     assert progress.wasted_share(laptop) < 0.1
     assert all(stack_plan.wasted_share < 0.1 for stack_plan in laptop.plans)
-
-
-RUN_LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=40)
-
-
-@settings(deadline=None, max_examples=150, derandomize=True)
-@given(steps=RUN_LENGTHS, local_slots=st.integers(1, 6), devices=st.integers(1, 4))
-def test_packing_trains_every_run_once_longest_first_and_never_two_in_a_slot(steps, local_slots, devices):
-    runs, slots = runs_of_steps(steps), local_slots * devices
-    entries = plan.pack(runs, slots, devices)
-    assert sorted(entry.run_id for entry in entries) == sorted(run.run_id for run in runs)
-    horizons = {run.run_id: run.steps for run in runs}
-    assert all(entry.stop - entry.start == horizons[entry.run_id] for entry in entries)
-    in_order = sorted(entries, key=lambda entry: entry.start)
-    lengths = [entry.stop - entry.start for entry in in_order]
-    assert lengths == sorted(lengths, reverse=True)
-    for slot in range(slots):
-        mine = [entry for entry in in_order if entry.slot == slot]
-        starts_and_stops = [step for entry in mine for step in (entry.start, entry.stop)]
-        assert starts_and_stops == sorted(starts_and_stops)
-        assert not mine or mine[0].start == 0
-        assert all(entry.start == before.stop for before, entry in itertools.pairwise(mine))
-    assert {entry.slot for entry in entries} <= set(range(slots))
-    assert max(entry.stop for entry in entries) <= sum(steps) / slots + max(steps)  # Graham 1966: list scheduling
-
-
-@settings(deadline=None, max_examples=50, derandomize=True)
-@given(steps=RUN_LENGTHS, local_slots=st.integers(1, 6), devices=st.integers(1, 4))
-def test_the_first_runs_are_spread_evenly_over_the_devices(steps, local_slots, devices):
-    entries = plan.pack(runs_of_steps(steps), local_slots * devices, devices)
-    device_of_first = [entry.slot // local_slots for entry in entries if entry.start == 0]
-    busy = [device_of_first.count(device) for device in range(devices)]
-    assert max(busy) - min(busy) <= 1
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
@@ -145,9 +108,9 @@ def test_evaluations_of_a_run_depend_on_its_horizon_and_the_sweep_and_not_on_its
     for slots in ("packed", "all", 2):
         sweep = sweep_of(small.config(sweep=DOUBLING, train={"slots": slots}))
         by_run: dict[str, list[int]] = {}
-        for step, due in plan.evaluations(sweep, sweep.plans[0]).items():
-            for entry in due:
-                by_run.setdefault(entry.run_id, []).append(step - entry.start)
+        for due in plan.evaluations(sweep, sweep.plans[0]).values():
+            for run in due:
+                by_run.setdefault(run.run_id, []).append(run.run_step)
         found.append(by_run)
     assert found[0] == found[1] == found[2]
     horizons = {run.run_id: run.steps for run in sweep.stacks[0].runs}

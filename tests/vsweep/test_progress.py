@@ -7,24 +7,18 @@ from configs import addition
 from tests.vsweep import small
 from vsweep import config, plan, progress, tasks
 from vsweep.plan import Hardware
-from vsweep.progress import PlainProgress, TerminalProgress, duration_text, show_plan, size_text
+from vsweep.progress import PlainProgress, TerminalProgress, duration_text, size_text
 
 
 def console(width: int = 132, *, terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), width=width, force_terminal=terminal)
 
 
-def shown(sweep: plan.SweepPlan) -> str:
-    to = console()
-    show_plan(sweep, to)
-    return to.file.getvalue()
-
-
-@pytest.mark.parametrize("variant", ["full", "laptop", "seeds", "smoke"])
+@pytest.mark.parametrize("variant", ["full", "laptop", "seeds", "smoke", "wsd"])
 def test_the_plan_of_every_study_stands_in_132_columns_without_being_cut(variant):
     parsed = config.from_dict(addition.get_config(variant))
     sweep = plan.plan_sweep(parsed, tasks.build(parsed.task), Hardware("Tesla T4", 1, 15 * 2**30))
-    text = shown(sweep)
+    text = small.shown(sweep)
     assert "…" not in text
     *table, totals = text.splitlines()
     assert max(len(line) for line in table) <= 132
@@ -51,7 +45,7 @@ def test_the_plan_of_every_study_stands_in_132_columns_without_being_cut(variant
 def test_a_stack_of_many_swept_fields_is_not_cut_either():
     axes = {"width": [128], "layers": [16], "batch_size": [128], "schedule": ["constant"], "precision": ["bfloat16"]}
     sweep = small.sweep(small.config(sweep={**axes, "budget": [10**6]}))
-    text = shown(sweep)
+    text = small.shown(sweep)
     assert sweep.stacks[0].name in text
     assert "…" not in text
 

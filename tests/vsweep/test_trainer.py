@@ -99,18 +99,8 @@ def test_runs_of_one_seed_share_initial_weights_and_the_prefix_of_their_data(fin
 
 
 def test_a_sweep_compiles_three_programs_a_stack_and_no_more(tmp_path):
-    compiled = []
-
-    def count(event, duration, **keywords):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(keywords)
-
-    values = small.config(sweep={"width": [4, 8], "seed": [0]})
-    jax.monitoring.register_event_duration_secs_listener(count)
-    try:
-        small.train(values, tmp_path)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(count)
+    with small.compilations() as compiled:
+        small.train(small.config(sweep={"width": [4, 8], "seed": [0]}), tmp_path)
     assert len(compiled) == 2 * 3, compiled
 
 

@@ -1,0 +1,170 @@
+"""Runs into slots: which run trains in which slot from which step of the stack on.
+
+Under `vmap` a frozen slot still costs its compute, so a freed slot takes the next run, longest first. Runs that differ
+in nothing but their budget, and are the same until their cooldowns, share a trunk: the longest of them. Every other one
+is a branch: a copy of the trunk's state at the branch's own fork step, which waits for a free slot to cool down in. (If
+it had to go on at once, it would need a slot that is idle most of the time.)
+"""
+
+import dataclasses
+import functools
+import heapq
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vsweep.grid import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A run in its slot from stack step `start` to `stop`; a branch took its first `fork_step` steps as its trunk."""
+
+    run_id: str
+    slot: int
+    start: int
+    stop: int
+    fork_step: int = 0
+    trunk: str | None = None  # run_id
+
+    @property
+    def horizon(self) -> int:
+        return self.fork_step + self.stop - self.start
+
+    def run_step(self, step: int) -> int:
+        """The run's own step at stack step `step`, in its slot."""
+        return self.fork_step + step - self.start
+
+    def stack_step(self, run_step: int) -> int:
+        return self.start + run_step - self.fork_step
+
+
+@dataclasses.dataclass(frozen=True)
+class StackPlan:
+    """The schedule of one stack."""
+
+    name: str
+    slots: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def steps(self) -> int:
+        return max(entry.stop for entry in self.entries)
+
+    @property
+    def boundaries(self) -> list[int]:
+        """Steps of the stack at which at least one run reaches its budget."""
+        return sorted({entry.stop for entry in self.entries})
+
+    @property
+    def trained_steps(self) -> int:
+        """Slot-steps in which a run trains; those of a trunk count once."""
+        return sum(entry.stop - entry.start for entry in self.entries)
+
+    @property
+    def wasted_share(self) -> float:
+        """Share of slot-steps in which no run trains."""
+        return 1.0 - self.trained_steps / (self.slots * self.steps)
+
+    @functools.cached_property
+    def by_run(self) -> dict[str, Entry]:
+        return {entry.run_id: entry for entry in self.entries}
+
+    def entries_at(self, step: int) -> list[Entry | None]:
+        """The entry that trains in each slot from stack step `step` on; None where the slot is empty or done."""
+        slots: list[Entry | None] = [None] * self.slots
+        for entry in self.entries:
+            if entry.start <= step < entry.stop:
+                slots[entry.slot] = entry
+        return slots
+
+    def entry_of(self, run_id: str, run_step: int) -> Entry:
+        """Where a run takes its `run_step`-th step: in its own slot, or before its fork in its trunk's."""
+        entry = self.by_run[run_id]
+        return self.by_run[entry.trunk] if entry.trunk and run_step <= entry.fork_step else entry
+
+    @functools.cached_property
+    def forks(self) -> dict[int, list[Entry]]:
+        """Stack step -> the branches that leave their trunks there."""
+        forks: dict[int, list[Entry]] = {}
+        for entry in self.entries:
+            if entry.trunk:
+                forks.setdefault(self.by_run[entry.trunk].stack_step(entry.fork_step), []).append(entry)
+        return forks
+
+    def waiting_at(self, step: int) -> list[Entry]:
+        """Branches that have left their trunks when the stack stands at `step`, and have no slot yet."""
+        return [entry for fork, branches in self.forks.items() for entry in branches if fork <= step < entry.start]
+
+    @property
+    def most_waiting(self) -> int:
+        return max((len(self.waiting_at(fork)) for fork in self.forks), default=0)
+
+    def to_dict(self) -> dict:
+        return {"name": self.name, "slots": self.slots, "entries": [dataclasses.astuple(e) for e in self.entries]}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "StackPlan":
+        return cls(values["name"], values["slots"], tuple(Entry(*entry) for entry in values["entries"]))
+
+
+class Job(NamedTuple):
+    """What goes into a slot: a run, or the rest of a branch. Jobs sort longest first."""
+
+    order: tuple[int, int]  # (minus its steps, place among the runs)
+    run: Run
+    fork_step: int
+    trunk: str | None
+
+
+def pack(runs: Sequence[Run], slots: int, devices: int, *, share_trunks: bool) -> tuple[Entry, ...]:
+    """Of what can begin, the longest goes into the slot that is free first; empty slots fill device after device.
+
+    A branch can begin when its trunk has come to the fork; a slot for which there is nothing yet waits for that.
+    """
+    ready, branches = _jobs(runs, trunks(runs) if share_trunks else {})
+    free = _empty_slots(slots // devices, devices)
+    later: list[tuple[int, Job]] = []  # (stack step of the fork, branch)
+    entries = []
+    while ready or later:
+        start, position, slot = heapq.heappop(free)
+        while later and later[0][0] <= start:
+            heapq.heappush(ready, heapq.heappop(later)[1])
+        if not ready:
+            heapq.heappush(free, (later[0][0], position, slot))
+            continue
+        job = heapq.heappop(ready)
+        stop = start + job.run.steps - job.fork_step
+        entries.append(Entry(job.run.run_id, slot, start, stop, job.fork_step, job.trunk))
+        heapq.heappush(free, (stop, position, slot))
+        for branch in branches.get(job.run.run_id, ()):
+            heapq.heappush(later, (start + branch.fork_step, branch))
+    return tuple(entries)
+
+
+def trunks(runs: Sequence[Run]) -> dict[str, str]:
+    """run_id of each branch -> that of its trunk: the longest of the runs that differ in nothing but their budget."""
+    groups: dict[Run, list[Run]] = {}
+    for run in runs:
+        if run.cooldown_steps and run.decay_start > 0:
+            but_for_budget = dataclasses.replace(run, run_id="", budget=0, steps=0, cooldown_steps=0)
+            groups.setdefault(but_for_budget, []).append(run)
+    longest = [(max(group, key=lambda run: run.steps), group) for group in groups.values()]
+    return {run.run_id: trunk.run_id for trunk, group in longest for run in group if run is not trunk}
+
+
+def _jobs(runs: Sequence[Run], trunk_of: dict[str, str]) -> tuple[list[Job], dict[str, list[Job]]]:
+    """(a heap of the jobs that can begin at step 0, the branches of each trunk)."""
+    ready, branches = [], {}
+    for index, run in enumerate(runs):
+        trunk = trunk_of.get(run.run_id)
+        fork_step = run.decay_start if trunk else 0
+        job = Job((fork_step - run.steps, index), run, fork_step, trunk)
+        (branches.setdefault(trunk, []) if trunk else ready).append(job)
+    heapq.heapify(ready)
+    return ready, branches
+
+
+def _empty_slots(local: int, devices: int) -> list[tuple[int, int, int]]:
+    """(step from which it is free, place in the order of filling, slot): the first of every device, then the second."""
+    places = ((index, device) for index in range(local) for device in range(devices))
+    return [(0, position, device * local + index) for position, (index, device) in enumerate(places)]
