@@ -94,19 +94,19 @@ def _turbanet(problem: Problem, models: int, _cores: int) -> Contestant:
 def _peak(problem: Problem, _models: int, _cores: int) -> Contestant:
     from benchmarks.stack.floor import Peak
 
-    return Peak(problem.matmul_precision, each_device=False)
+    return Peak(problem, each_device=False)
 
 
 def _peak_each(problem: Problem, _models: int, _cores: int) -> Contestant:
     from benchmarks.stack.floor import Peak
 
-    return Peak(problem.matmul_precision, each_device=True)
+    return Peak(problem, each_device=True)
 
 
-def _torch_peak(_problem: Problem, _models: int, cores: int) -> Contestant:
+def _torch_peak(problem: Problem, _models: int, cores: int) -> Contestant:
     from benchmarks.stack.torch_loop import TorchPeak
 
-    return TorchPeak(cores)
+    return TorchPeak(problem, cores)
 
 
 def _products(problem: Problem, _models: int, _cores: int) -> Contestant:

@@ -16,7 +16,6 @@ from jax.sharding import PartitionSpec as P
 from benchmarks.stack.problem import Problem
 from vsweep import accounting, devices
 
-PEAK_SIDE, PEAK_SIDE_GPU = 2048, 8192
 PEAK_REPEATS = 4
 SLOTS = P(devices.SLOTS_AXIS)
 
@@ -52,14 +51,13 @@ class Peak:
     models = 1
     quantum = 1
 
-    def __init__(self, precision: str, each_device: bool):
-        self.precision = precision
+    def __init__(self, problem: Problem, each_device: bool):
+        self.precision = problem.matmul_precision
         mesh = devices.slots_mesh(0 if each_device else 1)
-        side = PEAK_SIDE if jax.default_backend() == "cpu" else PEAK_SIDE_GPU
+        side = problem.peak_side
         self.flops = 2.0 * side**3 * PEAK_REPEATS * mesh.size
-        dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
         ones = np.full((mesh.size, side, side), 1.0 / side, np.float32)
-        self.matrices = jax.device_put(ones, devices.over_slots(mesh)).astype(dtype)
+        self.matrices = jax.device_put(ones, devices.over_slots(mesh)).astype(problem.precision)
         multiply = jax.shard_map(_multiply, mesh=mesh, in_specs=(SLOTS, P()), out_specs=SLOTS)
         self.multiply = jax.jit(multiply)
 

@@ -34,6 +34,7 @@ class Problem:
     dropout: float = 0.15
     precision: str = "float32"  # of vsweep's activations
     matmul_precision: str = "highest"
+    peak_side: int = 2048  # of the large matmuls by which the machine's best rate is measured
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def at(self, width: int) -> "Problem":

@@ -94,6 +94,7 @@ GPU = Settings(
     target_s=0.3,
     minutes=6.5,
     concurrent=True,
+    problem=Problem(width=0, peak_side=8192),
 )
 
 

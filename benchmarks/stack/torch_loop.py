@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from benchmarks.stack.problem import FF_MULTIPLE, NORM_EPSILON, Problem, Weights, initial_weights
 
-PEAK_SIDE = 2048
 PEAK_REPEATS = 4
 
 
@@ -106,11 +105,11 @@ class TorchPeak:
 
     models = 1
     quantum = 1
-    flops = 2.0 * PEAK_SIDE**3 * PEAK_REPEATS
 
-    def __init__(self, threads: int):
+    def __init__(self, problem: Problem, threads: int):
         torch.set_num_threads(threads)
-        self.matrix = torch.randn(PEAK_SIDE, PEAK_SIDE, device=device())
+        self.flops = 2.0 * problem.peak_side**3 * PEAK_REPEATS
+        self.matrix = torch.randn(problem.peak_side, problem.peak_side, device=device())
 
     def train(self, steps: int) -> None:
         for _ in range(steps * PEAK_REPEATS):

@@ -27,9 +27,9 @@ class VsweepStack:
         self.mesh = devices.slots_mesh(min(models, device_count or len(jax.local_devices())))
         self.slots = -(-models // self.mesh.size) * self.mesh.size
         runs = _runs(problem, models)
-        fitting = plan.slots_that_fit(runs[0].shape, problem.task, devices.hardware(self.mesh))
-        if fitting < self.slots:
-            raise MemoryError(f"the plan's cut by memory is {fitting} slots here")
+        self.fitting = plan.slots_that_fit(runs[0].shape, problem.task, devices.hardware(self.mesh))
+        if self.fitting < self.slots:
+            raise MemoryError(f"the plan's cut by memory is {self.fitting} slots here")
         self.chunk_steps = config_lib.TrainConfig().chunk_steps
         self.programs = self._compile(runs)
         self.tokens = jax.device_put(problem.task.train_tokens_NxS, devices.replicated(self.mesh))
