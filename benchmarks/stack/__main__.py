@@ -25,6 +25,7 @@ Exit code 1 if losses disagree, or if a contestant fails.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ import pandas as pd
 from benchmarks import common
 from benchmarks.stack import figure, goals
 from benchmarks.stack.contestants import LANES
-from benchmarks.stack.run import AGREE_STEPS, CPU, GPU, Run, Settings, run
+from benchmarks.stack.run import AGREE_STEPS, CPU, GPU, Agreement, Run, Settings, run
 from benchmarks.stack.table import measured_peaks, table_of
 from vsweep import devices
 
@@ -103,18 +104,20 @@ def write(found: Run, table: pd.DataFrame, folder: Path) -> None:
             name: getattr(settings.problem, name) for name in ("layers", "head_dim", "digits", "batch_size", "dropout")
         },
         "peak_flops": measured_peaks(found.measured),
-        "losses": None if agreement is None else {"width": agreement.width, "steps": AGREE_STEPS, **agreement.losses},
+        "losses": None if agreement is None else _losses(agreement),
         "differences": None if agreement is None else agreement.differences,
-        "goals": [
-            {"goal": goal.text, "measured": float(goal.measured), "holds": bool(goal.holds)}
-            for goal in _goals(found, table)
-        ],
+        "goals": [dataclasses.asdict(goal) for goal in _goals(found, table)],
         "full_hours": goals.full_hours(table),
         "absent": found.absent,
         "unmeasured_widths": found.unmeasured_widths,
     }
     drawn = figure.figure_of(table, settings.reference, common.in_words(measured), name)
     common.write(name, table, {**measured, **details}, drawn, folder)
+
+
+def _losses(agreement: Agreement) -> dict:
+    learned = {label: dataclasses.asdict(losses) for label, losses in agreement.learned.items()}
+    return {"width": agreement.width, "steps": AGREE_STEPS, **learned}
 
 
 def _goals(found: Run, table: pd.DataFrame) -> list[goals.Goal]:

@@ -47,20 +47,21 @@ def goals(table: pd.DataFrame, platform: str, reference: int, device: str) -> li
 
 
 def _faster(table: pd.DataFrame, kind: str, least: float, widths: tuple[int, ...]) -> Goal | None:
-    ratios = table[(table.kind == kind) & table.width.isin(widths)].set_index("width").vsweep_ratio.dropna()
+    ratios = (
+        table[(table.kind == kind) & table.width.isin(widths)].set_index("width").vsweep_ratio.dropna().sort_index()
+    )
     if ratios.empty:
         return None
     text = f"vsweep is at least {least:g}x {kind} at width {_listed(ratios.index)}, worst at {ratios.idxmin()}"
-    return Goal(text, ratios.min(), ratios.min() >= least)
+    return Goal(text, float(ratios.min()), bool(ratios.min() >= least))
 
 
 def _near_floor(table: pd.DataFrame, width: int, most: float, reference: int) -> Goal | None:
     ours = reference_row(table, width, reference)
     if ours is None or pd.isna(ours.floor_ratio):
         return None
-    return Goal(
-        f"a model-step at width {width} within {most:g}x its matmul floor", ours.floor_ratio, ours.floor_ratio <= most
-    )
+    text = f"a model-step at width {width} within {most:g}x its matmul floor"
+    return Goal(text, float(ours.floor_ratio), bool(ours.floor_ratio <= most))
 
 
 def _stack_for_one(table: pd.DataFrame, widths: tuple[int, ...], reference: int) -> Goal | None:
@@ -72,8 +73,9 @@ def _stack_for_one(table: pd.DataFrame, widths: tuple[int, ...], reference: int)
     if not ratios:
         return None
     worst = max(ratios, key=ratios.get)
-    text = f"a stack of {reference} takes at most 1.5x one model's time at width {_listed(ratios)}, worst at {worst}"
-    return Goal(text, ratios[worst], ratios[worst] <= 1.5)
+    listed = _listed(sorted(ratios))
+    text = f"a stack of {reference} takes at most 1.5x one model's time at width {listed}, worst at {worst}"
+    return Goal(text, float(ratios[worst]), bool(ratios[worst] <= 1.5))
 
 
 def _full_within(table: pd.DataFrame, device: str) -> Goal | None:

@@ -119,10 +119,18 @@ class Weights:
 
 def initial_weights(problem: Problem, seed: int) -> Weights:
     """The weights with which vsweep's run of `seed` begins."""
+    return weights_of(_initialise(problem.model_shape)(seed), problem.layers)
+
+
+@functools.lru_cache(maxsize=1)
+def _initialise(shape: ModelShape):
+    """seed -> vsweep's parameters, compiled once for all seeds of a shape."""
+    import jax
+
     from vsweep import model, train_step
 
-    params = model.build(problem.model_shape).init(train_step.stream_key(seed, "init"))
-    return weights_of(params, problem.layers)
+    init = model.build(shape).init
+    return jax.jit(lambda seed: init(train_step.stream_key(seed, "init")))
 
 
 def weights_of(params: Mapping, layers: int) -> Weights:

@@ -1,13 +1,14 @@
 """The run: first the check that all contestants agree; then, width after width, all are built and timed in turns."""
 
 import itertools
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+
+import numpy as np
 
 from benchmarks.common import Clocked, interleaved
 from benchmarks.stack.contestants import (
@@ -32,7 +33,7 @@ from benchmarks.stack.contestants import (
     Lane,
 )
 from benchmarks.stack.problem import Problem
-from benchmarks.stack.worker import Built, ProcessTeam, Team, WorkerFailed
+from benchmarks.stack.worker import Built, Learned, ProcessTeam, Team, WorkerFailed
 
 AGREE_STEPS, AGREE_HORIZON, AGREE_MODELS = 20, 40, 2
 AGREE_WITHIN = 1e-3
@@ -111,20 +112,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Held-out losses of the first models of each contestant after the same steps, dropout off."""
+    """What the first models of each contestant have learned in the same steps, dropout off."""
 
     width: int
-    losses: dict[str, list[float]]  # by label
-    chance: float  # ln(vocabulary)
+    learned: dict[str, Learned]  # by label
 
     @property
     def differences(self) -> dict[str, float]:
-        """The largest relative difference to vsweep's loss of the same model."""
-        ours = self.losses[LANES[VSWEEP].label]
-        return {
-            label: max(abs(loss / mine - 1) for loss, mine in zip(theirs, ours, strict=False))
-            for label, theirs in self.losses.items()
-        }
+        """The largest relative difference to vsweep's loss of the same model, before the steps or after them."""
+        ours = self.learned[LANES[VSWEEP].label]
+        return {label: _difference(theirs, ours) for label, theirs in self.learned.items()}
 
     @property
     def complaints(self) -> list[str]:
@@ -134,11 +131,18 @@ class Agreement:
             if not difference <= AGREE_WITHIN
         ]
         idle = [
-            f"{label}: has not learned, a loss of {max(losses):.4g} is no better than chance"
-            for label, losses in self.losses.items()
-            if not max(losses) < self.chance
+            f"{label}: has not learned, its loss went from {before:.4g} to {after:.4g}"
+            for label, theirs in self.learned.items()
+            for before, after in zip(theirs.before, theirs.after, strict=True)
+            if not after < before
         ]
         return far + idle
+
+
+def _difference(theirs: Learned, ours: Learned) -> float:
+    """The largest one relative to ours, of the models that both have; a NaN is the largest of all."""
+    pairs = [*zip(theirs.before, ours.before, strict=False), *zip(theirs.after, ours.after, strict=False)]
+    return float(np.max([abs(loss / mine - 1) for loss, mine in pairs]))
 
 
 @dataclass
@@ -193,14 +197,12 @@ def _agree(teams: dict[str, Team], settings: Settings, failures: list[str]) -> A
     """At the first width; None if vsweep does not take part, for then there is nothing to agree with."""
     width = settings.widths[0]
     problem = replace(settings.problem, width=width, dropout=0.0, horizon=AGREE_HORIZON)
-    losses = {}
+    learned = {}
     for kind in [kind for kind in AGREEING if kind in teams]:
         models = AGREE_MODELS if LANES[kind].stacked else 1
         with _leaving_if_it_fails(teams, kind, failures):
-            losses[LANES[kind].label] = teams[kind].call("losses_after", problem, models, AGREE_STEPS)[0]
-    if LANES[VSWEEP].label not in losses:
-        return None
-    return Agreement(width, losses, math.log(problem.task.vocabulary))
+            learned[LANES[kind].label] = teams[kind].call("losses_around", problem, models, AGREE_STEPS)[0]
+    return Agreement(width, learned) if LANES[VSWEEP].label in learned else None
 
 
 def _measure_width(teams: dict[str, Team], width: int, settings: Settings, failures: list[str]) -> list[Measured]:

@@ -51,10 +51,9 @@ def measured_peaks(measured: list[Measured]) -> dict[str, float]:
 
 def reference_row(table: pd.DataFrame, width: int, models: int) -> pd.Series | None:
     """vsweep's row to which the others are compared: `models` at once, or the most that were measured up to that."""
-    ours = table[(table.kind == VSWEEP) & (table.width == width) & (table.models <= models)].dropna(
-        subset="ms_model_step"
-    )
-    return None if ours.empty else ours.loc[ours.models.idxmax()]
+    ours = table[(table.kind == VSWEEP) & (table.width == width) & (table.models <= models)]
+    ours = ours.dropna(subset="ms_model_step")
+    return None if ours.empty else ours.sort_values("models").iloc[-1]
 
 
 def _row(found: Run, one: Measured, peaks: dict[str, float]) -> dict:

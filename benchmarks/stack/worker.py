@@ -34,6 +34,14 @@ class Built:
     refused: str = ""  # why it does not take part after all
 
 
+@dataclass(frozen=True)
+class Learned:
+    """Held-out losses of some models, nats a label token, before and after some steps."""
+
+    before: list[float]
+    after: list[float]
+
+
 class Worker:
     """The contestants of one lane, by name; used in a process of its own, or directly by a test."""
 
@@ -65,12 +73,12 @@ class Worker:
         self.contestants[name].train(steps)
         return begin, time.monotonic()
 
-    def losses_after(self, problem: Problem, models: int, steps: int) -> list[float]:
-        """Held-out losses of new models after `steps` steps."""
+    def losses_around(self, problem: Problem, models: int, steps: int) -> Learned:
+        """Held-out losses of new models, before and after `steps` steps."""
         contestant = self.lane.build(self.lane.problem(problem), models, self.cores)
-        if steps:
-            contestant.train(steps)
-        return contestant.held_out_losses()
+        before = contestant.held_out_losses()
+        contestant.train(steps)
+        return Learned(before, contestant.held_out_losses())
 
     def drop(self) -> None:
         """Forgets all contestants."""
