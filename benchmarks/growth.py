@@ -133,7 +133,7 @@ def _against_models(axes: Axes, rows: pd.DataFrame, per_model: bool = False) -> 
         axes.plot(of_width.models, cost_ms, marker="o", ms=4, color=colour, label=f"width {width}")
     _whole_numbers(axes, rows.models, "K, models in the stack")
     draw.log_axis(axes, "y", "ms a model-step" if per_model else "ms a step of the stack")
-    axes.legend()
+    axes.legend(frameon=False)
 
 
 def _against_width(axes: Axes, rows: pd.DataFrame, problem: Problem) -> None:
@@ -144,7 +144,7 @@ def _against_width(axes: Axes, rows: pd.DataFrame, problem: Problem) -> None:
     axes.plot(rows.width, last * flops, "--", lw=1, color="#888888", label="as its FLOPs grow")
     _whole_numbers(axes, rows.width, "width")
     draw.log_axis(axes, "y", "ms a model-step")
-    axes.legend()
+    axes.legend(frameon=False)
 
 
 def _against_budget(axes: Axes, rows: pd.DataFrame) -> None:
@@ -155,7 +155,7 @@ def _against_budget(axes: Axes, rows: pd.DataFrame) -> None:
     )
     _whole_numbers(axes, rows.steps, "budget, steps")
     draw.log_axis(axes, "y", "seconds")
-    axes.legend()
+    axes.legend(frameon=False)
 
 
 def _against_devices(axes: Axes, rows: pd.DataFrame) -> None:
@@ -168,7 +168,7 @@ def _against_devices(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlabel("devices")
     axes.set_ylabel("ms a step of the stack")
     axes.set_ylim(bottom=0)
-    axes.legend()
+    axes.legend(frameon=False)
 
 
 def _memory_against_models(axes: Axes, rows: pd.DataFrame) -> None:
@@ -184,7 +184,7 @@ def _memory_against_models(axes: Axes, rows: pd.DataFrame) -> None:
         axes.plot(cut, a_slot * cut, "*", ms=11, color=colour, mec="black", mew=0.7)
     draw.log_axis(axes, "x", "slots a device (star: the plan's cut)")
     draw.log_axis(axes, "y", "MiB a device")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, frameon=False)
 
 
 def _whole_numbers(axes: Axes, values: pd.Series, label: str) -> None:

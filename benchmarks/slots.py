@@ -128,7 +128,7 @@ def figure_of(table: pd.DataFrame, where: str) -> Drawing:
     axes.set_xlabel("slots (the star is the plan's own choice)")
     axes.set_ylabel("training time above the best, %")
     axes.set_title(where, loc="left", fontsize=9)
-    axes.legend()
+    axes.legend(frameon=False)
     caption = f"Cost of one small sweep, five doubling budgets x three seeds, by its number of slots; {where}."
     return Drawing("slots", "Cost against slots", caption, figure, table)
 

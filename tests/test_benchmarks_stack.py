@@ -172,14 +172,28 @@ def test_without_two_widths_the_full_study_is_not_projected():
     assert goals.full_hours(rows_of(who.SMALL_BATCH, 6, {64: 0.2})) is None
 
 
+def clocked(name: str, calls: list, step_s: float) -> common.Clocked:
+    return common.Clocked(lambda steps: calls.append((name, steps)) or step_s * steps, step_s, quantum=2)
+
+
 def test_slow_rounds_fall_on_all_contestants_alike():
     calls = []
-    clocked = {
-        name: common.Clocked(lambda steps, name=name: calls.append((name, steps)) or 0.5 * steps, 0.5, quantum=2)
-        for name in ("a", "b")
-    }
-    assert common.interleaved(clocked, rounds=2, target_s=3.0) == {"a": [0.5, 0.5], "b": [0.5, 0.5]}
-    assert calls == [("a", 6), ("b", 6), ("b", 6), ("a", 6)]
+    contestants = {name: clocked(name, calls, 0.5) for name in ("a", "b")}
+    assert common.interleaved(contestants, rounds=2, target_s=4.0) == {"a": [0.5, 0.5], "b": [0.5, 0.5]}
+    assert calls == [("a", 2), ("b", 2), ("a", 8), ("b", 8), ("b", 8), ("a", 8)]
+
+
+def test_what_was_slow_only_while_others_compiled_is_measured_for_as_long_as_the_others():
+    calls = []
+    hasty = dataclasses.replace(clocked("a", calls, 0.5), step_s=1.5)
+    common.interleaved({"a": hasty}, rounds=1, target_s=4.0)
+    assert calls == [("a", 2), ("a", 8)]
+
+
+def test_a_contestant_whose_step_takes_seconds_is_measured_less_often():
+    calls = []
+    times = common.interleaved({"slow": clocked("slow", calls, 9.0)}, rounds=5, target_s=1.0)
+    assert times == {"slow": [9.0] * 3}
 
 
 def test_flags_change_what_is_measured_and_unknown_contestants_are_refused(capsys):

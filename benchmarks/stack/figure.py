@@ -24,7 +24,7 @@ STYLES = {
     who.PRODUCTS: ("#888888", "", "--"),
 }
 TOKENS_LABEL = "run-tokens a second, all models"
-FLOOR_LABEL = "floor: its matmuls at peak"
+FLOOR_LABEL = "floor: those at the peak rate"
 
 
 def figure_of(table: pd.DataFrame, reference: int, where: str, name: str) -> Drawing:
@@ -66,7 +66,7 @@ def _against_width(axes: Axes, table: pd.DataFrame, reference: int) -> None:
 def _label(kind: str, rows: pd.DataFrame) -> str:
     lane = LANES[kind]
     if kind == who.PRODUCTS:
-        return "its own matmuls alone"
+        return "the step's matmuls alone"
     return f"{lane.label}, K = {rows.models.max()}" if lane.stacked else lane.label
 
 

@@ -14,7 +14,7 @@ import optax
 
 from benchmarks.stack.problem import NORM_EPSILON, Problem, Weights, initial_weights
 
-CHUNK_STEPS = {"cpu": 8, "gpu": 64}  # long beside what a call costs, short beside a measurement
+CHUNK_STEPS = {"cpu": 4, "gpu": 64}  # long beside what a call costs, short beside a measurement
 
 
 class TrainState(NamedTuple):

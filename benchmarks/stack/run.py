@@ -38,6 +38,7 @@ from benchmarks.stack.worker import Built, Learned, ProcessTeam, Team, WorkerFai
 AGREE_STEPS, AGREE_HORIZON, AGREE_MODELS = 20, 40, 2
 AGREE_WITHIN = 1e-3
 AGREEING = (VSWEEP, JAX_LOOP, TORCH, COMPILED, ENSEMBLE, TURBANET)
+EVERYWHERE = (VSWEEP, JAX_LOOP, TORCH, COMPILED, PRODUCTS)  # also at widths that are there for the goals alone
 FULL_SLOTS = 6  # into which five doubling budgets of three seeds pack, on one device
 
 
@@ -50,7 +51,7 @@ class Settings:
     widths: tuple[int, ...]
     kinds: tuple[str, ...]
     stack_sizes: tuple[int, ...]  # of vsweep
-    stack_widths: tuple[int, ...]  # where all of them are measured; elsewhere the reference alone
+    stack_widths: tuple[int, ...]  # where all of them are measured; elsewhere the reference, and `EVERYWHERE`
     reference: int  # models of the stack to which the others are compared
     rounds: int
     target_s: float  # of one measurement
@@ -63,6 +64,8 @@ class Settings:
         sizes = self.stack_sizes if width in self.stack_widths else (self.reference,)
         found = []
         for kind in self.kinds:
+            if width not in self.stack_widths and kind not in EVERYWHERE:
+                continue
             lane = LANES[kind]
             counts = {VSWEEP: sizes, SMALL_BATCH: (FULL_SLOTS,)}.get(kind, (self.reference if lane.stacked else 1,))
             found += [
@@ -80,7 +83,7 @@ CPU = Settings(
     stack_widths=(8, 16, 32, 64, 128, 256),
     reference=8,
     rounds=5,
-    target_s=0.6,
+    target_s=0.4,
     minutes=25.0,
 )
 GPU = Settings(
@@ -171,6 +174,7 @@ def run(settings: Settings, team_of: Callable[[Lane, str, int], Team] = ProcessT
     present = [kind for kind in settings.kinds if LANES[kind].label not in found.absent]
     with _teams(present, settings, team_of) as teams:
         found.agreement = _agree(teams, settings, found.failures)
+        _say(f"losses compared after {(time.monotonic() - begin) / 60:.1f} minutes")
         for index, width in enumerate(settings.widths):
             if time.monotonic() - begin > 60 * settings.minutes:
                 found.unmeasured_widths = settings.widths[index:]
@@ -198,10 +202,13 @@ def _agree(teams: dict[str, Team], settings: Settings, failures: list[str]) -> A
     width = settings.widths[0]
     problem = replace(settings.problem, width=width, dropout=0.0, horizon=AGREE_HORIZON)
     learned = {}
-    for kind in [kind for kind in AGREEING if kind in teams]:
-        models = AGREE_MODELS if LANES[kind].stacked else 1
-        with _leaving_if_it_fails(teams, kind, failures):
-            learned[LANES[kind].label] = teams[kind].call("losses_around", problem, models, AGREE_STEPS)[0]
+    kinds = [kind for kind in AGREEING if kind in teams]
+    for wave in [kinds] if settings.concurrent else [[kind] for kind in kinds]:
+        for kind in wave:
+            teams[kind].ask("losses_around", problem, AGREE_MODELS if LANES[kind].stacked else 1, AGREE_STEPS)
+        for kind in wave:
+            with _leaving_if_it_fails(teams, kind, failures):
+                learned[LANES[kind].label] = teams[kind].answers()[0]
     return Agreement(width, learned) if LANES[VSWEEP].label in learned else None
 
 
@@ -237,6 +244,7 @@ def _build(teams, entries: list[Entry], problem: Problem, concurrent: bool, fail
         for entry in asked:
             with _leaving_if_it_fails(teams, entry.kind, failures):
                 built[entry] = teams[entry.kind].built()
+                _say(f"width {problem.width}: {entry.label} is ready, {built[entry].compile_s:.0f} s to compile")
     return {entry: one for entry, one in built.items() if entry.kind in teams}
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from benchmarks.stack.contestants import LANES, Lane, environment, pin
 from benchmarks.stack.problem import Problem
 
+PROCESSES_ON_GPU = 8
+
 
 class WorkerFailed(Exception):
     """A contestant raised; the message is its traceback."""
@@ -150,7 +152,7 @@ class ProcessTeam(Team):
 
     def __init__(self, lane: Lane, platform: str, cores: int):
         context = multiprocessing.get_context("spawn")
-        pinned = range(cores) if lane.processes else [None]
+        pinned = process_cores(lane, platform, cores)
         self.lane = lane
         self.pipes, self.processes = [], []
         with _environment(environment(lane, platform, cores)):
@@ -183,6 +185,13 @@ class ProcessTeam(Team):
             process.join(timeout=10)
             if process.is_alive():
                 process.kill()
+
+
+def process_cores(lane: Lane, platform: str, cores: int) -> list[int | None]:
+    """The core of each worker of a lane; None: any. A GPU's memory holds only so many processes."""
+    if not lane.processes:
+        return [None]
+    return list(range(cores if platform == "cpu" else min(cores, PROCESSES_ON_GPU)))
 
 
 class LocalTeam(Team):
