@@ -17,7 +17,7 @@ from benchmarks.stack.contestants import LANES
 from benchmarks.stack.problem import Problem, weights_of
 from benchmarks.stack.run import CPU, GPU, Agreement, run
 from benchmarks.stack.table import COLUMNS, table_of
-from benchmarks.stack.worker import Learned, LocalTeam, ProcessTeam, WorkerFailed
+from benchmarks.stack.worker import Learned, LocalTeam, ProcessTeam, Worker, WorkerFailed
 
 TINY = Problem(width=4, layers=1, digits=1, batch_size=8, held_out=8, peak_side=16)
 SETTINGS = dataclasses.replace(
@@ -121,6 +121,11 @@ def test_a_worker_process_times_its_contestant_and_tells_its_errors():
             team.train("nobody", 3)
     finally:
         team.close()
+
+
+def test_a_stack_beyond_the_plans_memory_is_refused_and_not_tried():
+    too_big = dataclasses.replace(TINY, batch_size=2**28, horizon=1)
+    assert Worker(who.VSWEEP, 2).build("big", too_big, 1).refused == "the plan's cut by memory is 0 slots here"
 
 
 def test_other_names_in_the_models_parameters_are_answered_with_what_is_there():

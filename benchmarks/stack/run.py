@@ -22,6 +22,7 @@ from benchmarks.stack.contestants import (
     PEAK_EACH,
     PEAK_TF32,
     PEAK_TORCH,
+    PEAKS,
     PROCESSES,
     PRODUCTS,
     SMALL_BATCH,
@@ -35,10 +36,11 @@ from benchmarks.stack.contestants import (
 from benchmarks.stack.problem import Problem
 from benchmarks.stack.worker import Built, Learned, ProcessTeam, Team, WorkerFailed
 
+AGREE_WIDTH = 16  # several heads, and still quick
 AGREE_STEPS, AGREE_HORIZON, AGREE_MODELS = 20, 40, 2
 AGREE_WITHIN = 1e-3
 AGREEING = (VSWEEP, JAX_LOOP, TORCH, COMPILED, ENSEMBLE, TURBANET)
-EVERYWHERE = (VSWEEP, JAX_LOOP, TORCH, COMPILED, PRODUCTS)  # also at widths that are there for the goals alone
+EVERYWHERE = (VSWEEP, JAX_LOOP, TORCH, COMPILED, PRODUCTS, *PEAKS)  # also at widths that are there for the goals alone
 FULL_SLOTS = 6  # into which five doubling budgets of three seeds pack, on one device
 
 
@@ -198,8 +200,8 @@ def _teams(kinds: Sequence[str], settings: Settings, team_of) -> Iterator[dict[s
 
 
 def _agree(teams: dict[str, Team], settings: Settings, failures: list[str]) -> Agreement | None:
-    """At the first width; None if vsweep does not take part, for then there is nothing to agree with."""
-    width = settings.widths[0]
+    """At the width nearest to 16; None if vsweep does not take part, for then there is nothing to agree with."""
+    width = min(settings.widths, key=lambda width: abs(width - AGREE_WIDTH))
     problem = replace(settings.problem, width=width, dropout=0.0, horizon=AGREE_HORIZON)
     learned = {}
     kinds = [kind for kind in AGREEING if kind in teams]

@@ -1,6 +1,7 @@
 """vsweep's stack, driven as the trainer drives it: data indices from the host, chunk after chunk, two in flight."""
 
 import collections
+import math
 
 import jax
 import numpy as np
@@ -107,7 +108,7 @@ def _runs(problem: Problem, models: int) -> list[grid.Run]:
         },
         "train": {
             "batch_size": problem.batch_size,
-            "budget": round(problem.horizon * problem.label_tokens),
+            "budget": math.ceil(problem.horizon * problem.label_tokens),
             "precision": problem.precision,
             "matmul_precision": problem.matmul_precision,
             "curve_examples": problem.held_out,
