@@ -9,6 +9,7 @@ training program, beside `vsweep.accounting.slot_bytes` and the number of slots 
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,49 +52,54 @@ QUICK = Settings(
 
 def measure(settings: Settings) -> pd.DataFrame:
     """One row a point, in seconds of a step of the whole stack (for budgets: of all their steps)."""
+    everywhere = len(jax.local_devices())
+
+    @functools.cache  # a stack that stands in several panels is compiled once
+    def stack_of(width: int, models: int, device_count: int = everywhere) -> VsweepStack:
+        return VsweepStack(settings.problem.at(width), models, device_count)
+
     rows = []
     for width in settings.models_widths:
-        stacks = {models: VsweepStack(settings.problem.at(width), models) for models in settings.models}
-        rows += [
-            {"panel": MODELS, "width": width, **row, **_memory(stacks[row["models"]])}
-            for row in _timed(stacks, settings)
-        ]
+        stacks = [stack_of(width, models) for models in settings.models]
+        timed = zip(stacks, _timed(stacks, settings), strict=True)
+        rows += [{"panel": MODELS, **row, **_memory(stack)} for stack, row in timed]
         _say(f"models at width {width}: done")
-    stacks = {width: VsweepStack(settings.problem.at(width), settings.stack) for width in settings.widths}
-    rows += [
-        {"panel": WIDTH, "width": width, **row} for width, row in zip(stacks, _timed(stacks, settings), strict=True)
-    ]
+    stacks = [stack_of(width, settings.stack) for width in settings.widths]
+    rows += [{"panel": WIDTH, **row} for row in _timed(stacks, settings)]
     _say("width: done")
-    rows += _budgets(settings)
-    here = range(1, len(jax.local_devices()) + 1)
-    problem = settings.problem.at(settings.width)
-    stacks = {count: VsweepStack(problem, settings.stack, device_count=count) for count in here}
-    rows += [{"panel": DEVICES, "width": settings.width, **row} for row in _timed(stacks, settings)]
+    rows += _budgets(stack_of(settings.width, settings.stack), settings)
+    _say("budget: done")
+    stacks = [stack_of(settings.width, settings.stack, count) for count in range(1, everywhere + 1)]
+    rows += [{"panel": DEVICES, **row} for row in _timed(stacks, settings)]
     _say("devices: done")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _timed(stacks: dict[int, VsweepStack], settings: Settings) -> list[dict]:
-    """Models, devices and median seconds a step of each stack."""
-    clocked = {str(key): common.local(stack.train) for key, stack in stacks.items()}
+def _timed(stacks: list[VsweepStack], settings: Settings) -> list[dict]:
+    """What each stack is, and its median seconds a step."""
+    clocked = {str(index): common.local(stack.train) for index, stack in enumerate(stacks)}
     seconds = common.interleaved(clocked, settings.rounds, settings.target_s)
     return [
-        {"models": stack.models, "devices": stack.mesh.size, "steps": 1, "seconds": common.median(seconds[str(key)])}
-        for key, stack in stacks.items()
+        {**_size_of(stack), "steps": 1, "seconds": common.median(times)}
+        for stack, times in zip(stacks, seconds.values(), strict=True)
     ]
 
 
-def _budgets(settings: Settings) -> list[dict]:
+def _budgets(stack: VsweepStack, settings: Settings) -> list[dict]:
     """One stack trained for each number of steps, from the host's first index to the last step."""
-    stack = VsweepStack(settings.problem.at(settings.width), settings.stack)
     clock = common.local(stack.train)
     times: dict[int, list[float]] = {steps: [] for steps in settings.budgets}
     for _ in range(settings.rounds):
         for steps, found in times.items():
             found.append(clock.run(steps))
-    _say("budget: done")
-    size = {"panel": BUDGET, "width": settings.width, "models": stack.models, "devices": stack.mesh.size}
-    return [{**size, "steps": steps, "seconds": common.median(found)} for steps, found in times.items()]
+    return [
+        {"panel": BUDGET, **_size_of(stack), "steps": steps, "seconds": common.median(found)}
+        for steps, found in times.items()
+    ]
+
+
+def _size_of(stack: VsweepStack) -> dict:
+    return {"width": stack.problem.width, "models": stack.models, "devices": stack.mesh.size}
 
 
 def _memory(stack: VsweepStack) -> dict:
