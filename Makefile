@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 CONFIG = configs/addition.py
 
-.PHONY: help laptop full smoke test slow format clean
+.PHONY: help laptop full smoke bench test slow format clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,6 +16,9 @@ full: $(VENV)/installed  ## the 300-run study: one GPU, hours
 
 smoke: $(VENV)/installed  ## the same in seconds, on two-digit operands
 	$(BIN)/python launch.py --config=$(CONFIG):smoke
+
+bench: $(VENV)/installed-bench  ## training speed beside PyTorch, plain JAX and others: 25 minutes on two CPU cores
+	$(BIN)/python -m benchmarks.stack
 
 test: $(VENV)/installed-dev  ## what CI runs: lint and the default tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -37,4 +40,8 @@ $(VENV)/installed: requirements.txt
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/installed-bench: benchmarks/requirements.txt $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
