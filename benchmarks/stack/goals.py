@@ -10,7 +10,7 @@ from benchmarks.stack.run import FULL_SLOTS
 from benchmarks.stack.table import reference_row
 from configs import addition
 from vsweep import config as config_lib
-from vsweep import grid, plan, tasks
+from vsweep import grid, packing, tasks
 
 LAPTOP_WIDTHS = (4, 8, 12, 16, 24, 32)
 NARROW = 64  # up to which a GPU shall train a stack for the price of one model
@@ -99,7 +99,8 @@ def full_hours(table: pd.DataFrame) -> float | None:
     stacks = grid.build_stacks(config, tasks.build(config.task))
     widths = [stack.shape.width for stack in stacks]
     step_ms = np.exp(np.interp(np.log(widths), np.log(ours.width), np.log(ours.ms_model_step * ours.models)))
-    steps = [max(entry.stop for entry in plan.pack(stack.runs, FULL_SLOTS, 1)) for stack in stacks]
+    packed = [packing.pack(stack.runs, FULL_SLOTS, 1, share_trunks=True) for stack in stacks]
+    steps = [max(entry.stop for entry in entries) for entries in packed]
     return float(np.dot(steps, step_ms)) / 3.6e6
 
 

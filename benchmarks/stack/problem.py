@@ -136,8 +136,8 @@ def _initialise(shape: ModelShape):
 def weights_of(params: Mapping, layers: int) -> Weights:
     """vsweep's parameters by their names. The one place that knows how `vsweep.model` lays them out.
 
-    Its kernels are [out, in]. Projections for q, k and v may be three or one of three times the rows. Raises KeyError
-    with the names that are there if they are others.
+    Its kernels have the longer axis first, [out, in] if both are equal. Raises KeyError with the names that are there
+    if they are others.
     """
 
     def layer(index: int) -> LayerWeights:
@@ -152,7 +152,7 @@ def weights_of(params: Mapping, layers: int) -> Weights:
             mlp_norm=_array(params, f"mlp_norm_{index}", "scale"),
             up=_array(mlp, "up", "kernel").T,
             up_bias=_array(mlp, "up", "bias"),
-            down=_array(mlp, "down", "kernel").T,
+            down=_array(mlp, "down", "kernel"),
             down_bias=_array(mlp, "down", "bias"),
         )
 
@@ -166,9 +166,7 @@ def weights_of(params: Mapping, layers: int) -> Weights:
 
 def _projections(attention: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kernels [in, out] of q, k and v."""
-    if "query" in attention:
-        return tuple(_array(attention, name, "kernel").T for name in ("query", "key", "value"))
-    fused_OxI = _array(attention, "qkv", "kernel")
+    fused_OxI = _array(attention, "query_key_value", "kernel")
     return tuple(part.T for part in fused_OxI.reshape(3, -1, fused_OxI.shape[-1]))
 
 
