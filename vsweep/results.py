@@ -1,4 +1,4 @@
-"""What the runs of a stack have measured so far, and the rows of runs.csv and curves.csv made from it.
+"""What the runs of a stack have measured so far, and the rows of the tables made from it.
 
 Results are plain JSON, committed inside every checkpoint, so the tables can always be rebuilt. Tokens are not counted
 on the device: a run's data order is a pure function, and so is the exact number of its tokens.
