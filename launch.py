@@ -1,7 +1,8 @@
 """Trains a scaling-law sweep and fits the law: `python launch.py --config=configs/addition.py:laptop`.
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
-analysis now and then, and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted: run it again.
+analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted: run it
+again.
 """
 
 import sys
