@@ -113,8 +113,8 @@ COMPILE, TRAIN, EVALUATE, CHECKPOINT, ANALYSIS, OTHER = (
 TIME_COLUMNS = {
     "stack": ("", "name of the stack"),
     COMPILE: ("s", "waiting for the stack's programs"),
-    TRAIN: ("s", "training steps: until each chunk was seen to be done"),
-    EVALUATE: ("s", "evaluations: from the end of their chunk until their numbers were here"),
+    TRAIN: ("s", "training steps"),
+    EVALUATE: ("s", "evaluations: from the end of a chunk to the end of those that follow it"),
     CHECKPOINT: ("s", "waiting for a checkpoint to be on disk"),
     ANALYSIS: ("s", "in the hands of the caller, who draws reports"),
     OTHER: ("s", "restoring, and preparing the next chunk while the devices had nothing left to do"),

@@ -7,6 +7,7 @@ a thread of their own.
 
 import bisect
 import collections
+import concurrent.futures
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -92,7 +93,9 @@ class Dispatched:
     step: int  # after the chunk
     done: jax.Array
     evaluations: list[tuple[list[Entry], int, list[Evaluation]]]
+    evaluation_s: concurrent.futures.Future[float]  # what they took
     snapshot: Snapshot | None
+    train_s: float  # that all chunks had taken when this one was sent
 
     def is_ready(self) -> bool:
         """Whether the devices have nothing of this left to do."""
@@ -135,12 +138,13 @@ class StackTrainer:
         self.step, self.state = self._begin(step)
         self.snapshot_step, self.snapshot_s = self.step, time.monotonic()
         self.writer = BackgroundWriter()
+        self.watcher = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="watcher")
 
     def train(self) -> Iterator[int | None]:
         """Yields the step of each boundary once it is committed; None, once, if interrupted before the end."""
         self.clock.begin(self.step, self.compile_s, self._trained_s())
         in_flight: collections.deque[Dispatched] = collections.deque()
-        with self.writer:
+        with self.watcher, self.writer:
             while self.step < self.plan.steps and not self.interruption.should_stop():
                 self._lap(OTHER if all(chunk.is_ready() for chunk in in_flight) else TRAIN)
                 in_flight.append(self._dispatch())
@@ -173,7 +177,8 @@ class StackTrainer:
             snapshot = self._snapshot(ended_params)
         elif time.monotonic() - self.snapshot_s >= 60 * self.sweep.config.train.checkpoint_minutes:
             snapshot = self._snapshot(ended_params=None)
-        return Dispatched(self.step, done, evaluations, snapshot)
+        evaluation_s = self.watcher.submit(_seconds_between, done, evaluations)
+        return Dispatched(self.step, done, evaluations, evaluation_s, snapshot, self.results.seconds[TRAIN])
 
     def _snapshot(self, ended_params: Any) -> Snapshot:
         self.snapshot_step, self.snapshot_s = self.step, time.monotonic()
@@ -182,13 +187,16 @@ class StackTrainer:
     def _finish(self, chunk: Dispatched) -> Iterator[int]:
         """Waits for a chunk, records its evaluations, and hands its snapshot to the writer; yields like `train`.
 
-        The split of the time is honest as long as the host waits here for the devices: if it comes late, what they did
-        meanwhile is in the account of what made it late.
+        Evaluations take their time out of the training's, where both ran while the host waited or was at work for the
+        next chunk; what ran while it waited for something else is in the account of that.
         """
         chunk.done.block_until_ready()
-        self._lap(TRAIN)
         measured = jax.device_get(chunk.evaluations)
-        self._lap(EVALUATE)
+        self._lap(TRAIN)
+        seconds = self.results.seconds
+        evaluation_s = min(chunk.evaluation_s.result(), seconds[TRAIN] - chunk.train_s)
+        seconds[TRAIN] -= evaluation_s
+        seconds[EVALUATE] += evaluation_s
         for entries, step, evaluations in measured:
             for entry in entries:
                 self._record(entry, step - entry.start, evaluations)
@@ -305,3 +313,11 @@ class StackTrainer:
             return
         measured = metrics.summarise(*columns, self.data.counts)
         run.curve.append({"steps": run_step, "train_loss": float(evaluations[0].train_loss_K[slot]), **measured})
+
+
+def _seconds_between(done: jax.Array, evaluations: Any) -> float:
+    """Waits for both in a thread that does nothing else: the host may be late, for a dispatch can wait for a donation."""
+    done.block_until_ready()
+    started = time.perf_counter()
+    jax.block_until_ready(evaluations)
+    return time.perf_counter() - started

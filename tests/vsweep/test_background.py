@@ -130,7 +130,7 @@ def test_the_split_of_the_time_adds_up_to_the_wall_time(tmp_path):
     sweep_trainer.analysed()
     assert kinds == ["boundary", "boundary", "stack_finished"]
     times = records.read_times(tmp_path)
-    assert times[list(records.ACTIVITIES)].to_numpy().sum() == next(ticks) - 1
+    assert times[list(records.ACTIVITIES)].to_numpy().sum() == pytest.approx(next(ticks) - 1, abs=0.01)
     assert (times[list(records.ACTIVITIES)].to_numpy() > 0).all()
 
 
