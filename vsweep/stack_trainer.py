@@ -316,7 +316,7 @@ class StackTrainer:
 
 
 def _seconds_between(done: jax.Array, evaluations: Any) -> float:
-    """Waits for both in a thread that does nothing else: the host may be late, for a dispatch can wait for a donation."""
+    """Waits for both in a thread of its own: the host itself may be late, for a dispatch can wait for a donation."""
     done.block_until_ready()
     started = time.perf_counter()
     jax.block_until_ready(evaluations)
