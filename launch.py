@@ -1,7 +1,8 @@
 """Trains a scaling-law sweep and fits the law: `python launch.py --config=configs/addition.py:laptop`.
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
-analysis after each stack -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted: run it again.
+analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted: run it
+again.
 """
 
 import sys
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
 
 
 def launch() -> int:
-    from vsweep import interruption, progress, trainer  # here, so that a bad flag is answered before jax is loaded
+    from vsweep import clock, interruption, progress, trainer  # here: a bad flag is answered before jax is loaded
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = Console(width=None if sys.stdout.isatty() else progress.PLAIN_WIDTH)
@@ -37,14 +38,16 @@ def launch() -> int:
     if PLAN.value:
         return 0
     workdir = Path(WORKDIR.value or trainer.default_workdir(sweep.config))
+    pace = clock.ReportPace()
     with progress.for_console(console) as display:
         display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")
         for event in trainer.run_sweep(CONFIG.value, workdir, resume_from=RESUME_FROM.value, progress=display):
             if event.kind == "interrupted":
                 display.say(f"{event.reason}: everything is saved in {workdir}; run the same command again to go on")
                 return interruption.EXIT_STATUS
-            if event.kind == "finished" or (event.kind == "stack_finished" and event.runs_ended < event.runs):
-                display.say(report(event))
+            partial = event.kind == "stack_finished" and event.runs_ended < event.runs
+            if event.kind == "finished" or (partial and pace.due()):
+                display.say(pace.draw(lambda event=event: report(event)))
     return 0
 
 

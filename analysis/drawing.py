@@ -138,7 +138,7 @@ def legend_above(figure: Figure, columns: int) -> None:
 def save(drawing: Drawing, folder: Path) -> None:
     """Writes NAME.png, NAME.svg and NAME.csv into `folder`, each in one step."""
     # The layout is found once and then kept: finding it anew takes longer than drawing.
-    drawing.figure.draw_without_rendering()
+    drawing.figure.get_layout_engine().execute(drawing.figure)
     drawing.figure.set_layout_engine("none")
     _write_bytes(folder / f"{drawing.name}.png", _render(drawing.figure, "png"))
     _write_bytes(folder / f"{drawing.name}.svg", drawing.svg)

@@ -154,10 +154,20 @@ def _reweighted(points: Points, curves: _Curves, share: np.ndarray) -> Iterator[
     }
     unit, run_ids = path.unit_of_row(points), points.table["run_id"].to_numpy()
     members = [np.flatnonzero(unit == number) for number in curves.unit]
-    rows, starts = np.concatenate(members), np.cumsum([0, *map(len, members[:-1])])
-    log_loss, absent = np.stack([own[run_ids[row]] for row in rows], axis=1), np.isinf(curves.log_loss)
-    for of_run in share[:, rows]:
-        yield np.where(absent, np.inf, np.add.reduceat(log_loss * of_run, starts, axis=1))
+    absent = np.isinf(curves.log_loss).T
+    # The n-th runs of all curves that have so many, [curves, g] each: sums over whole rows are many times faster than
+    # sums of three numbers at a time.
+    ranks = []
+    for rank in range(max(map(len, members))):
+        has = np.flatnonzero([len(rows) > rank for rows in members])
+        rows = np.array([members[curve][rank] for curve in has])
+        ranks.append((has, rows, np.stack([own[run_ids[row]] for row in rows])))
+    (_, first_rows, first), *others = ranks
+    for of_run in share:
+        rest = np.zeros_like(first)
+        for has, rows, log_loss in others:
+            rest[has] += log_loss * of_run[rows, None]
+        yield np.where(absent, np.inf, first * of_run[first_rows, None] + rest).T
 
 
 def _envelope(curves: _Curves, moved: Iterable[np.ndarray], annealed_only: bool | None) -> path.Optima:

@@ -1,13 +1,14 @@
 """From a source to fits.json, figures and report.html; the order in which everything is computed and written."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis import conventions, figures, fits_json, report, words
+from analysis import conventions, elsewhere, figures, fits_json, report, words
 from analysis.conventions import SideBySide, compare_conventions
 from analysis.drawing import Drawing, save
 from analysis.objective import Objective
@@ -80,20 +81,17 @@ def analyse(
     _check_options(loaded, out, bootstrap, size, flops, floor)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else loaded.path / "analysis"
-    studies = [
-        study_loss(
-            loaded,
-            Convention(
-                loss, size, flops, floor if LOSSES[loss] == FREE else None, objective or Objective(), annealed_only
-            ),
-            bootstrap=bootstrap,
-            learning=bool(bootstrap) and loss == loaded.losses[0],
-        )
+    first, *others = [
+        Convention(loss, size, flops, floor if LOSSES[loss] == FREE else None, objective or Objective(), annealed_only)
         for loss in loaded.losses
     ]
-    side = compare_conventions(loaded, loaded.losses[0]) if loaded.is_workdir else None
+    processes = min(len(others), (os.cpu_count() or 1) - 1) if bootstrap else 0
+    with elsewhere.studying(loaded, others, bootstrap, processes) as studies_of_others:
+        study = study_loss(loaded, first, bootstrap=bootstrap, learning=bool(bootstrap))
+        side = compare_conventions(loaded, first.loss) if loaded.is_workdir else None
+        drawings, skipped = _save_figures(_figures(loaded, study, side, studies_of_others), out / "figures")
+        studies = [study, *studies_of_others()]
     findings = words.findings(loaded, studies, side)
-    drawings, skipped = _save_figures(_figures(loaded, studies, side), out / "figures")
     records.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, side, findings, skipped))
     page = report.render(loaded, studies, side, findings, drawings, skipped)
     records.write_text_atomically(out / "report.html", page)
@@ -131,11 +129,13 @@ def _save_figures(made: Iterator[Drawing | Refusal], folder: Path) -> tuple[list
     return drawings, skipped
 
 
-def _figures(source: Source, studies: list[LossStudy], side: SideBySide | None) -> Iterator[Drawing | Refusal]:
+def _figures(
+    source: Source, first: LossStudy, side: SideBySide | None, others: Callable[[], list[LossStudy]]
+) -> Iterator[Drawing | Refusal]:
     """All figures of the first loss, and the lines of the answer loss, where a break shows best."""
-    yield from figures.all_figures(source, studies[0])
+    yield from figures.all_figures(source, first)
     if side is not None:
         yield conventions.drawing(side.rows, side.disagreement)
-    for study in studies[1:]:
+    for study in others():
         if study.convention.loss == "answer_loss":
             yield figures.loss_lines(study)

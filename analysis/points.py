@@ -89,6 +89,7 @@ class Source:
     runs: pd.DataFrame
     curves: pd.DataFrame | None
     notes: tuple[str, ...] = ()  # sentences on how the columns of a foreign table were read
+    times: pd.DataFrame | None = None  # where the time of a sweep went, if it says so
 
     @property
     def title(self) -> str:
@@ -173,11 +174,12 @@ def _load_workdir(path: Path) -> Source:
     try:
         runs = records.read_runs(path)
         curves = records.read_curves(path) if (path / records.CURVES_FILE).is_file() else None
+        times = records.read_times(path)
     except ValueError as error:
         raise BadTable(str(error)) from error
     _check_sizes(path / records.RUNS_FILE, runs)
     runs["seed_block"] = _seed_blocks(runs)
-    return Source(path, True, runs, curves)
+    return Source(path, True, runs, curves, times=times)
 
 
 def _check_sizes(path: Path, runs: pd.DataFrame) -> None:

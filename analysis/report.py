@@ -5,7 +5,7 @@ import html
 
 import pandas as pd
 
-from analysis import parametric
+from analysis import parametric, times
 from analysis.conventions import LABELS as CONVENTION_LABELS
 from analysis.conventions import Disagreement, Row, SideBySide
 from analysis.describe import NAMES, assessed, describe_range, quantity
@@ -96,6 +96,7 @@ def render(
         *(_left_out(study) for study in studies),
         "<h2>Runs</h2>",
         _runs(source),
+        _times(source),
         "<h2>Conventions, formulas, sources</h2>",
         _conventions(studies),
         _formulas(),
@@ -306,6 +307,13 @@ def _runs(source: Source) -> str:
     columns = [name for name in RUN_TABLE if name in source.runs]
     rows = [[_cell(value) for value in row] for row in source.runs[columns].astype(object).itertuples(index=False)]
     return f"<details><summary>All {len(rows)} runs</summary>{_table(columns, rows)}</details>"
+
+
+def _times(source: Source) -> str:
+    if source.times is None:
+        return ""
+    table = _table(["stack", "wall time, s", *times.ACTIVITIES.values()], times.rows(source.times))
+    return f"<h2>Where the time went</h2><p>{_text(times.sentence(source.times))}</p>{table}"
 
 
 def _cell(value: object) -> str:

@@ -26,8 +26,7 @@ from analysis.drawing import Drawing
 from benchmarks import common
 from configs import addition
 from vsweep import config as config_lib
-from vsweep import devices, plan, tasks, trainer
-from vsweep.records import RUNS_FILE
+from vsweep import devices, plan, records, tasks
 
 DEFAULT = "packed"
 CHOICES = (DEFAULT, "all", "2", "4", "8", "12")
@@ -68,10 +67,9 @@ def slots_of(settings: Settings, width: int) -> dict[str, int]:
 def train_seconds(config: config_lib.SweepConfig) -> float:
     """Trains the sweep in a folder that is thrown away; the training time by its own records."""
     with tempfile.TemporaryDirectory() as folder:
-        list(vsweep.run_sweep(config, Path(folder) / "sweep"))
-        runs = pd.read_csv(Path(folder) / "sweep" / RUNS_FILE)
-    busy = 1.0 - trainer.plan_sweep(config, Path(folder) / "none").plans[0].wasted_share
-    return float(runs.wall_s.sum()) / busy  # a run is charged for its own slot-steps; the empty ones cost too
+        list(vsweep.run_sweep(config, folder))
+        times = records.read_times(Path(folder))
+    return float(times[[records.TRAIN, records.EVALUATE]].to_numpy().sum())
 
 
 def measure(settings: Settings) -> pd.DataFrame:

@@ -1,4 +1,7 @@
-"""How far a sweep is, and how long it will still take."""
+"""Where the time of a sweep goes, how far it is, how long it will still take, and when a report is worth its time."""
+
+import time
+from collections.abc import Callable
 
 from vsweep.packing import StackPlan
 from vsweep.plan import SweepPlan
@@ -25,15 +28,17 @@ class SweepClock:
         self.done_s = sum(self.expected_s[name] for name in names[:place])
         self.stacks_left = len(names) - place - 1
 
-    def begin(self, step: int, compile_s: float) -> None:
-        """The stack starts, or goes on, at `step`; its programs took `compile_s` to compile, and the next ones will."""
+    def begin(self, step: int, compile_s: float, trained_s: float) -> None:
+        """The stack starts, or goes on, at `step`; the programs of the next stacks will be waited for `compile_s`."""
         self.step = step
+        self.trained_s = trained_s
         self.compile_s = compile_s
         self.stack_s = 0.0
         self.stack_tokens = 0.0
 
-    def advance(self, step: int, seconds: float) -> None:
-        """`seconds` passed until the stack came to `step`."""
+    def advance(self, step: int, trained_s: float) -> None:
+        """Training and evaluating for `trained_s` in all sessions has brought the stack to `step`."""
+        seconds, self.trained_s = trained_s - self.trained_s, trained_s
         self.measured_s += seconds
         self.measured_expected_s += self._expected(step) - self._expected(self.step)
         self.stack_s += seconds
@@ -57,3 +62,40 @@ class SweepClock:
         stack = next(stack for stack in self.sweep.stacks if stack.name == self.stack_plan.name)
         active = sum(entry is not None for entry in self.stack_plan.entries_at(step - 1))
         return active * stack.shape.batch_size * self.sweep.task.mean_label_tokens
+
+
+class Stopwatch:
+    """Splits the wall time without gaps: what passed since the last lap goes to the activity that the lap names."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter):
+        self._now = now
+        self._last = now()
+
+    def lap(self, seconds: dict[str, float], activity: str) -> None:
+        """Adds the time since the last lap to `seconds[activity]`."""
+        now = self._now()
+        seconds[activity] += now - self._last
+        self._last = now
+
+
+class ReportPace:
+    """Keeps reports to a small share of a sweep: the next one is due after 20 times what the last one took."""
+
+    WAIT = 20
+    FIRST_S = 10.0  # what a report may take before one has been drawn
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter):
+        self._now = now
+        self._last = now()
+        self._took_s = self.FIRST_S
+
+    def due(self) -> bool:
+        return self._now() - self._last >= self.WAIT * self._took_s
+
+    def draw(self, report: Callable[[], str]) -> str:
+        """Draws a report and remembers what it took."""
+        started = self._now()
+        drawn = report()
+        self._last = self._now()
+        self._took_s = self._last - started
+        return drawn

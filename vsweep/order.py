@@ -6,9 +6,39 @@ epoch, and runs of one data seed share the prefix of their order across budgets.
 the first ones of that order again and again, in a new order each epoch.
 """
 
-import functools
+import collections
+import threading
+from collections.abc import Callable, Hashable
 
 import numpy as np
+
+KEPT_BYTES = 2**30  # of epochs: 290 of 900,000 examples, or any number of small ones
+
+
+class LastUsed:
+    """Arrays by key, those used last, up to `max_bytes` in all: a number of arrays would be too many or too few."""
+
+    def __init__(self, max_bytes: int):
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._arrays: collections.OrderedDict[Hashable, np.ndarray] = collections.OrderedDict()
+        self._lock = threading.Lock()  # the tables are written in another thread than the one that trains
+
+    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        made = make()
+        with self._lock:
+            self._bytes += made.nbytes - (self._arrays[key].nbytes if key in self._arrays else 0)
+            self._arrays[key] = made
+            while self._bytes > self._max_bytes and len(self._arrays) > 1:
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        return made
+
+
+_epochs = LastUsed(KEPT_BYTES)
 
 
 def examples(data_seed: int, unique: int, total: int, first: int, count: int) -> np.ndarray:
@@ -22,9 +52,14 @@ def examples(data_seed: int, unique: int, total: int, first: int, count: int) ->
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
-@functools.lru_cache(maxsize=128)
 def epoch_order(data_seed: int, unique: int, total: int, epoch: int) -> np.ndarray:
     """int32 [unique]: one epoch; the first epoch is the beginning of a permutation of all examples."""
+    key = (data_seed, unique, total, epoch)
+    return _epochs.get(key, lambda: draw_epoch(*key))
+
+
+def draw_epoch(data_seed: int, unique: int, total: int, epoch: int) -> np.ndarray:
+    """The same, not kept."""
     if unique == total or epoch == 0:
         return np.random.default_rng([data_seed, epoch]).permutation(total)[:unique].astype(np.int32)
     subset = epoch_order(data_seed, unique, total, 0)

@@ -1,6 +1,6 @@
-"""The schema of `runs.csv` and `curves.csv`, and atomic writing.
+"""The schema of `runs.csv`, `curves.csv` and `times.csv`, and atomic writing.
 
-Both tables are derived from checkpoints and can be rebuilt from them, so they are rewritten whole: a reader sees the
+The tables are derived from checkpoints and can be rebuilt from them, so they are rewritten whole: a reader sees the
 old file or the new one, never half of one. This module imports no jax: `analysis` reads the tables through it.
 """
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
+TIMES_FILE = "times.csv"
 
 RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
 
@@ -70,10 +71,7 @@ RUN_COLUMNS = {
     "eval_examples": ("examples", "held-out examples behind these numbers"),
     "status": ("", f"{RUNNING}, {FINISHED} or {DIVERGED}"),
     "diverged_at_step": ("step", "first step with a non-finite or exploding loss; empty if there was none"),
-    "wall_s": (
-        "s",
-        "share of the stack's training time, by the slot-steps of the run; a branch's are those after its fork",
-    ),
+    "wall_s": ("s", "share of the stack's train_s, by the slot-steps of the run; a branch's are those after its fork"),
     "device": ("", "device kind and number of devices"),
     "matmul_precision": ("", "jax_default_matmul_precision while training"),
     "versions": ("", "versions of vsweep, Python, jax, flax, optax and orbax"),
@@ -99,6 +97,29 @@ CURVE_COLUMNS = {
         )
     },
 }
+
+COMPILE, TRAIN, EVALUATE, CHECKPOINT, ANALYSIS, OTHER = (
+    "compile_s",
+    "train_s",
+    "evaluate_s",
+    "checkpoint_s",
+    "analysis_s",
+    "other_s",
+)
+
+# One row of times.csv is one stack, over all its sessions; the columns of a row add up to its wall time. Each says what
+# the training thread did or waited for: work that is hidden behind training (a checkpoint being written, the next
+# programs being compiled) is in no column but train_s.
+TIME_COLUMNS = {
+    "stack": ("", "name of the stack"),
+    COMPILE: ("s", "waiting for the stack's programs"),
+    TRAIN: ("s", "training steps"),
+    EVALUATE: ("s", "evaluations: from the end of a chunk to the end of those that follow it"),
+    CHECKPOINT: ("s", "waiting for a checkpoint to be on disk"),
+    ANALYSIS: ("s", "in the hands of the caller, who draws reports"),
+    OTHER: ("s", "restoring, and preparing the next chunk while the devices had nothing left to do"),
+}
+ACTIVITIES = tuple(name for name in TIME_COLUMNS if name != "stack")
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -143,6 +164,12 @@ def read_runs(workdir: Path) -> pd.DataFrame:
 
 def read_curves(workdir: Path) -> pd.DataFrame:
     return _read_table(Path(workdir) / CURVES_FILE, CURVE_COLUMNS)
+
+
+def read_times(workdir: Path) -> pd.DataFrame | None:
+    """None where there is no such table: nothing but a section of the report depends on it."""
+    path = Path(workdir) / TIMES_FILE
+    return _read_table(path, TIME_COLUMNS) if path.exists() else None
 
 
 def _read_table(path: Path, columns: dict) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What the runs of a stack have measured so far, and the rows of runs.csv and curves.csv made from it.
+"""What the runs of a stack have measured so far, and the rows of the tables made from it.
 
 Results are plain JSON, committed inside every checkpoint, so the tables can always be rebuilt. Tokens are not counted
 on the device: a run's data order is a pure function, and so is the exact number of its tokens.
@@ -13,7 +13,7 @@ from vsweep import accounting, order
 from vsweep.grid import Run, Stack
 from vsweep.metrics import EVALUATION_FIELDS
 from vsweep.plan import SweepPlan, evaluation_steps, model_shape
-from vsweep.records import CURVE_COLUMNS, DIVERGED, FINISHED, RUN_COLUMNS, RUNNING
+from vsweep.records import ACTIVITIES, CURVE_COLUMNS, DIVERGED, FINISHED, RUN_COLUMNS, RUNNING, TRAIN
 
 VERSIONED = ("jax", "flax", "optax", "orbax-checkpoint")
 
@@ -40,7 +40,7 @@ class StackResults:
     """The runs of one stack, by run_id, and the wall time spent on them in all sessions."""
 
     runs: dict[str, RunResults]
-    train_s: float = 0.0
+    seconds: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
     slot_steps: int = 0  # slot-steps trained in that time, frozen and empty slots among them
 
     @classmethod
@@ -50,7 +50,7 @@ class StackResults:
     @classmethod
     def from_json(cls, values: dict) -> "StackResults":
         runs = {run_id: RunResults(**run) for run_id, run in values["runs"].items()}
-        return cls(runs, values["train_s"], values["slot_steps"])
+        return cls(runs, values["seconds"], values["slot_steps"])
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
@@ -113,6 +113,11 @@ def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: T
     return rows
 
 
+def time_row(stack: Stack, results: StackResults) -> dict:
+    """A row of times.csv."""
+    return {"stack": stack.name, **{name: round(results.seconds[name], 3) for name in ACTIVITIES}}
+
+
 def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, counter: TokenCounter) -> dict:
     result = results.runs[run.run_id]
     last = result.curve[-1] if result.curve else {}
@@ -137,7 +142,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         **{name: metrics.get(name) for name in EVALUATION_FIELDS},
         "status": result.status,
         "diverged_at_step": result.diverged_at_step,
-        "wall_s": round(results.train_s * own_steps / results.slot_steps, 3) if results.slot_steps else 0.0,
+        "wall_s": round(results.seconds[TRAIN] * own_steps / results.slot_steps, 3) if results.slot_steps else 0.0,
         "device": result.device,
         "matmul_precision": sweep.config.train.matmul_precision,
         "versions": result.versions,

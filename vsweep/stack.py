@@ -31,6 +31,7 @@ class StackShape:
     """The sizes that fix a stack's programs."""
 
     slots: int
+    slots_at_once: int  # of one device, lifted together; divides its slots
     batch_size: int
     sequence_length: int
     chunk_steps: int
@@ -59,9 +60,10 @@ class StackPrograms:
         started = time.perf_counter()
         state = jax.eval_shape(functools.partial(_init_stack, recipe), _abstract_hyper(shape.slots))
         self.state_struct = _struct(state, devices.over_slots(mesh))
-        lowered = [self._lower_enter(recipe), self._lower_train(recipe), self._lower_evaluate(recipe)]
-        with concurrent.futures.ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock
-            self.enter, self.train_chunk, self.evaluate = pool.map(lambda program: program.compile(), lowered)
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock; the longest first
+            lowering = (self._lower_train, self._lower_enter, self._lower_evaluate)
+            compiling = [pool.submit(lower(recipe).compile) for lower in lowering]
+        self.train_chunk, self.enter, self.evaluate = (program.result() for program in compiling)
         self.compile_s = time.perf_counter() - started
 
     def empty_state(self) -> StackState:
@@ -104,7 +106,7 @@ class StackPrograms:
         """
         shape = self.shape
         specs = (SLOTS, P(), P(None, devices.SLOTS_AXIS), P())
-        lifted = self._lift(functools.partial(_train_chunk, recipe), in_specs=specs)
+        lifted = self._lift(functools.partial(_train_chunk, recipe, shape.slots_at_once), in_specs=specs)
         tokens = _array((shape.train_examples, shape.sequence_length), np.uint8)
         examples = _array((shape.chunk_steps, shape.slots, shape.batch_size), np.int32)
         everywhere = devices.replicated(self.mesh)
@@ -163,14 +165,28 @@ def _enter(recipe: Recipe, state: StackState, hyper_K: Hyper, enters_K) -> Stack
     return jax.tree.map(choose, _init_stack(recipe, hyper_K), state)
 
 
-def _train_chunk(recipe: Recipe, state: StackState, train_tokens_MxS, examples_CxKxB, count):
-    step = jax.vmap(functools.partial(train_step.train_step, recipe))
-
+def _train_chunk(recipe: Recipe, slots_at_once: int, state: StackState, train_tokens_MxS, examples_CxKxB, count):
     def body(index, state):
-        return step(state, train_tokens_MxS[examples_CxKxB[index]])
+        return _train_step(recipe, slots_at_once, state, train_tokens_MxS[examples_CxKxB[index]])
 
     state = jax.lax.fori_loop(0, count, body, state)
     return state, state.step
+
+
+def _train_step(recipe: Recipe, slots_at_once: int, state: StackState, tokens_KxBxS) -> StackState:
+    """A step of every slot: of all of them at once, or group after group, where a frozen group costs nothing."""
+    step = jax.vmap(functools.partial(train_step.train_step, recipe))
+    slots = tokens_KxBxS.shape[0]
+    if slots_at_once == slots:
+        return step(state, tokens_KxBxS)
+
+    def train_group(group):
+        active = jnp.any(train_step.is_active(group[0]))
+        return jax.lax.cond(active, step, lambda state, tokens: state, *group)
+
+    groups = jax.tree.map(lambda leaf: leaf.reshape(-1, slots_at_once, *leaf.shape[1:]), (state, tokens_KxBxS))
+    trained = jax.lax.map(train_group, groups)
+    return jax.tree.map(lambda leaf: leaf.reshape(slots, *leaf.shape[2:]), trained)
 
 
 def _evaluate_due(recipe: Recipe, size: int, state: StackState, tokens_NxS, answer_NxL, first, due_K) -> Evaluation:

@@ -4,6 +4,8 @@
 """
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -12,13 +14,23 @@ import jax
 from vsweep import config as config_lib
 from vsweep import devices, grid, plan, results, tasks
 from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
-from vsweep.clock import SweepClock
+from vsweep.clock import Stopwatch, SweepClock
+from vsweep.compiling import StackCompiler, compiles_ahead
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.grid import Stack
 from vsweep.interruption import Interruption
-from vsweep.plan import SweepPlan
+from vsweep.plan import StackPlan, SweepPlan
 from vsweep.progress import SilentProgress
-from vsweep.records import CURVE_COLUMNS, CURVES_FILE, RUN_COLUMNS, RUNS_FILE, write_table
+from vsweep.records import (
+    ANALYSIS,
+    CURVE_COLUMNS,
+    CURVES_FILE,
+    RUN_COLUMNS,
+    RUNS_FILE,
+    TIME_COLUMNS,
+    TIMES_FILE,
+    write_table,
+)
 from vsweep.results import StackResults, TokenCounter
 from vsweep.stack_trainer import DeviceData, Session, StackTrainer
 from vsweep.workdir import WorkDir, locked
@@ -74,6 +86,7 @@ def run_sweep(
         interrupted = yield from trainer.train()
     if not interrupted:
         yield trainer.event("finished")  # signals are the caller's again: an analysis may be stopped like any program
+        trainer.analysed()
 
 
 def default_workdir(config: SweepConfig) -> Path:
@@ -83,7 +96,15 @@ def default_workdir(config: SweepConfig) -> Path:
 class SweepTrainer:
     """Trains the stacks of a sweep one after the other, smallest first, and keeps the tables."""
 
-    def __init__(self, sweep: SweepPlan, mesh, home: WorkDir, progress: SilentProgress, interruption: Interruption):
+    def __init__(
+        self,
+        sweep: SweepPlan,
+        mesh: jax.sharding.Mesh,
+        home: WorkDir,
+        progress: SilentProgress,
+        interruption: Interruption,
+        stopwatch: Stopwatch | None = None,
+    ):
         self.home = home
         self.mesh = mesh
         self.progress = progress
@@ -93,39 +114,73 @@ class SweepTrainer:
         devices.use_compile_cache(home.compile_cache.absolute())
         self.counter = TokenCounter(sweep)
         self.clock = SweepClock(self.sweep, progress)
+        self.stopwatch = stopwatch or Stopwatch()
         self.results = [self._stored_results(stack) for stack in sweep.stacks]
 
     def train(self) -> Generator[Event, None, bool]:
         """Yields an event after each boundary and stack; returns whether it was interrupted."""
+        by_stack = list(zip(self.sweep.stacks, self.sweep.plans, strict=True))
+        left = [i for i, (stack, stack_plan) in enumerate(by_stack) if not self._is_trained(stack, stack_plan)]
         data = None
-        for index, (stack, stack_plan) in enumerate(zip(self.sweep.stacks, self.sweep.plans, strict=True)):
-            self.clock.start(stack_plan, self.results)
-            if self.checkpoints(stack).latest() == stack_plan.steps:
-                continue
-            if self.interruption.should_stop():
-                yield self._interrupted(stack)
-                return True
-            data = data or DeviceData.put(self.sweep.task, self.sweep.config.train.final_examples, self.mesh)
-            session = Session(self.sweep, self.mesh, self.home, data, self.interruption, self.progress, self.clock)
-            trainer = StackTrainer(session, stack, stack_plan)
-            self.results[index] = trainer.results
-            for step in trainer.train():
-                self.write_tables()
-                if step is None:
+        with StackCompiler(self.sweep, self.mesh, ahead=compiles_ahead(self.mesh)) as compiler:
+            for index, following in itertools.zip_longest(left, left[1:]):
+                stack, stack_plan = by_stack[index]
+                self.clock.start(stack_plan, self.results)
+                if self.interruption.should_stop():
                     yield self._interrupted(stack)
                     return True
-                yield self.event("boundary", stack)
-            yield self.event("stack_finished", stack)
+                data = data or DeviceData.put(self.sweep.task, self.sweep.config.train.final_examples, self.mesh)
+                session = Session(
+                    self.sweep,
+                    self.mesh,
+                    self.home,
+                    data,
+                    self.interruption,
+                    self.progress,
+                    self.clock,
+                    compiler,
+                    self.stopwatch,
+                )
+                trainer = StackTrainer(session, stack, stack_plan, functools.partial(self._committed, index))
+                if following is not None:
+                    compiler.announce(*by_stack[following])
+                for step in trainer.train():
+                    if step is None:
+                        yield self._interrupted(stack)
+                        return True
+                    yield self.event("boundary", stack)
+                    self.stopwatch.lap(trainer.results.seconds, ANALYSIS)
+                self.results[index] = trainer.results
+                yield self.event("stack_finished", stack)
+                self.stopwatch.lap(trainer.results.seconds, ANALYSIS)
         self.write_tables()
         return False
 
+    def _is_trained(self, stack: Stack, stack_plan: StackPlan) -> bool:
+        return self.checkpoints(stack).latest() == stack_plan.steps
+
+    def _committed(self, index: int, committed: StackResults) -> None:
+        """What a checkpoint of a stack has made safe stands in the tables; called in the thread that writes it."""
+        self.results[index] = committed
+        self.write_tables()
+
     def write_tables(self) -> None:
-        """Rewrites runs.csv and curves.csv from the results of every stack."""
+        """Rewrites the tables from the committed results of every stack."""
         by_stack = list(zip(self.sweep.stacks, self.results, strict=True))
         runs = [row for stack, r in by_stack for row in results.run_rows(self.sweep, stack, r, self.counter)]
         curves = [row for stack, r in by_stack for row in results.curve_rows(self.sweep, stack, r, self.counter)]
         write_table(self.home.path / RUNS_FILE, runs, RUN_COLUMNS)
         write_table(self.home.path / CURVES_FILE, curves, CURVE_COLUMNS)
+        self.write_times()
+
+    def write_times(self) -> None:
+        by_stack = zip(self.sweep.stacks, self.results, strict=True)
+        write_table(self.home.path / TIMES_FILE, [results.time_row(*pair) for pair in by_stack], TIME_COLUMNS)
+
+    def analysed(self) -> None:
+        """The caller comes back from the end of the sweep, where the last report is drawn."""
+        self.stopwatch.lap(self.results[-1].seconds, ANALYSIS)
+        self.write_times()
 
     def checkpoints(self, stack: Stack) -> CheckpointFolder:
         return CheckpointFolder(self.home.checkpoints(stack.name))

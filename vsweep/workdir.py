@@ -1,6 +1,6 @@
 """The work directory: everything a sweep leaves behind, and the same command continues it.
 
-config.json  plan.json  runs.csv  curves.csv  lock
+config.json  plan.json  runs.csv  curves.csv  times.csv  lock
 stacks/<stack>/checkpoints/   to resume
 stacks/<stack>/finished/      every finished run's parameters, never pruned
 compile_cache/                compiled programs

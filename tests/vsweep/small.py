@@ -103,7 +103,7 @@ class Bench:
 
     chunk_steps = 64
 
-    def __init__(self, values: dict, slots: int, mesh):
+    def __init__(self, values: dict, slots: int, mesh, slots_at_once: int | None = None):
         self.sweep = sweep(values)
         self.task = self.sweep.task
         self.mesh = mesh
@@ -112,7 +112,14 @@ class Bench:
         self.batch_size = train.batch_size
         held_out = self.task.held_out
         shape = StackShape(
-            slots, train.batch_size, self.task.sequence_length, self.chunk_steps, self.task.train_examples, 64, 32
+            slots=slots,
+            slots_at_once=slots_at_once or slots // mesh.size,
+            batch_size=train.batch_size,
+            sequence_length=self.task.sequence_length,
+            chunk_steps=self.chunk_steps,
+            train_examples=self.task.train_examples,
+            held_out_examples=64,
+            evaluation_examples=32,
         )
         self.programs = StackPrograms(recipe(values), shape, mesh)
         self.held_out = (held_out.tokens_NxS[:64], held_out.answer_NxL[:64])

@@ -26,7 +26,8 @@ def test_a_batch_may_straddle_two_epochs():
 
 def test_resuming_needs_only_the_position():
     whole = order.examples(5, TOTAL, TOTAL, 0, 200)
-    order.epoch_order.cache_clear()
+    drawn_anew = [order.draw_epoch(5, TOTAL, TOTAL, epoch) for epoch in range(4)]
+    assert np.array_equal(np.concatenate(drawn_anew), whole)
     assert np.array_equal(order.examples(5, TOTAL, TOTAL, 120, 80), whole[120:])
 
 
@@ -43,3 +44,22 @@ def test_token_counts_are_exact_sums_over_the_examples_seen():
     expected = [int(label_tokens[order.examples(7, TOTAL, TOTAL, 0, position)].sum()) for position in positions]
     assert order.token_counts(label_tokens, 7, TOTAL, positions) == expected
     assert all(type(count) is int for count in order.token_counts(label_tokens, 7, TOTAL, positions))
+
+
+def test_as_many_epochs_are_kept_as_fit_into_memory_and_the_last_used_stay():
+    """Many small ones or few large ones: a stack of two hundred seeds draws none of its epochs twice."""
+    drawn = []
+
+    def make(size: int):
+        drawn.append(size)
+        return np.zeros(size, np.int8)
+
+    small, large = order.LastUsed(max_bytes=1000), order.LastUsed(max_bytes=1000)
+    for _ in range(2):
+        for key in range(500):
+            small.get(key, lambda: make(2))
+    assert len(drawn) == 500
+    for key in (1, 2, 1, 3, 1, 2):  # two fit: 3 takes the place of 2
+        large.get(key, lambda: make(500))
+    assert len(drawn) == 500 + 4
+    assert large.get(4, lambda: make(2000)).nbytes == 2000

@@ -161,3 +161,13 @@ def test_estimates_are_positive_and_count_the_work_of_every_run(laptop):
 def test_an_unknown_device_is_planned_as_a_small_gpu_and_a_known_one_as_itself():
     assert Hardware("NVIDIA A100-SXM4-40GB", 1, 1).speed is plan.SPEEDS["NVIDIA A100"]
     assert Hardware("TPU v99", 1, 1).speed is plan.OTHER_GPU
+
+
+def test_a_core_trains_as_many_slots_at_once_as_its_cache_holds_and_a_gpu_all_of_them():
+    def at_once(width, slots, kind):
+        planned = sweep_of(small.config(sweep={"width": [width]}, train={"batch_size": 64}), Hardware(kind, 1, 2**34))
+        return plan.slots_at_once(planned.stacks[0].shape, planned.task, slots, planned.hardware)
+
+    assert at_once(4, 6, "cpu") > at_once(64, 6, "cpu") == 1
+    assert all(slots % at_once(4, slots, "cpu") == 0 for slots in range(1, 10))
+    assert at_once(64, 6, "Tesla T4") == 6

@@ -27,7 +27,7 @@ def one_device():
 
 
 @pytest.fixture(scope="module")
-def plain_losses_and_params(runs):
+def plain_run(runs):
     """What a plain loop over one model gives: the step unbatched, on its own, with losses after every step."""
     recipe, task = small.recipe(CONFIG), small.sweep(CONFIG).task
     step = jax.jit(functools.partial(train_step.train_step, recipe))
@@ -42,10 +42,10 @@ def plain_losses_and_params(runs):
     return losses, jax.device_get(state)
 
 
-@pytest.mark.parametrize("slots", [1, 2, 3, 8])
-def test_a_run_in_a_stack_equals_the_same_run_in_a_plain_loop(slots, runs, mesh, one_device, plain_losses_and_params):
-    losses, plain = plain_losses_and_params
-    bench = small.Bench(CONFIG, slots, mesh if slots % 2 == 0 else one_device)
+@pytest.mark.parametrize(("slots", "at_once"), [(1, 1), (2, 1), (3, 3), (8, 2)])
+def test_a_run_in_a_stack_equals_the_same_run_in_a_plain_loop(slots, at_once, runs, mesh, one_device, plain_run):
+    losses, plain = plain_run
+    bench = small.Bench(CONFIG, slots, mesh if slots % 2 == 0 else one_device, at_once)
     place = slots // 2
     neighbours = [run for run in runs if run is not runs[4]]
     bench.enter({slot: runs[4] if slot == place else neighbours[slot] for slot in range(slots)})
@@ -142,7 +142,7 @@ def test_two_devices_need_no_collective(bench):
 def test_two_devices_give_what_one_gives(bench, runs, one_device):
     quartet = dict(enumerate(runs[2:6]))
     two = after(bench, quartet, 20, slot=3)
-    alone = small.Bench(CONFIG, 4, one_device)
+    alone = small.Bench(CONFIG, 4, one_device, slots_at_once=2)
     one = after(alone, quartet, 20, slot=3)
     assert float(two.train_loss) == pytest.approx(float(one.train_loss), abs=1e-5)
     assert small.largest_difference(two.params, one.params) < 1e-4

@@ -79,18 +79,30 @@ def ends_of_chunks(stack_plan: StackPlan) -> list[int]:
     return steps[1:]
 
 
-def test_interrupted_before_at_and_after_forks_equals_uninterrupted_bit_for_bit(shared, tmp_path):
+def stop_at(workdir, stop: int, stack_plan) -> None:
+    """Trains from where it stands until the stack comes to `stop`, two chunks on or more: one is already under way when
+    the signal comes."""
+    chunks, folder = ends_of_chunks(stack_plan), CheckpointFolder(workdir / "stacks" / "all" / "checkpoints")
+    begun = chunks.index(folder.latest()) + 1 if folder.folder.exists() else 0
+    events = small.train(values(), workdir, progress=small.StopAfter(chunks.index(stop) - begun))
+    assert events[-1].kind == "interrupted"
+    assert folder.latest() == stop
+
+
+@pytest.mark.parametrize("places", [("before", "waiting", "last fork"), ("first fork", "third fork")])
+def test_interrupted_before_at_and_after_forks_equals_uninterrupted_bit_for_bit(shared, tmp_path, places):
     """At each of these stops a session ends, and the next one takes over."""
-    stack_plan, folder = plan_of(shared), CheckpointFolder(tmp_path / "stacks" / "all" / "checkpoints")
+    stack_plan = plan_of(shared)
     chunks, forks = ends_of_chunks(stack_plan), sorted(stack_plan.forks)
-    before = max(step for step in chunks if step < forks[0])
-    waiting = [step for step in chunks if stack_plan.waiting_at(step) and step not in forks]
-    done = 0
-    for stop in sorted({before, forks[0], waiting[0], forks[2], forks[-1]}):
-        events = small.train(values(), tmp_path, progress=small.StopAfter(chunks.index(stop) + 1 - done))
-        done = chunks.index(stop) + 1
-        assert events[-1].kind == "interrupted"
-        assert folder.latest() == stop
+    stops = {
+        "before": max(step for step in chunks if step < forks[0]),
+        "first fork": forks[0],
+        "waiting": next(step for step in chunks if stack_plan.waiting_at(step) and step not in forks),
+        "third fork": forks[2],
+        "last fork": forks[-1],
+    }
+    for place in places:
+        stop_at(tmp_path, stops[place], stack_plan)
     assert small.train(values(), tmp_path)[-1].kind == "finished"
     assert_same_results(tmp_path, shared)
 
@@ -98,11 +110,9 @@ def test_interrupted_before_at_and_after_forks_equals_uninterrupted_bit_for_bit(
 def test_a_waiting_branch_that_is_broken_on_purpose_is_seen(shared, tmp_path):
     """The test above can fail: what waits outside the slots is part of the state."""
     stack_plan = plan_of(shared)
-    chunks = ends_of_chunks(stack_plan)
-    stop = next(step for step in chunks if stack_plan.waiting_at(step))
-    small.train(values(), tmp_path, progress=small.StopAfter(chunks.index(stop) + 1))
+    stop = next(step for step in ends_of_chunks(stack_plan) if stack_plan.waiting_at(step))
+    stop_at(tmp_path, stop, stack_plan)
     folder = CheckpointFolder(tmp_path / "stacks" / "all" / "checkpoints")
-    assert folder.latest() == stop
     programs = small.Bench(values(), 2, devices.slots_mesh()).programs
     names = [entry.run_id for entry in stack_plan.waiting_at(stop)]
     slots, waiting = jax.device_get(
