@@ -63,7 +63,7 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
     )
     shape = StackShape(
         slots=stack_plan.slots,
-        slots_at_once=plan.slots_at_once(stack.shape, task, stack_plan.slots // mesh.size, sweep.hardware),
+        one_by_one=plan.trains_one_by_one(stack.shape, task, stack_plan.slots, sweep.hardware),
         batch_size=stack.shape.batch_size,
         sequence_length=task.sequence_length,
         chunk_steps=train.chunk_steps,

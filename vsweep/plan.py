@@ -14,7 +14,7 @@ from vsweep.model import ModelShape
 from vsweep.packing import StackPlan, pack
 from vsweep.tasks import Task
 
-CPU_CACHE_BYTES = 6e6  # of slots by `accounting.slot_bytes` that train together on a core; measured at widths 4 to 64
+CPU_CACHE_BYTES = 1e7  # by `accounting.slot_bytes`, an estimate from above; measured at widths 4 to 64
 MEMORY_SHARE = 0.8  # of a device, for a stack
 FIRST_EVALUATION_SHARE = 1 / 64  # of the smallest horizon: where a run's grid of evaluations begins
 HELD_OUT_PASS_COST = 1 / 3  # of a training step on as many examples
@@ -158,15 +158,13 @@ def slots_that_fit(shape: Shape, task: Task, hardware: Hardware) -> int:
     return int(MEMORY_SHARE * hardware.memory_bytes / per_slot) * hardware.devices
 
 
-def slots_at_once(shape: Shape, task: Task, slots: int, hardware: Hardware) -> int:
-    """How many of a device's `slots` train together: all, but on a CPU core as many as its cache holds.
+def trains_one_by_one(shape: Shape, task: Task, slots: int, hardware: Hardware) -> bool:
+    """Whether a device takes its slots one after the other in each step, instead of all at once.
 
-    A core gains nothing by a longer array and loses a quarter of its time when one step's arrays leave the cache.
+    A CPU core gains nothing from longer arrays, and loses up to a third of its time when they leave its cache.
     """
-    if hardware.kind != "cpu":
-        return slots
-    fitting = int(CPU_CACHE_BYTES // accounting.slot_bytes(model_shape(shape, task), shape.batch_size))
-    return max(size for size in range(1, slots + 1) if slots % size == 0 and size <= max(1, fitting))
+    at_once = slots // hardware.devices * accounting.slot_bytes(model_shape(shape, task), shape.batch_size)
+    return hardware.kind == "cpu" and at_once > CPU_CACHE_BYTES
 
 
 def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> float:

@@ -31,7 +31,7 @@ class StackShape:
     """The sizes that fix a stack's programs."""
 
     slots: int
-    slots_at_once: int  # of one device, lifted together; divides its slots
+    one_by_one: bool  # a device trains its slots one after the other in each step, not all at once
     batch_size: int
     sequence_length: int
     chunk_steps: int
@@ -106,7 +106,7 @@ class StackPrograms:
         """
         shape = self.shape
         specs = (SLOTS, P(), P(None, devices.SLOTS_AXIS), P())
-        lifted = self._lift(functools.partial(_train_chunk, recipe, shape.slots_at_once), in_specs=specs)
+        lifted = self._lift(functools.partial(_train_chunk, recipe, shape.one_by_one), in_specs=specs)
         tokens = _array((shape.train_examples, shape.sequence_length), np.uint8)
         examples = _array((shape.chunk_steps, shape.slots, shape.batch_size), np.int32)
         everywhere = devices.replicated(self.mesh)
@@ -165,28 +165,15 @@ def _enter(recipe: Recipe, state: StackState, hyper_K: Hyper, enters_K) -> Stack
     return jax.tree.map(choose, _init_stack(recipe, hyper_K), state)
 
 
-def _train_chunk(recipe: Recipe, slots_at_once: int, state: StackState, train_tokens_MxS, examples_CxKxB, count):
+def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, train_tokens_MxS, examples_CxKxB, count):
+    step = functools.partial(train_step.train_step, recipe)
+
     def body(index, state):
-        return _train_step(recipe, slots_at_once, state, train_tokens_MxS[examples_CxKxB[index]])
+        slots = (state, train_tokens_MxS[examples_CxKxB[index]])
+        return jax.lax.map(lambda slot: step(*slot), slots) if one_by_one else jax.vmap(step)(*slots)
 
     state = jax.lax.fori_loop(0, count, body, state)
     return state, state.step
-
-
-def _train_step(recipe: Recipe, slots_at_once: int, state: StackState, tokens_KxBxS) -> StackState:
-    """A step of every slot: of all of them at once, or group after group, where a frozen group costs nothing."""
-    step = jax.vmap(functools.partial(train_step.train_step, recipe))
-    slots = tokens_KxBxS.shape[0]
-    if slots_at_once == slots:
-        return step(state, tokens_KxBxS)
-
-    def train_group(group):
-        active = jnp.any(train_step.is_active(group[0]))
-        return jax.lax.cond(active, step, lambda state, tokens: state, *group)
-
-    groups = jax.tree.map(lambda leaf: leaf.reshape(-1, slots_at_once, *leaf.shape[1:]), (state, tokens_KxBxS))
-    trained = jax.lax.map(train_group, groups)
-    return jax.tree.map(lambda leaf: leaf.reshape(slots, *leaf.shape[2:]), trained)
 
 
 def _evaluate_due(recipe: Recipe, size: int, state: StackState, tokens_NxS, answer_NxL, first, due_K) -> Evaluation:

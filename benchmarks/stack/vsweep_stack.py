@@ -84,9 +84,7 @@ class VsweepStack:
         )
         shape = StackShape(
             slots=self.slots,
-            slots_at_once=plan.slots_at_once(
-                runs[0].shape, task, self.slots // self.mesh.size, devices.hardware(self.mesh)
-            ),
+            one_by_one=plan.trains_one_by_one(runs[0].shape, task, self.slots, devices.hardware(self.mesh)),
             batch_size=problem.batch_size,
             sequence_length=task.sequence_length,
             chunk_steps=self.chunk_steps,

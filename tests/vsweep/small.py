@@ -103,7 +103,7 @@ class Bench:
 
     chunk_steps = 64
 
-    def __init__(self, values: dict, slots: int, mesh, slots_at_once: int | None = None):
+    def __init__(self, values: dict, slots: int, mesh, *, one_by_one: bool = False):
         self.sweep = sweep(values)
         self.task = self.sweep.task
         self.mesh = mesh
@@ -113,7 +113,7 @@ class Bench:
         held_out = self.task.held_out
         shape = StackShape(
             slots=slots,
-            slots_at_once=slots_at_once or slots // mesh.size,
+            one_by_one=one_by_one,
             batch_size=train.batch_size,
             sequence_length=self.task.sequence_length,
             chunk_steps=self.chunk_steps,

@@ -163,11 +163,15 @@ def test_an_unknown_device_is_planned_as_a_small_gpu_and_a_known_one_as_itself()
     assert Hardware("TPU v99", 1, 1).speed is plan.OTHER_GPU
 
 
-def test_a_core_trains_as_many_slots_at_once_as_its_cache_holds_and_a_gpu_all_of_them():
-    def at_once(width, slots, kind):
-        planned = sweep_of(small.config(sweep={"width": [width]}, train={"batch_size": 64}), Hardware(kind, 1, 2**34))
-        return plan.slots_at_once(planned.stacks[0].shape, planned.task, slots, planned.hardware)
+def test_a_core_takes_slots_one_by_one_when_they_leave_its_cache_and_a_gpu_never():
+    config = addition.get_config("laptop")
+    config.sweep.width = (4, 32)
 
-    assert at_once(4, 6, "cpu") > at_once(64, 6, "cpu") == 1
-    assert all(slots % at_once(4, slots, "cpu") == 0 for slots in range(1, 10))
-    assert at_once(64, 6, "Tesla T4") == 6
+    def one_by_one(width, slots, kind):
+        planned = sweep_of(config, Hardware(kind, 2, 2**34))
+        (shape,) = (stack.shape for stack in planned.stacks if stack.shape.width == width)
+        return plan.trains_one_by_one(shape, planned.task, slots, planned.hardware)
+
+    assert not one_by_one(4, 6, "cpu")
+    assert one_by_one(32, 2, "cpu")
+    assert not one_by_one(32, 2, "Tesla T4")

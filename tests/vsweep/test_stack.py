@@ -42,10 +42,10 @@ def plain_run(runs):
     return losses, jax.device_get(state)
 
 
-@pytest.mark.parametrize(("slots", "at_once"), [(1, 1), (2, 1), (3, 3), (8, 2)])
-def test_a_run_in_a_stack_equals_the_same_run_in_a_plain_loop(slots, at_once, runs, mesh, one_device, plain_run):
+@pytest.mark.parametrize(("slots", "one_by_one"), [(1, False), (2, False), (3, False), (8, True)])
+def test_a_run_in_a_stack_equals_the_same_run_in_a_plain_loop(slots, one_by_one, runs, mesh, one_device, plain_run):
     losses, plain = plain_run
-    bench = small.Bench(CONFIG, slots, mesh if slots % 2 == 0 else one_device, at_once)
+    bench = small.Bench(CONFIG, slots, mesh if slots % 2 == 0 else one_device, one_by_one=one_by_one)
     place = slots // 2
     neighbours = [run for run in runs if run is not runs[4]]
     bench.enter({slot: runs[4] if slot == place else neighbours[slot] for slot in range(slots)})
@@ -142,7 +142,7 @@ def test_two_devices_need_no_collective(bench):
 def test_two_devices_give_what_one_gives(bench, runs, one_device):
     quartet = dict(enumerate(runs[2:6]))
     two = after(bench, quartet, 20, slot=3)
-    alone = small.Bench(CONFIG, 4, one_device, slots_at_once=2)
+    alone = small.Bench(CONFIG, 4, one_device, one_by_one=True)
     one = after(alone, quartet, 20, slot=3)
     assert float(two.train_loss) == pytest.approx(float(one.train_loss), abs=1e-5)
     assert small.largest_difference(two.params, one.params) < 1e-4
