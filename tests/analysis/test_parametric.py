@@ -9,7 +9,7 @@ from analysis.parametric import Law
 from analysis.points import Refusal
 from tests.analysis.planted import LAW
 
-LAPTOP_RUNS = Path(__file__).parents[2] / "docs" / "laptop" / "runs.csv"
+NO_FLOOR_RUNS = Path(__file__).parents[1] / "data" / "addition_without_floor.csv"
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(1e3, 5e4, 6), np.geomspace(1e5, 2e6, 5)))
 
 
@@ -42,8 +42,8 @@ def test_resamples_fitted_together_equal_resamples_fitted_one_by_one(chinchilla)
 
 
 def test_resamples_leave_the_basin_in_which_the_fit_to_all_points_has_no_floor():
-    """On the laptop study's val_loss the whole fit has E = 0, and many a resample has not."""
-    runs = pd.read_csv(LAPTOP_RUNS)
+    """On the val_loss of one addition study the whole fit has E = 0, and many a resample has not."""
+    runs = pd.read_csv(NO_FLOOR_RUNS)
     columns = [runs[name].to_numpy(float) for name in ("params", "tokens", "val_loss")]
     whole = parametric.fit(*columns)
     draws = np.random.default_rng(0).integers(len(runs), size=(6, len(runs)))
