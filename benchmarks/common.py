@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: the machine in words, interleaved measurements, result files."""
+"""What the benchmarks share: the machine in words, interleaved measurements, result files."""
 
 import datetime
 import importlib.metadata
@@ -6,7 +6,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +90,9 @@ def machine(device: str, cores: int) -> dict:
     }
 
 
-def versions() -> dict[str, str]:
+def versions(libraries: Iterable[str] = VERSIONED) -> dict[str, str]:
     found = {"python": platform.python_version(), "vsweep": __version__}
-    for name in VERSIONED:
+    for name in libraries:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

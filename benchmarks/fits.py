@@ -41,11 +41,9 @@ from scipy.optimize import minimize
 
 from analysis import parametric
 from analysis.parametric import Law
-from vsweep import __version__
+from benchmarks import common
 
-ROOT = Path(__file__).parents[1]
-POINTS_FILE = ROOT / "tests" / "data" / "chinchilla_points.csv"
-RESULTS = ROOT / "benchmarks" / "results"
+POINTS_FILE = common.ROOT / "tests" / "data" / "chinchilla_points.csv"
 DROPPED = 5
 DELTA = 1e-3
 SCALE = 1e6  # of the penalty that `chinchilla, scaled` is given
@@ -257,20 +255,8 @@ def table_of(rows: list[Row]) -> pd.DataFrame:
 
 def machine() -> dict[str, str | int]:
     """What the times depend on; nothing that tells whose machine it is."""
-    versions = {"python": platform.python_version(), "vsweep": __version__}
-    for name in ("numpy", "scipy", "chinchilla"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {"cpu": _cpu_model(), "cores": os.cpu_count() or 1, "system": platform.system(), **versions}
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
+    versions = common.versions(("numpy", "scipy", "chinchilla"))
+    return {"cpu": common.cpu_model(), "cores": os.cpu_count() or 1, "system": platform.system(), **versions}
 
 
 def write(table: pd.DataFrame, measured: dict, folder: Path) -> None:
@@ -316,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     table = table_of(rows)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.11g}" if value < 0.01 else f"{value:.6g}"))
     if not options.quick:
-        write(table, {**machine(), "refits": refits, "repeats": options.repeats, "delta": DELTA}, RESULTS)
+        write(table, {**machine(), "refits": refits, "repeats": options.repeats, "delta": DELTA}, common.RESULTS)
     found = complaints(rows)
     for sentence in found:
         print(sentence, file=sys.stderr)

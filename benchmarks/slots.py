@@ -65,9 +65,14 @@ def slots_of(settings: Settings, width: int) -> dict[str, int]:
 
 
 def train_seconds(config: config_lib.SweepConfig) -> float:
-    """Trains the sweep in a folder that is thrown away; the training time by its own records."""
+    """Trains the sweep in a folder that is thrown away; the training time by its own records.
+
+    Raises RuntimeError when it was interrupted: a sweep answers signals by saving and leaving.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        list(vsweep.run_sweep(config, folder))
+        *_, last = vsweep.run_sweep(config, folder)
+        if last.kind != "finished":
+            raise RuntimeError(f"the sweep did not finish: {last.reason}")
         times = records.read_times(Path(folder))
     return float(times[[records.TRAIN, records.EVALUATE]].to_numpy().sum())
 

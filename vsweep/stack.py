@@ -8,6 +8,7 @@ a chunk, B batch, S tokens of a sequence, N held-out examples of one evaluation,
 import concurrent.futures
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,7 +32,7 @@ class StackShape:
     """The sizes that fix a stack's programs."""
 
     slots: int
-    one_by_one: bool  # a device trains its slots one after the other in each step, not all at once
+    one_by_one: bool  # a device trains its slots one after the other in each step, and evaluates in pieces of a batch
     batch_size: int
     sequence_length: int
     chunk_steps: int
@@ -117,7 +118,8 @@ class StackPrograms:
     def _lower_evaluate(self, recipe: Recipe):
         """(state, tokens, answer, first, due_K) -> Evaluation on the held-out examples from `first`; 0 if not due."""
         shape = self.shape
-        evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples)
+        piece = math.gcd(shape.batch_size, shape.evaluation_examples) if shape.one_by_one else shape.evaluation_examples
+        evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples, piece)
         lifted = self._lift(evaluate, in_specs=(SLOTS, P(), P(), P(), SLOTS))
         tokens = _array((shape.held_out_examples, shape.sequence_length), np.uint8)
         answer = _array((shape.held_out_examples, shape.sequence_length - 1), bool)
@@ -176,17 +178,25 @@ def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, train_toke
     return state, state.step
 
 
-def _evaluate_due(recipe: Recipe, size: int, state: StackState, tokens_NxS, answer_NxL, first, due_K) -> Evaluation:
-    """Slot after slot, for under `vmap` a slot that is not due would cost as much as one that is."""
-    tokens = jax.lax.dynamic_slice_in_dim(tokens_NxS, first, size)
-    answer = jax.lax.dynamic_slice_in_dim(answer_NxL, first, size)
+def _evaluate_due(
+    recipe: Recipe, size: int, piece: int, state: StackState, tokens_NxS, answer_NxL, first, due_K
+) -> Evaluation:
+    """Slot after slot, for under `vmap` a slot that is not due would cost as much as one that is; `piece` by piece."""
+    parts = [
+        jax.lax.dynamic_slice_in_dim(array, first, size).reshape(-1, piece, array.shape[1])
+        for array in (tokens_NxS, answer_NxL)
+    ]
+
+    def due_slot(params):
+        losses = jax.lax.map(lambda part: train_step.evaluate(recipe, params, *part), parts)
+        return jax.tree.map(lambda leaf: leaf.reshape(size), losses)
 
     def not_due(params):
         return ExampleLosses(jnp.zeros(size), jnp.zeros(size), jnp.zeros(size, bool))
 
     def one_slot(slot):
         params, due = slot
-        return jax.lax.cond(due, lambda p: train_step.evaluate(recipe, p, tokens, answer), not_due, params)
+        return jax.lax.cond(due, due_slot, not_due, params)
 
     return Evaluation(jax.lax.map(one_slot, (state.params, due_K)), state.train_loss, state.diverged_at_step)
 

@@ -139,10 +139,13 @@ def test_two_devices_need_no_collective(bench):
             assert collective not in text
 
 
-def test_two_devices_give_what_one_gives(bench, runs, one_device):
+def test_two_devices_with_all_slots_at_once_give_what_one_gives_slot_by_slot(bench, runs, one_device):
     quartet = dict(enumerate(runs[2:6]))
     two = after(bench, quartet, 20, slot=3)
     alone = small.Bench(CONFIG, 4, one_device, one_by_one=True)
     one = after(alone, quartet, 20, slot=3)
     assert float(two.train_loss) == pytest.approx(float(one.train_loss), abs=1e-5)
     assert small.largest_difference(two.params, one.params) < 1e-4
+    whole, in_pieces = (stack.evaluate([False, False, False, True]).losses for stack in (bench, alone))
+    assert np.allclose(whole.loss_N[3], in_pieces.loss_N[3], atol=1e-3)
+    assert np.all(in_pieces.loss_N[3] > 0)
