@@ -10,6 +10,7 @@ vectorise over, and attention with a head dim of 4 becomes sums over that axis i
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -66,12 +67,24 @@ def build(shape: ModelShape) -> Model:
     module = Transformer(shape)
 
     def init(key: jax.Array) -> Params:
-        return module.init(key, jnp.zeros((1, shape.positions), jnp.int32))["params"]
+        return _drawn(key, module.init(key, jnp.zeros((1, shape.positions), jnp.int32))["params"])
 
     def apply(params, tokens_BxT, *, dropout_key=None, dropout=0.0):
         return module.apply({"params": params}, tokens_BxT, dropout_key, dropout)
 
     return Model(shape, init, apply)
+
+
+def _drawn(key: jax.Array, initial: Params) -> Params:
+    """Vectors as they are; matrices from a normal distribution, with their initial entries as standard deviations.
+
+    One draw for all of them: a draw for each took almost as long to compile as the training step.
+    """
+    leaves, tree = jax.tree.flatten(initial)
+    matrices = [leaf for leaf in leaves if leaf.ndim == 2]
+    ends = list(itertools.accumulate(leaf.size for leaf in matrices))
+    draws = iter(jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1]))
+    return tree.unflatten([leaf * next(draws).reshape(leaf.shape) if leaf.ndim == 2 else leaf for leaf in leaves])
 
 
 class Transformer(nn.Module):
@@ -81,8 +94,8 @@ class Transformer(nn.Module):
     def __call__(self, tokens_BxT, dropout_key=None, dropout=0.0):
         shape = self.shape
         batch, length = tokens_BxT.shape
-        embed_VxW = self.param("embed", embedding_init(shape), (shape.vocabulary, shape.width))
-        positions_TxW = self.param("positions", embedding_init(shape), (shape.positions, shape.width))
+        embed_VxW = self.param("embed", embedding_deviation(shape), (shape.vocabulary, shape.width))
+        positions_TxW = self.param("positions", embedding_deviation(shape), (shape.positions, shape.width))
         x_WxN = self._embed(embed_VxW, positions_TxW, tokens_BxT)
 
         drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape))
@@ -93,7 +106,7 @@ class Transformer(nn.Module):
             x_WxN += drop(branch_WxN, 2 * layer + 1)
         x_WxN = Norm(name="final_norm")(x_WxN)
 
-        head_VxW = embed_VxW if shape.tied_embeddings else self.param("head", dense_init(), embed_VxW.shape)
+        head_VxW = embed_VxW if shape.tied_embeddings else self.param("head", dense_deviation(), embed_VxW.shape)
         logits_VxN = head_VxW.astype(x_WxN.dtype) @ x_WxN
         return logits_VxN.astype(jnp.float32).reshape(-1, length, batch).transpose(2, 1, 0)
 
@@ -171,9 +184,11 @@ class Dense(nn.Module):
     def __call__(self, x_IxN):
         features_in, features_out = x_IxN.shape[0], self.features
         if features_out >= features_in:
-            kernel_OxI = self.param("kernel", dense_init(self.init_scale, in_axis=1), (features_out, features_in))
+            deviation = dense_deviation(self.init_scale, in_axis=1)
+            kernel_OxI = self.param("kernel", deviation, (features_out, features_in))
         else:
-            kernel_OxI = self.param("kernel", dense_init(self.init_scale, in_axis=0), (features_in, features_out)).T
+            deviation = dense_deviation(self.init_scale, in_axis=0)
+            kernel_OxI = self.param("kernel", deviation, (features_in, features_out)).T
         y_OxN = kernel_OxI.astype(x_IxN.dtype) @ x_IxN
         if self.use_bias:
             y_OxN += self.param("bias", nn.initializers.zeros, (self.features,))[:, None].astype(x_IxN.dtype)
@@ -222,12 +237,18 @@ class Dropout:
         return jnp.where(kept_WxN, branch_WxN * scale.astype(branch_WxN.dtype), 0)
 
 
-def embedding_init(shape: ModelShape):
-    return nn.initializers.normal(shape.width**-0.5)
+def embedding_deviation(shape: ModelShape):
+    """Here and below: the initial value of a matrix is its standard deviation; `_drawn` makes a draw of it."""
+    return nn.initializers.constant(shape.width**-0.5)
 
 
-def dense_init(scale: float = 1.0, in_axis: int = 1):
-    return nn.initializers.variance_scaling(scale, "fan_in", "normal", in_axis=in_axis, out_axis=1 - in_axis)
+def dense_deviation(scale: float = 1.0, in_axis: int = 1):
+    """sqrt(scale / fan in)."""
+
+    def initial(key, shape):
+        return jnp.full(shape, math.sqrt(scale / shape[in_axis]))
+
+    return initial
 
 
 def residual_scale(shape: ModelShape) -> float:

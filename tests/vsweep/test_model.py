@@ -59,6 +59,25 @@ def test_any_batch_and_length_gives_each_example_the_logits_it_has_alone(model, 
     assert np.allclose(together, np.stack(alone), atol=1e-5)
 
 
+def test_initial_weights_have_the_spread_of_their_fan_in_and_no_two_are_the_same_draw():
+    """Residual projections are narrower by sqrt(2 layers), for both ways round in which a kernel is kept."""
+    width, layers = 64, 2
+    shape = ModelShape(14, 12, width, layers, 4, 4, tied_embeddings=False)
+    made = jax.device_get(jax.jit(model_lib.build(shape).init)(jax.random.key(0)))
+    block = [made["attention_1"][name]["kernel"] for name in ("query_key_value", "out")]
+    block += [made["mlp_1"][name]["kernel"] for name in ("up", "down")]
+    residual = (2 * layers) ** -0.5
+    scales = {"wide": 1, "out": residual, "up": 1, "down": residual * 4**-0.5}
+    matrices = [*block, made["embed"], made["head"]]
+    for matrix, scale in zip(matrices, [*scales.values(), 1, 1], strict=True):
+        assert matrix.std() == pytest.approx(scale * width**-0.5, rel=0.1)
+        assert abs(matrix.mean()) < 4 * matrix.std() / matrix.size**0.5
+    assert np.all(made["final_norm"]["scale"] == 1)
+    assert np.all(made["mlp_0"]["up"]["bias"] == 0)
+    drawn = [leaf.ravel()[:700] / leaf.std() for leaf in jax.tree.leaves(made) if leaf.ndim == 2]
+    assert np.allclose(np.corrcoef(drawn) - np.eye(len(drawn)), 0, atol=0.15)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_counted_parameters_are_the_parameters_there_are(tied):
     shape = ModelShape(14, 7, 12, 3, 4, 4, tied_embeddings=tied)
