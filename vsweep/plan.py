@@ -30,8 +30,8 @@ class Speed:
     compile_s: float  # compiling one stack's programs
 
 
-# CPU: fitted to two laptop studies (docs/performance.md), one core of two; 1.8 ms of fixed time would fit a little better,
-# but `benchmarks.slots` finds that few slots cost more than that. The GPUs are first guesses from peak rates.
+# CPU: fitted to two laptop studies (docs/performance.md), one core of two; 1.8 ms of fixed time would fit them a little
+# better, but `benchmarks.slots` finds that few slots cost more. The GPUs are first guesses from peak rates.
 SPEEDS = {
     "cpu": Speed(2.5e-3, 2.2e-8, 2.6e10, 10.0),
     "Tesla T4": Speed(4e-3, 6e-12, 2.5e12, 60.0),
