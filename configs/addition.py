@@ -6,7 +6,7 @@
     python launch.py --config=configs/addition.py:seeds      one width, two budgets, 64 seeds: seed variance
     python launch.py --config=configs/addition.py:smoke      two-digit operands: shows that everything works
 
-Cost: `full` 1.4e16 FLOP, one GPU, within a 9-hour session of a T4 by estimate; `laptop` 8.2e12 FLOP, about 8 minutes
+Cost: `full` 1.4e16 FLOP, one GPU, within a 9-hour session of a T4 by estimate; `laptop` 8.2e12 FLOP, about 6 minutes
 on two CPU cores; `seeds` 3.2e13 FLOP, about 20 minutes there by estimate; `smoke` under a minute, most of it compiling.
 
 Expect: no clean power law. Small widths stay on a plateau (an answer loss of 1.1 to 1.2), larger ones fall off it
