@@ -127,6 +127,9 @@ class TrainConfig:
     budget: int = _positive_int(1_000_000)
     batch_size: int = _positive_int(64)
     unique_examples: int = _natural(0, "an integer from 0 (0: every training example)")
+    max_epochs: float = _field(
+        0.0, float, "a finite number from 0 (0: no limit)", lambda v: 0 <= v < math.inf, resumable=True
+    )
     seed: int = _natural(0)
     init_seed: int = _stream_seed()
     data_seed: int = _stream_seed()
@@ -136,8 +139,8 @@ class TrainConfig:
     share_trunks: bool = _field(True, bool, "True or False", lambda v: True)
     slots: int | str = _field("packed", object, "packed, all, or an integer from 1", _is_slots)
     devices: int = _natural(0, "an integer from 0 (0: every device)", resumable=True)
-    chunk_steps: int = _positive_int(128)
-    curve_points: int = _field(24, int, "an integer from 2", lambda v: v >= 2)
+    chunk_steps: int = _field(128, int, "an integer from 1 to 10000", lambda v: 1 <= v <= 10_000)
+    curve_points: int = _field(24, int, "an integer from 2 to 1000", lambda v: 2 <= v <= 1000)
     curve_examples: int = _positive_int(512)
     final_examples: int = _positive_int(8192)
     checkpoint_minutes: float = _field(
