@@ -5,6 +5,7 @@ in `sweep` replaces the field of the same name in its section, and the runs are 
 stop here: below this file there are only these dataclasses, and the code trusts their types.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -251,8 +252,8 @@ def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple],
         points = values.get(axis)
         if points is None or (isinstance(points, list | tuple) and not points):
             continue
-        points = _split_words(points if isinstance(points, list | tuple) else (points,))
         rule = RULES[HOME[axis]][axis]
+        points = _split_words(points if isinstance(points, list | tuple) else (points,), rule.kind)
         found = [text for text in (rule.problem(f"sweep.{axis}", point) for point in points) if text]
         if not found and len(set(points)) < len(points):
             found = [f"sweep.{axis}: duplicates - got {points}; allowed: each value once"]
@@ -264,10 +265,19 @@ def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple],
     return tuple(axes)
 
 
-def _split_words(points: Iterable) -> tuple:
-    """Words arrive from a command line as one: `--config.sweep.schedule=cosine,linear`."""
+def _split_words(points: Iterable, kind: type) -> tuple:
+    """Words arrive from a command line as one: `--config.sweep.schedule=cosine,linear`; so do numbers with a typo."""
     split = (point.split(",") if isinstance(point, str) else [point] for point in points)
-    return tuple(word.strip() if isinstance(word, str) else word for words in split for word in words)
+    return tuple(_word(word, kind if len(words) > 1 else str) for words in split for word in words)
+
+
+def _word(word: Any, kind: type) -> Any:
+    if not isinstance(word, str):
+        return word
+    for read in (int, float) if kind in (int, float) else ():
+        with contextlib.suppress(ValueError):
+            return read(word)
+    return word.strip()
 
 
 def _combination_problems(config: SweepConfig) -> list[str]:

@@ -67,6 +67,10 @@ COMMAND_LINES = [
     ([SMALL, "--plna"], ["plna", "plan"]),
     ([SMALL, "--plan=maybe"], ["plan", "maybe"]),
     ([SMALL, "--config.sweep.seed="], ["sweep.seed: not a valid value - got ''", "allowed: an integer"]),
+    (
+        [SMALL, "--config.sweep.seed=0,1,a"],
+        ["start:\n  sweep.seed: not a valid value - got 'a'", "allowed: an integer"],
+    ),
     ([SMALL, "--config.sweep.schedule=cosine,lin"], ["sweep.schedule: ", "got 'lin'", "did you mean linear?"]),
     ([SMALL, "--config.name=a/b"], ["name: not a valid name - got 'a/b'", "allowed: letters"]),
     ([SMALL, "--config.train.devices=99"], ["train.devices: ", "got 99", "allowed: 0 (all) to 2"]),
