@@ -29,15 +29,15 @@ def main(arguments: list[str]) -> int:
 
 
 def launch() -> int:
-    from vsweep import clock, interruption, progress, trainer  # here: a bad flag is answered before jax is loaded
+    from vsweep import clock, interruption, preflight, progress, trainer  # here: a bad flag is answered without jax
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = Console(width=None if sys.stdout.isatty() else progress.PLAIN_WIDTH)
-    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value)
+    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, resume_from=RESUME_FROM.value)
     progress.show_plan(sweep, console)
     if PLAN.value:
         return 0
-    workdir = Path(WORKDIR.value or trainer.default_workdir(sweep.config))
+    workdir = Path(WORKDIR.value or preflight.default_workdir(sweep.config))
     pace = clock.ReportPace()
     with progress.for_console(console) as display:
         display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import tables
-from analysis.columns import numbers
+from analysis.columns import named, numbers
 from analysis.objective import Objective
 from analysis.tables import BadTable, group_close
 from vsweep import records
@@ -27,6 +27,11 @@ SEED_COLUMNS = ["seed", "init_seed", "data_seed", "dropout_seed"]
 SHAPE_COLUMNS = ["width", "layers", "ff_multiple", "tied_embeddings"]
 # Everything else that a sweep may vary. Where one does, each cell keeps its best setting and the others are named.
 SETTING_COLUMNS = [axis for axis in records.AXES if axis not in (*SEED_COLUMNS, *SHAPE_COLUMNS, "budget")]
+TEXT_COLUMNS = (
+    *("run_id", "stack", "task", "schedule", "precision", "tied_embeddings"),
+    *("status", "device", "matmul_precision", "versions"),
+)
+PLANNED_COLUMNS = ("params", "params_non_embedding", "budget")  # known before a run has begun
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
 
@@ -177,17 +182,34 @@ def _load_workdir(path: Path) -> Source:
         times = records.read_times(path)
     except ValueError as error:
         raise BadTable(str(error)) from error
-    _check_sizes(path / records.RUNS_FILE, runs)
+    _check_runs(path / records.RUNS_FILE, runs)
+    if curves is not None:
+        _raise(path / records.CURVES_FILE, _no_numbers(curves))
     runs["seed_block"] = _seed_blocks(runs)
     return Source(path, True, runs, curves, times=times)
 
 
-def _check_sizes(path: Path, runs: pd.DataFrame) -> None:
+def _check_runs(path: Path, runs: pd.DataFrame) -> None:
     if runs.empty:
         raise BadTable(f"{path}: the table has no rows")
     rows = np.arange(2, len(runs) + 2)  # the header is row 1
-    checked = {name: numbers(runs[name], rows)[1] for name in ("params", "params_non_embedding", "budget")}
+    checked = {name: numbers(runs[name], rows)[1] for name in PLANNED_COLUMNS}
     problems = [f"column {name}: {problem}" for name, problem in checked.items() if problem]
+    _raise(path, problems + _no_numbers(runs.drop(columns=[*PLANNED_COLUMNS])))
+
+
+def _no_numbers(frame: pd.DataFrame) -> list[str]:
+    """Cells that are text in a column of numbers; an empty one has not been measured yet."""
+    problems = []
+    for name in [name for name in frame if name in records.RUN_COLUMNS and name not in TEXT_COLUMNS]:
+        wrong = frame[name].notna() & pd.to_numeric(frame[name], errors="coerce").isna()
+        if wrong.any():
+            example = str(frame[name][wrong].iloc[0])[:20]
+            problems.append(f"column {name}: not a number in {named(np.flatnonzero(wrong) + 2)} (such as {example!r})")
+    return problems
+
+
+def _raise(path: Path, problems: list[str]) -> None:
     if problems:
         raise BadTable(f"{path}: {'; '.join(problems)}")
 

@@ -10,6 +10,7 @@ from analysis.forecast import Forecast
 from analysis.points import Refusal, Source, varying_settings
 from analysis.study import Approach, LossStudy
 from analysis.text import metric
+from vsweep import records
 
 STATUSES = {
     path.INTERIOR: "interior",
@@ -67,7 +68,7 @@ def about_runs(source: Source) -> list[str]:
     if not source.is_workdir:
         return [f"The table holds {total} points.", *source.notes]
     finished, diverged = source.count("finished"), source.count("diverged")
-    sentences = [f"{finished} of {total} runs are finished, {diverged} diverged."]
+    sentences = [f"{finished} of {total} runs are finished, {diverged} diverged.", *_about_lost_widths(source)]
     if finished + diverged < total:
         sentences.append("Training goes on: every number below will change.")
     settings = varying_settings(source.runs)
@@ -77,6 +78,16 @@ def about_runs(source: Source) -> list[str]:
             "lowest mean loss; the others are listed under what was left out. The best of several flatters a little."
         )
     return sentences
+
+
+def _about_lost_widths(source: Source) -> list[str]:
+    """Widths of which nothing is left: a fit to the others does not show that they are missing."""
+    all_diverged = (source.runs["status"] == records.DIVERGED).groupby(source.runs["width"]).all()
+    lost = [str(width) for width in all_diverged.index[all_diverged]]
+    if not lost:
+        return []
+    widths = f"width{'s' if len(lost) > 1 else ''} {', '.join(lost)}"
+    return [f"Every run of {widths} diverged, so no fit sees any of them; train them with a smaller lr or a warmup."]
 
 
 def about_loss(study: LossStudy) -> list[str]:

@@ -8,6 +8,8 @@ from ml_collections import ConfigDict
 
 from vsweep.config import ConfigError
 
+EXAMPLE = "--config=configs/addition.py:laptop"
+
 
 def parse_flags(arguments: list[str]) -> list[str]:
     """absl's parser; a mistake in a flag or in the config file ends the program with its problems and status 2."""
@@ -17,8 +19,10 @@ def parse_flags(arguments: list[str]) -> list[str]:
         problems += _config_problems(arguments)
     except ConfigError as error:
         problems = error.problems
-    except Exception as error:  # a config file is the user's code and may raise anything
+    except flags.Error as error:
         problems = [f"command line: {_message(error)}"]
+    except Exception as error:  # a config file is the user's code and may raise anything
+        problems = [f"--config: {_message(error)}; allowed: a file with get_config(), such as {EXAMPLE}"]
     if problems:
         fail(problems)
     return rest
@@ -30,9 +34,8 @@ def fail(problems: list[str]) -> NoReturn:
 
 
 def _config_problems(arguments: list[str]) -> list[str]:
-    example = "--config=configs/addition.py:laptop"
     if not flags.FLAGS["config"].present:
-        return [f"--config: not given; allowed: a config file, such as {example}"]
+        return [f"--config: not given; allowed: a config file, such as {EXAMPLE}"]
     config = flags.FLAGS["config"].value
     if config is not None:
         config.items()  # a file that could not be loaded says so on first use

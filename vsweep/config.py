@@ -5,6 +5,7 @@ in `sweep` replaces the field of the same name in its section, and the runs are 
 stop here: below this file there are only these dataclasses, and the code trusts their types.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -127,6 +128,9 @@ class TrainConfig:
     budget: int = _positive_int(1_000_000)
     batch_size: int = _positive_int(64)
     unique_examples: int = _natural(0, "an integer from 0 (0: every training example)")
+    max_epochs: float = _field(
+        0.0, float, "a finite number from 0 (0: no limit)", lambda v: 0 <= v < math.inf, resumable=True
+    )
     seed: int = _natural(0)
     init_seed: int = _stream_seed()
     data_seed: int = _stream_seed()
@@ -136,8 +140,8 @@ class TrainConfig:
     share_trunks: bool = _field(True, bool, "True or False", lambda v: True)
     slots: int | str = _field("packed", object, "packed, all, or an integer from 1", _is_slots)
     devices: int = _natural(0, "an integer from 0 (0: every device)", resumable=True)
-    chunk_steps: int = _positive_int(128)
-    curve_points: int = _field(24, int, "an integer from 2", lambda v: v >= 2)
+    chunk_steps: int = _field(128, int, "an integer from 1 to 10000", lambda v: 1 <= v <= 10_000)
+    curve_points: int = _field(24, int, "an integer from 2 to 1000", lambda v: 2 <= v <= 1000)
     curve_examples: int = _positive_int(512)
     final_examples: int = _positive_int(8192)
     checkpoint_minutes: float = _field(
@@ -248,8 +252,8 @@ def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple],
         points = values.get(axis)
         if points is None or (isinstance(points, list | tuple) and not points):
             continue
-        points = _split_words(points if isinstance(points, list | tuple) else (points,))
         rule = RULES[HOME[axis]][axis]
+        points = _split_words(points if isinstance(points, list | tuple) else (points,), rule.kind)
         found = [text for text in (rule.problem(f"sweep.{axis}", point) for point in points) if text]
         if not found and len(set(points)) < len(points):
             found = [f"sweep.{axis}: duplicates - got {points}; allowed: each value once"]
@@ -261,10 +265,19 @@ def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple],
     return tuple(axes)
 
 
-def _split_words(points: Iterable) -> tuple:
-    """Words arrive from a command line as one: `--config.sweep.schedule=cosine,linear`."""
+def _split_words(points: Iterable, kind: type) -> tuple:
+    """Words arrive from a command line as one: `--config.sweep.schedule=cosine,linear`; so do numbers with a typo."""
     split = (point.split(",") if isinstance(point, str) else [point] for point in points)
-    return tuple(word.strip() if isinstance(word, str) else word for words in split for word in words)
+    return tuple(_word(word, kind if len(words) > 1 else str) for words in split for word in words)
+
+
+def _word(word: Any, kind: type) -> Any:
+    if not isinstance(word, str):
+        return word
+    for read in (int, float) if kind in (int, float) else ():
+        with contextlib.suppress(ValueError):
+            return read(word)
+    return word.strip()
 
 
 def _combination_problems(config: SweepConfig) -> list[str]:

@@ -6,6 +6,7 @@ device too: several models, one a core, are faster than one operation at a time 
 
 import contextlib
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vsweep.config import ConfigError
 from vsweep.plan import Hardware
 
 SLOTS_AXIS = "slots"
@@ -38,11 +40,26 @@ def usable_cores() -> int:
 
 
 def slots_mesh(device_count: int = 0) -> Mesh:
-    """A mesh over the first `device_count` local devices (0: all). Raises ValueError when there are fewer."""
-    devices = jax.local_devices()
+    """A mesh over the first `device_count` local devices (0: all).
+
+    Raises ConfigError when there are fewer, or none of the platform that was asked for.
+    """
+    try:
+        devices = jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # the latter, without a word, where JAX came without CUDA
+        raise ConfigError([_no_devices(error)]) from None
     if device_count > len(devices):
-        raise ValueError(f"train.devices: not that many here - got {device_count}; allowed: 0 (all) to {len(devices)}")
+        here = f"0 (all) to {len(devices)}, for there are {len(devices)} of {devices[0].device_kind}"
+        raise ConfigError([f"train.devices: not that many here - got {device_count}; allowed: {here}"])
     return Mesh(np.array(devices[: device_count or len(devices)]), (SLOTS_AXIS,))
+
+
+def _no_devices(error: Exception) -> str:
+    told = str(error).partition(" (set")[0] or "JAX was installed without it"
+    return (
+        f"JAX_PLATFORMS: no such device here - got {jax.config.jax_platforms!r} ({told}); allowed: cpu, or cuda with "
+        'a GPU, its driver and pip install "jax[cuda12]"'
+    )
 
 
 def over_slots(mesh: Mesh, axis: int = 0) -> NamedSharding:
@@ -60,7 +77,13 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def hardware(mesh: Mesh) -> Hardware:
-    return Hardware(mesh.devices.flat[0].device_kind, mesh.size, memory_bytes(mesh))
+    device = mesh.devices.flat[0]
+    return Hardware(device.device_kind, mesh.size, memory_bytes(mesh), has_bfloat16(device))
+
+
+def has_bfloat16(device: jax.Device) -> bool:
+    """NVIDIA's GPUs emulate it before compute capability 8.0; a device that tells no such number is trusted."""
+    return not re.fullmatch(r"[1-7]\.\d+", str(getattr(device, "compute_capability", "")))
 
 
 def describe(hardware: Hardware) -> str:

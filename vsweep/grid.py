@@ -7,6 +7,7 @@ ordered by size, smallest first, so that there is something to look at early.
 import collections
 import dataclasses
 import itertools
+import math
 
 from vsweep.config import SEED_OF_RUN, ConfigError, SweepConfig
 from vsweep.records import AXES, STATIC_FIELDS
@@ -86,6 +87,12 @@ def cooldown_steps(horizon: int, fraction: float) -> int:
     return max(1, round(fraction * horizon))
 
 
+def shapes(config: SweepConfig) -> tuple[Shape, ...]:
+    """Every shape of a sweep, also of one that cannot be trained for other reasons."""
+    values = itertools.product(*(config.axis(field) for field in STATIC_FIELDS))
+    return tuple(Shape(**dict(zip(STATIC_FIELDS, value, strict=True))) for value in values)
+
+
 def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     """All stacks of a sweep. Raises ConfigError for runs that this task cannot train."""
     swept = dict(config.axes)
@@ -135,17 +142,24 @@ def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[str
             f"warmup_steps: longer than the stable phase - got {run.warmup_steps}; allowed: at most {run.decay_start}, "
             f"the {steps} steps of budget {run.budget:,} less a cooldown of {cooldown} (cooldown_fraction {fraction})"
         )
+    epochs, most = steps * shape.batch_size / run.unique_examples, config.train.max_epochs
+    if 0 < most < epochs:
+        problems.append(
+            f"budget: more epochs than train.max_epochs - got {run.budget:,}, {epochs:.3g} epochs of "
+            f"{run.unique_examples:,} examples; allowed: at most {most:g} epochs (0: no limit)"
+        )
     return run
 
 
 def _steps(budget: int, batch_size: int, task: Task, problems: list[str]) -> int:
     batch_tokens = batch_size * task.mean_label_tokens
+    steps = round(budget / batch_tokens)
     if budget < batch_tokens:
         problems.append(
-            f"budget: below one batch, so it would be rounded to 0 steps - got {budget:,}; "
-            f"allowed: from {batch_tokens:,.0f} tokens, one batch of {batch_size} examples"
+            f"budget: below one batch, rounded to {'1 step' if steps else '0 steps'} - got {budget:,}; "
+            f"allowed: from {math.ceil(batch_tokens):,} tokens, one batch of {batch_size} examples"
         )
-    return round(budget / batch_tokens)
+    return steps
 
 
 def _name(values: dict, swept: dict, fields) -> str:

@@ -9,7 +9,7 @@ import itertools
 
 from vsweep import accounting
 from vsweep.config import ConfigError, SweepConfig
-from vsweep.grid import Shape, Stack, build_stacks
+from vsweep.grid import Shape, Stack, build_stacks, shapes
 from vsweep.model import ModelShape
 from vsweep.packing import StackPlan, pack
 from vsweep.tasks import Task
@@ -48,6 +48,7 @@ class Hardware:
     kind: str
     devices: int
     memory_bytes: int  # of one device
+    bfloat16: bool = True  # in hardware, not emulated
 
     @property
     def speed(self) -> Speed:
@@ -107,6 +108,13 @@ class SweepPlan:
     def runs(self) -> int:
         return sum(len(stack.runs) for stack in self.stacks)
 
+    @property
+    def notes(self) -> list[str]:
+        """What is allowed, and probably not meant."""
+        emulated = not self.hardware.bfloat16 and any(stack.shape.precision == "bfloat16" for stack in self.stacks)
+        slow = f"note: {self.hardware.kind} has no bfloat16 and emulates it slowly; train.precision='float32' is faster"
+        return [slow] if emulated else []
+
     def plan_of(self, stack: Stack) -> StackPlan:
         return self.plans[self.stacks.index(stack)]
 
@@ -117,17 +125,24 @@ class SweepPlan:
 
 def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
     """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
-    stacks = build_stacks(config, task)
-    too_big = [
-        f"model.width: one model alone does not fit - got width {stack.shape.width}, batch_size "
-        f"{stack.shape.batch_size}; allowed: what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}"
-        for stack in stacks
-        if slots_that_fit(stack.shape, task, hardware) < 1
-    ]
+    too_big = _too_big(config, task, hardware)
+    try:
+        stacks = build_stacks(config, task)
+    except ConfigError as error:
+        raise ConfigError(error.problems + too_big) from None
     if too_big:
         raise ConfigError(too_big)
     plans = tuple(plan_stack(stack, config, task, hardware) for stack in stacks)
     return SweepPlan(config, task, hardware, stacks, plans)
+
+
+def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[str]:
+    return [
+        f"model.width: one model alone does not fit - got width {shape.width}, layers {shape.layers}, batch_size "
+        f"{shape.batch_size}; allowed: what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}"
+        for shape in shapes(config)
+        if slots_that_fit(shape, task, hardware) < 1
+    ]
 
 
 def plan_stack(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> StackPlan:

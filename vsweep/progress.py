@@ -107,6 +107,8 @@ def show_plan(sweep: SweepPlan, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for note in sweep.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def wasted_share(sweep: SweepPlan) -> float:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import jax
 
-from vsweep import config as config_lib
-from vsweep import devices, grid, plan, results, tasks
+from vsweep import devices, preflight, results
 from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
 from vsweep.clock import Stopwatch, SweepClock
 from vsweep.compiling import StackCompiler, compiles_ahead
@@ -48,15 +47,17 @@ class Event:
     reason: str = ""
 
 
-def plan_sweep(config: SweepConfig | Mapping, workdir: str | Path | None = None) -> SweepPlan:
+def plan_sweep(
+    config: SweepConfig | Mapping, workdir: str | Path | None = None, *, resume_from: str | Path | None = None
+) -> SweepPlan:
     """What `run_sweep` would do on this machine, by the plan stored in `workdir` if the sweep has begun there.
 
-    Touches nothing; raises ConfigError with every problem.
+    Touches nothing; raises ConfigError with every problem, among them a wall limit in which nothing could be gained.
     """
-    sweep, _ = _prepare(config)
-    home = WorkDir(Path(workdir or default_workdir(sweep.config)))
-    _raise(home.problems(sweep.config))
-    return _follow_stored_plan(sweep, home)
+    ready = preflight.prepare(config, workdir, resume_from=resume_from)
+    if problems := preflight.wall_problems(ready):
+        raise ConfigError(problems)
+    return _follow_stored_plan(ready.sweep, ready.home)
 
 
 def run_sweep(
@@ -73,24 +74,16 @@ def run_sweep(
     `resume_from`, another work directory is verified and copied first, and only read. SIGTERM, SIGINT and
     max_wall_hours end it with a checkpoint and an `interrupted` event. Raises ConfigError before anything is written.
     """
-    sweep, mesh = _prepare(config)
-    home = WorkDir(Path(workdir or default_workdir(sweep.config)))
-    begun = home.config_file.exists()
-    _raise(home.problems(sweep.config))
-    if resume_from is not None and not begun:
-        _raise(WorkDir(Path(resume_from)).source_problems(sweep.config))
-    with locked(home), Interruption(sweep.config.train.max_wall_hours) as interruption:
-        if resume_from is not None and not begun:
+    ready = preflight.prepare(config, workdir, resume_from=resume_from)
+    home = ready.home
+    with locked(home), Interruption(ready.sweep.config.train.max_wall_hours) as interruption:
+        if resume_from is not None:
             home.copy_from(Path(resume_from))
-        trainer = SweepTrainer(sweep, mesh, home, progress or SilentProgress(), interruption)
+        trainer = SweepTrainer(ready.sweep, ready.mesh, home, progress or SilentProgress(), interruption)
         interrupted = yield from trainer.train()
     if not interrupted:
         yield trainer.event("finished")  # signals are the caller's again: an analysis may be stopped like any program
         trainer.analysed()
-
-
-def default_workdir(config: SweepConfig) -> Path:
-    return Path("runs") / config.name
 
 
 class SweepTrainer:
@@ -210,27 +203,6 @@ class SweepTrainer:
         return Event(kind, self.home.path, stack.name if stack else "", ended, self.sweep.runs, reason or "")
 
 
-def _prepare(config: SweepConfig | Mapping) -> tuple[SweepPlan, jax.sharding.Mesh]:
-    if not isinstance(config, SweepConfig):
-        config = _read_config(config)
-    devices.use_cpu_cores_as_devices()
-    mesh = devices.slots_mesh(config.train.devices)
-    return plan.plan_sweep(config, tasks.build(config.task), devices.hardware(mesh)), mesh
-
-
-def _read_config(source: Mapping) -> SweepConfig:
-    """Raises one ConfigError with the problems of the config and those that only its task can see."""
-    try:
-        return config_lib.from_dict(source)
-    except ConfigError as error:
-        problems = error.problems
-        try:
-            grid.build_stacks(error.rest, tasks.build(error.rest.task))
-        except ConfigError as later:
-            problems += config_lib.without_repeats(later.problems, problems)
-        raise ConfigError(problems) from None
-
-
 def _follow_stored_plan(sweep: SweepPlan, home: WorkDir) -> SweepPlan:
     """The plan the sweep began with, for another number of slots would change rounding; or this one."""
     stored = home.read_plan()
@@ -268,8 +240,3 @@ def _store_plan(sweep: SweepPlan, home: WorkDir, progress: SilentProgress) -> No
                 f"note: this sweep began with {name} {stored[1].get(name)!r} and goes on with {now!r}; "
                 "its results will differ by rounding from an uninterrupted sweep's"
             )
-
-
-def _raise(problems: list[str]) -> None:
-    if problems:
-        raise ConfigError(problems)

@@ -40,12 +40,24 @@ class WorkDir:
 
     def problems(self, config: SweepConfig) -> list[str]:
         """Why this sweep cannot be trained here; looks, and touches nothing."""
-        if self.path.exists() and not self.path.is_dir():
+        problems = self.place_problems()
+        if problems or not self.config_file.exists():
+            return problems
+        return self._differences("workdir", config)
+
+    @property
+    def ground(self) -> Path:
+        """The folder itself, or the nearest thing above it that exists."""
+        above = (self.path, *self.path.absolute().parents)
+        return next(path for path in above if os.path.lexists(path))  # a link to nothing is in the way too
+
+    def place_problems(self) -> list[str]:
+        """Why nothing can be written here, whatever the sweep; looks, and touches nothing."""
+        if not self.ground.is_dir():
             return [f"workdir: not a folder - got {self.path}; allowed: a folder, or a path where one can be made"]
-        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not os.access(parent, os.W_OK | os.X_OK):
+        if not os.access(self.ground, os.W_OK | os.X_OK):
             return [f"workdir: not writable - got {self.path}; allowed: a folder that you may write to"]
-        return self._differences("workdir", config) if self.config_file.exists() else []
+        return []
 
     def source_problems(self, config: SweepConfig) -> list[str]:
         """Why this sweep cannot go on from a copy of this directory; looks, and touches nothing."""
@@ -54,7 +66,11 @@ class WorkDir:
         return self._differences("resume_from", config)
 
     def _differences(self, flag: str, config: SweepConfig) -> list[str]:
-        changed = config_lib.differences(read_json(self.config_file), json.loads(json.dumps(config.to_dict())))
+        try:
+            stored = dict(read_json(self.config_file))
+        except (OSError, ValueError, TypeError) as error:
+            return [f"{flag}: unreadable - got {self.config_file} ({error}); allowed: the config.json of a sweep"]
+        changed = config_lib.differences(stored, json.loads(json.dumps(config.to_dict())))
         if not changed:
             return []
         advice = "go on with the old config, or choose another --workdir"
@@ -75,8 +91,13 @@ class WorkDir:
         """(the plans this sweep was started with, the environment they were made for), or None before the start."""
         if not self.plan_file.exists():
             return None
-        values = read_json(self.plan_file)
-        plans = [StackPlan.from_dict(plan) for plan in values.pop("stacks")]
+        try:
+            values = read_json(self.plan_file)
+            plans = [StackPlan.from_dict(plan) for plan in values.pop("stacks")]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            told = f"{type(error).__name__}: {error}"
+            advice = "remove it, and on a machine like the one it was made for it is made again"
+            raise ConfigError([f"workdir: unreadable plan - got {self.plan_file} ({told}); {advice}"]) from None
         return plans, values
 
     def copy_from(self, source: Path) -> None:

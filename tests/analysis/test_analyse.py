@@ -12,6 +12,8 @@ import pytest
 
 import analysis
 from analysis import __main__ as command
+from analysis.points import TEXT_COLUMNS, load
+from analysis.words import about_runs
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
 from vsweep import records
@@ -81,16 +83,40 @@ def test_the_report_is_one_self_contained_file(analysed):
     assert "no power law holds for" in page
 
 
-def test_names_are_escaped_in_the_report(tmp_path):
-    workdir = write_planted(tmp_path / "<b>sweep & co", Planted(widths=(4,), budgets=(125_000, 250_000)))
+def test_crafted_names_in_every_column_of_text_are_escaped_in_the_report_and_its_figures(tmp_path):
+    workdir = write_planted(tmp_path / "<b>sweep & $co", Planted(widths=(4,), budgets=(125_000, 250_000), seeds=(0, 1)))
+    crafted = "<script>alert(1)</script>\"' onerror='alert(2) $\\frac{ {{7*7}}"
     rows = records.read_runs(workdir).astype(object).to_dict("records")
-    rows[0] |= {"device": "<script>alert(1)</script>", "status": records.DIVERGED}
+    curves = records.read_curves(workdir).astype(object).to_dict("records")
+    for row in rows + curves:
+        row |= {name: f"{row[name]} {crafted}" for name in TEXT_COLUMNS if name in row and name != "status"}
+    rows[0]["status"] = records.DIVERGED
+    rows[1]["status"] = crafted
     write_runs(workdir, rows)
-    page = analysis.analyse(workdir, bootstrap=0).report.read_text(encoding="utf-8")
-    assert "<script>" not in page
-    assert "&lt;script&gt;alert(1)" in page
-    assert "<b>sweep" not in page
-    assert "&lt;b&gt;sweep &amp; co" in page
+    records.write_table(workdir / records.CURVES_FILE, curves, list(records.CURVE_COLUMNS))
+    result = analysis.analyse(workdir, bootstrap=0)
+    page = result.report.read_text(encoding="utf-8")
+    drawn = [path.read_text(encoding="utf-8") for path in (result.out / "figures").glob("*.svg")]
+    assert drawn
+    for text in (page, *drawn):
+        assert "<script" not in text
+        assert "<b>" not in text
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27; onerror=&#x27;alert(2)") >= 2 * len(rows)
+    assert "&lt;b&gt;sweep &amp; $co" in page
+
+
+def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
+    workdir = write_planted(tmp_path, Planted(widths=(4, 8, 12, 16), noise=0.1))
+    rows = records.read_runs(workdir).astype(object).to_dict("records")
+    for row in rows:
+        row["status"] = records.DIVERGED if row["width"] == 8 or row["seed"] == 0 else row["status"]
+    write_runs(workdir, rows)
+    assert about_runs(load(workdir))[1].startswith("Every run of width 8 diverged, so no fit sees any of them")
+    write_runs(workdir, [row | {"status": records.DIVERGED} for row in rows])
+    result = analysis.analyse(workdir, bootstrap=0)
+    assert result.findings[1].startswith("Every run of widths 4, 8, 12, 16 diverged")
+    assert "Every run of widths 4, 8, 12, 16 diverged" in result.report.read_text(encoding="utf-8")
+    assert "val_loss: no finished run has a usable value, nothing was fitted." in result.findings
 
 
 def test_a_partial_sweep_is_analysed_with_a_banner_and_its_running_runs_named(tmp_path):

@@ -47,6 +47,29 @@ def test_a_workdir_without_runs_or_with_an_impossible_size_is_refused(workdir):
         load(workdir)
 
 
+def test_text_in_a_column_of_numbers_is_named_with_its_rows(workdir):
+    runs = pd.read_csv(workdir / records.RUNS_FILE, dtype=str)
+    curves = pd.read_csv(workdir / records.CURVES_FILE, dtype=str)
+    runs.assign(remark="mine").to_csv(workdir / records.RUNS_FILE, index=False)
+    assert load(workdir).runs["remark"].tolist() == ["mine"] * len(runs)  # a column of somebody's own is not looked at
+    broken = runs.copy()
+    broken.loc[[0, 2], "val_loss"] = "none", "low"
+    broken.loc[1, ["seed", "params"]] = "a", "large"
+    broken.to_csv(workdir / records.RUNS_FILE, index=False)
+    with pytest.raises(BadTable) as caught:
+        load(workdir)
+    assert str(caught.value).removeprefix(f"{workdir / records.RUNS_FILE}: ").split("; ") == [
+        "column params: not a number in row 3 (such as 'large')",
+        "column seed: not a number in row 3 (such as 'a')",
+        "column val_loss: not a number in rows 2, 4 (such as 'none')",
+    ]
+    runs.to_csv(workdir / records.RUNS_FILE, index=False)
+    curves.loc[4, "tokens"] = "many"
+    curves.to_csv(workdir / records.CURVES_FILE, index=False)
+    with pytest.raises(BadTable, match=r"curves\.csv: column tokens: not a number in row 6 \(such as 'many'\)"):
+        load(workdir)
+
+
 def test_an_excess_at_or_below_zero_is_named_and_left_out_and_never_clipped(workdir):
     def change(row):
         if row["run_id"] == "w8-b250000-s1":

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import hashlib
 import io
 import signal
 from pathlib import Path
@@ -40,6 +41,14 @@ def config(**sections) -> dict:
 
 def train(values: dict, workdir: Path, **keywords) -> list:
     return list(vsweep.run_sweep(values, workdir, **keywords))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Everything below a folder: path -> SHA-256 of the file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def shown(sweep: plan.SweepPlan) -> str:

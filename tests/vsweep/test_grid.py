@@ -143,7 +143,7 @@ def test_every_run_that_the_task_cannot_train_is_reported_at_once_and_once():
     assert {problem.partition(":")[0] for problem in problems} == {"budget", "warmup_steps", "unique_examples"}
     assert all(" - got " in problem and "; allowed: " in problem for problem in problems)
     assert sum(problem.startswith("unique_examples: ") for problem in problems) == 1
-    assert any("got 50; allowed: from 66 tokens, one batch of 8 examples" in problem for problem in problems)
+    assert any("got 50; allowed: from 67 tokens, one batch of 8 examples" in problem for problem in problems)
 
 
 def test_warmup_may_take_the_whole_stable_phase_of_the_smallest_wsd_run_and_no_more():

@@ -28,6 +28,7 @@ HOUSE = (
     "devices",
     "stack",
     "workdir",
+    "preflight",
     "checkpoint",
     "writer",
     "interruption",

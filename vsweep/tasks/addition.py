@@ -48,13 +48,19 @@ class Addition:
 
     @functools.cached_property
     def train_examples(self) -> int:
-        return len(self.split[0])
+        """Counted without building the split: a plan needs no more, and four digits have 100 million pairs."""
+        _, chosen = chosen_keys(self.operands, self.config.validation_examples, self.config.split_seed)
+        first = np.arange(self.operands)
+        doubles = first * self.operands - first * (first - 1) // 2  # keys (a, a), which stand for one pair and not two
+        return self.operands**2 - 2 * len(chosen) + int(np.isin(doubles, chosen).sum())
 
     @functools.cached_property
     def mean_label_tokens(self) -> float:
         operand_digits = digit_count(np.arange(self.operands)).mean()
-        sums = np.add.outer(np.arange(self.operands), np.arange(self.operands))
-        return float(2 * operand_digits + digit_count(sums).mean() + 2)  # '+', '=', EOS, less the first token
+        sums = np.arange(2 * self.operands - 1)
+        pairs = self.operands - np.abs(sums - (self.operands - 1))  # that have this sum
+        sum_digits = (digit_count(sums) * pairs).sum() / self.operands**2
+        return float(2 * operand_digits + sum_digits + 2)  # '+', '=', EOS, less the first token
 
     @functools.cached_property
     def floor(self) -> float:
@@ -82,9 +88,8 @@ class Addition:
 
 def split_pairs(operands: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Splits the ordered pairs by unordered key: (train [N, 2], held out [held_out, 2], random orientation)."""
-    rng = np.random.default_rng([seed, operands, held_out])
+    rng, chosen = chosen_keys(operands, held_out, seed)
     low, high = np.triu_indices(operands)
-    chosen = rng.permutation(len(low))[:held_out]
     pairs = np.stack([low[chosen], high[chosen]], axis=1)
     swapped = rng.random(held_out) < 0.5
     pairs[swapped] = pairs[swapped][:, ::-1]
@@ -92,6 +97,12 @@ def split_pairs(operands: int, held_out: int, seed: int) -> tuple[np.ndarray, np
     is_train[pairs[:, 0], pairs[:, 1]] = False
     is_train[pairs[:, 1], pairs[:, 0]] = False
     return np.argwhere(is_train), pairs
+
+
+def chosen_keys(operands: int, held_out: int, seed: int) -> tuple[np.random.Generator, np.ndarray]:
+    """The generator of the split after its first draw, and the held-out keys [held_out], in triu_indices' numbers."""
+    rng = np.random.default_rng([seed, operands, held_out])
+    return rng, rng.permutation(operands * (operands + 1) // 2)[:held_out]
 
 
 def encode_pairs(pairs_Nx2: np.ndarray, digits: int) -> np.ndarray:

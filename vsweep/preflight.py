@@ -1,0 +1,117 @@
+"""What is looked at before a sweep starts: the config, its task, the devices and their memory, the place and its disk.
+
+Nothing is written or compiled before all of it is right, and all that is wrong comes in one list.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from vsweep import config as config_lib
+from vsweep import devices, plan, tasks
+from vsweep.config import ConfigError, SweepConfig
+from vsweep.plan import SweepPlan
+from vsweep.workdir import WorkDir
+
+SAVE_S = 2.0  # of a checkpoint, however small
+DISK_BYTES_PER_S = 1e8
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A sweep that can be trained on this machine, in this place."""
+
+    sweep: SweepPlan
+    mesh: jax.sharding.Mesh
+    home: WorkDir
+
+
+def prepare(
+    source: SweepConfig | Mapping, workdir: str | Path | None = None, *, resume_from: str | Path | None = None
+) -> Ready:
+    """Looks at everything and touches nothing; raises one ConfigError with every problem.
+
+    `source` is a SweepConfig, ConfigDict or mapping; `workdir` is `runs/<name of the config>` unless it is given.
+    """
+    config, problems = _read(source)
+    home = WorkDir(Path(workdir or default_workdir(config)))
+    places = _place_problems(home, resume_from, config if not problems else None)
+    try:
+        mesh = _mesh(config)
+        sweep = _plan(config, mesh, problems)
+    except ConfigError as error:
+        problems = [*problems, *config_lib.without_repeats(error.problems, problems)]
+    problems = [*problems, *places] or _disk_problems(sweep, home)
+    if problems:
+        raise ConfigError(problems)
+    return Ready(sweep, mesh, home)
+
+
+def default_workdir(config: SweepConfig) -> Path:
+    return Path("runs") / config.name
+
+
+def wall_problems(ready: Ready) -> list[str]:
+    """Of a wall limit that is over before anything can be gained: a stack's programs compiled and a checkpoint saved.
+
+    Compiling does not count where compiled programs may be kept already.
+    """
+    limit_h = ready.sweep.config.train.max_wall_hours
+    compiled = jax.config.jax_compilation_cache_dir is not None or ready.home.compile_cache.is_dir()
+    compile_s = 0.0 if compiled else ready.sweep.hardware.speed.compile_s
+    needed_s = compile_s + SAVE_S + max(cost.disk_bytes for cost in ready.sweep.estimates) / DISK_BYTES_PER_S
+    if not 0 < 3600 * limit_h < needed_s:
+        return []
+    return [
+        f"train.max_wall_hours: too short to compile and save - got {limit_h:g}; "
+        f"allowed: from {needed_s / 3600:.2g}, {needed_s:.0f} s by estimate (0: no limit)"
+    ]
+
+
+def _read(source: SweepConfig | Mapping) -> tuple[SweepConfig, list[str]]:
+    """The config with its faulty fields at their defaults, and what is wrong with them."""
+    if isinstance(source, SweepConfig):
+        return source, []
+    try:
+        return config_lib.from_dict(source), []
+    except ConfigError as error:
+        return error.rest, error.problems
+
+
+def _mesh(config: SweepConfig) -> jax.sharding.Mesh:
+    devices.use_cpu_cores_as_devices()
+    return devices.slots_mesh(config.train.devices)
+
+
+def _plan(config: SweepConfig, mesh: jax.sharding.Mesh, problems: list[str]) -> SweepPlan | None:
+    """None where the task itself is faulty: then nothing can be said about its runs."""
+    if any(problem.startswith("task") for problem in problems):
+        return None
+    return plan.plan_sweep(config, tasks.build(config.task), devices.hardware(mesh))
+
+
+def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[str]:
+    """Without a good config, places are not compared with it."""
+    try:
+        problems = home.problems(config) if config else home.place_problems()
+        if config and resume_from is not None and not home.config_file.exists():
+            problems = problems + WorkDir(Path(resume_from)).source_problems(config)
+    except OSError as error:
+        return [f"workdir: not usable - got {home.path} ({error.strerror}); allowed: a folder that you may write to"]
+    return problems
+
+
+def _disk_problems(sweep: SweepPlan, home: WorkDir) -> list[str]:
+    """What the sweep has stored already does not need room again."""
+    there = sum(path.stat().st_size for path in (home.path / "stacks").rglob("*") if path.is_file())
+    needed = sum(cost.disk_bytes for cost in sweep.estimates) - there
+    free = shutil.disk_usage(home.ground).free
+    if free >= needed:
+        return []
+    return [
+        f"workdir: too little disk - got {home.path} with {free / 1e6:,.1f} MB free; "
+        f"allowed: a disk with {needed / 1e6:,.1f} MB free, by estimate"
+    ]
