@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 from vsweep import config as config_lib
-from vsweep import devices, grid, plan, results, tasks
+from vsweep import devices, grid, results, resume, tasks
 from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
 from vsweep.clock import Stopwatch, SweepClock
 from vsweep.compiling import StackCompiler, compiles_ahead
@@ -33,6 +33,7 @@ from vsweep.records import (
 )
 from vsweep.results import StackResults, TokenCounter
 from vsweep.stack_trainer import DeviceData, Session, StackTrainer
+from vsweep.tasks import Task
 from vsweep.workdir import WorkDir, locked
 
 
@@ -48,15 +49,17 @@ class Event:
     reason: str = ""
 
 
-def plan_sweep(config: SweepConfig | Mapping, workdir: str | Path | None = None) -> SweepPlan:
+def plan_sweep(
+    config: SweepConfig | Mapping, workdir: str | Path | None = None, *, allow_inexact_resume: bool = False
+) -> SweepPlan:
     """What `run_sweep` would do on this machine, by the plan stored in `workdir` if the sweep has begun there.
 
     Touches nothing; raises ConfigError with every problem.
     """
-    sweep, _ = _prepare(config)
-    home = WorkDir(Path(workdir or default_workdir(sweep.config)))
-    _raise(home.problems(sweep.config))
-    return _follow_stored_plan(sweep, home)
+    parsed, task = _read(config)
+    home = WorkDir(Path(workdir or default_workdir(parsed)))
+    _raise(home.problems(parsed))
+    return resume.start(parsed, task, home, allow_inexact=allow_inexact_resume).sweep
 
 
 def run_sweep(
@@ -64,25 +67,33 @@ def run_sweep(
     workdir: str | Path | None = None,
     *,
     resume_from: str | Path | None = None,
+    allow_inexact_resume: bool = False,
     progress: SilentProgress | None = None,
 ) -> Iterator[Event]:
     """Trains every run of `config` (a SweepConfig, ConfigDict or mapping) in `workdir`, or goes on where it stopped.
 
     `workdir` is `runs/<name of the config>` unless it is given.
     Yields an Event after each boundary, each stack and at the end; tables in `workdir` are up to date at each. With
-    `resume_from`, another work directory is verified and copied first, and only read. SIGTERM, SIGINT and
-    max_wall_hours end it with a checkpoint and an `interrupted` event. Raises ConfigError before anything is written.
+    `resume_from`, another work directory is verified and copied first, and only read. Other versions or devices than
+    those it began with are refused, unless `allow_inexact_resume` (`resume`). SIGTERM, SIGINT and max_wall_hours end it
+    with a checkpoint and an `interrupted` event. Raises ConfigError before anything is written.
     """
-    sweep, mesh = _prepare(config)
-    home = WorkDir(Path(workdir or default_workdir(sweep.config)))
-    begun = home.config_file.exists()
-    _raise(home.problems(sweep.config))
-    if resume_from is not None and not begun:
-        _raise(WorkDir(Path(resume_from)).source_problems(sweep.config))
-    with locked(home), Interruption(sweep.config.train.max_wall_hours) as interruption:
-        if resume_from is not None and not begun:
-            home.copy_from(Path(resume_from))
-        trainer = SweepTrainer(sweep, mesh, home, progress or SilentProgress(), interruption)
+    parsed, task = _read(config)
+    home = WorkDir(Path(workdir or default_workdir(parsed)))
+    source = WorkDir(Path(resume_from)) if resume_from is not None and not home.config_file.exists() else None
+    _raise(home.problems(parsed))
+    if source is not None:
+        _raise(source.source_problems(parsed))
+    resume.start(parsed, task, source or home, allow_inexact=allow_inexact_resume)
+    with locked(home), Interruption(parsed.train.max_wall_hours) as interruption:
+        if source is not None:
+            home.copy_from(source.path)
+        begin = resume.start(parsed, task, home, allow_inexact=allow_inexact_resume)
+        progress = progress or SilentProgress()
+        for line in begin.messages:
+            progress.say(line)
+        trainer = SweepTrainer(begin.sweep, begin.mesh, home, progress, interruption)
+        _store_plan(begin, home)
         interrupted = yield from trainer.train()
     if not interrupted:
         yield trainer.event("finished")  # signals are the caller's again: an analysis may be stopped like any program
@@ -109,8 +120,7 @@ class SweepTrainer:
         self.mesh = mesh
         self.progress = progress
         self.interruption = interruption
-        self.sweep = _follow_stored_plan(sweep, home)
-        _store_plan(self.sweep, home, progress)
+        self.sweep = sweep
         devices.use_compile_cache(home.compile_cache.absolute())
         self.counter = TokenCounter(sweep)
         self.clock = SweepClock(self.sweep, progress)
@@ -210,12 +220,11 @@ class SweepTrainer:
         return Event(kind, self.home.path, stack.name if stack else "", ended, self.sweep.runs, reason or "")
 
 
-def _prepare(config: SweepConfig | Mapping) -> tuple[SweepPlan, jax.sharding.Mesh]:
+def _read(config: SweepConfig | Mapping) -> tuple[SweepConfig, Task]:
     if not isinstance(config, SweepConfig):
         config = _read_config(config)
     devices.use_cpu_cores_as_devices()
-    mesh = devices.slots_mesh(config.train.devices)
-    return plan.plan_sweep(config, tasks.build(config.task), devices.hardware(mesh)), mesh
+    return config, tasks.build(config.task)
 
 
 def _read_config(source: Mapping) -> SweepConfig:
@@ -231,43 +240,10 @@ def _read_config(source: Mapping) -> SweepConfig:
         raise ConfigError(problems) from None
 
 
-def _follow_stored_plan(sweep: SweepPlan, home: WorkDir) -> SweepPlan:
-    """The plan the sweep began with, for another number of slots would change rounding; or this one."""
-    stored = home.read_plan()
-    if stored is None:
-        return sweep
-    plans, began_on = stored
-    planned = {plan.name: {(entry.run_id, entry.horizon) for entry in plan.entries} for plan in plans}
-    if planned != {stack.name: {(run.run_id, run.steps) for run in stack.runs} for stack in sweep.stacks}:
-        raise ConfigError(
-            [f"workdir: {home.plan_file} plans other runs; remove {home.path} or choose another --workdir"]
-        )
-    if any(plan.slots % sweep.hardware.devices for plan in plans):
-        slots, count = sorted({plan.slots for plan in plans}), sweep.hardware.devices
-        fitting = [n for n in range(count, 0, -1) if not any(plan.slots % n for plan in plans)]
-        raise ConfigError(
-            [
-                f"train.devices: this sweep began on {began_on.get('device')} with {slots} slots, which {count} "
-                f"devices do not divide; allowed: --config.train.devices={fitting[0]}, or another --workdir"
-            ]
-        )
-    return dataclasses.replace(sweep, plans=tuple(plans))
-
-
-def _store_plan(sweep: SweepPlan, home: WorkDir, progress: SilentProgress) -> None:
-    """Config first, so that a plan never stands without the config it was made for; says when the machine changed."""
-    environment = {"device": devices.describe(sweep.hardware), "versions": results.versions()}
-    stored = home.read_plan()
-    home.write_config(sweep.config)
-    if stored is None:
-        home.write_plan(list(sweep.plans), environment)
-        return
-    for name, now in environment.items():
-        if stored[1].get(name) != now:
-            progress.say(
-                f"note: this sweep began with {name} {stored[1].get(name)!r} and goes on with {now!r}; "
-                "its results will differ by rounding from an uninterrupted sweep's"
-            )
+def _store_plan(begin: resume.Start, home: WorkDir) -> None:
+    """Config first, so that a plan never stands without the config it was made for."""
+    home.write_config(begin.sweep.config)
+    home.write_plan(begin.sweep.plans, begin.environments)
 
 
 def _raise(problems: list[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import vsweep
 from tests.vsweep import small
-from vsweep import compiling, devices, records, trainer
+from vsweep import compiling, devices, records, resume, trainer
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.clock import Stopwatch
 from vsweep.interruption import Interruption
@@ -122,10 +122,10 @@ def test_the_split_of_the_time_adds_up_to_the_wall_time(tmp_path):
     ticks = itertools.count()
     home = WorkDir(tmp_path)
     tmp_path.mkdir(exist_ok=True)
-    sweep, mesh = trainer._prepare(values)
+    begin = resume.start(*trainer._read(values), home)
     with Interruption() as interruption:
         stopwatch = Stopwatch(lambda: float(next(ticks)))
-        sweep_trainer = trainer.SweepTrainer(sweep, mesh, home, SilentProgress(), interruption, stopwatch)
+        sweep_trainer = trainer.SweepTrainer(begin.sweep, begin.mesh, home, SilentProgress(), interruption, stopwatch)
         kinds = [event.kind for event in sweep_trainer.train()]
     sweep_trainer.analysed()
     assert kinds == ["boundary", "boundary", "stack_finished"]
