@@ -1,8 +1,8 @@
 """Trains a scaling-law sweep and fits the law: `python launch.py --config=configs/addition.py:laptop`.
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
-analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted: run it
-again.
+analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted (SIGTERM,
+SIGINT, max_wall_hours): run it again. A second signal leaves at once, with the signal's own status.
 """
 
 import sys
@@ -12,28 +12,36 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-from vsweep import command_line
+from vsweep import command_line, interruption
 from vsweep.config import ConfigError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
 PLAN = flags.DEFINE_bool("plan", False, "Print what would be trained and what it would cost; touch nothing.")
 RESUME_FROM = flags.DEFINE_string("resume_from", None, "A work directory, possibly read-only, to copy and go on from.")
+INEXACT = flags.DEFINE_bool(
+    "allow_inexact_resume", False, "Go on with other versions or devices than it began with; runs.csv marks the runs."
+)
 
 
 def main(arguments: list[str]) -> int:
     try:
-        return launch()
+        with interruption.leaving():
+            return launch()
     except ConfigError as error:
         command_line.fail(error.problems)
+    except interruption.Leave as left:
+        print(f"{left}: all that was trained is saved; run the same command again to go on", file=sys.stderr)
+        return interruption.EXIT_STATUS
 
 
 def launch() -> int:
-    from vsweep import clock, interruption, preflight, progress, trainer  # here: a bad flag is answered without jax
+    from vsweep import clock, preflight, progress, trainer  # here: a bad flag is answered before jax is loaded
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = Console(width=None if sys.stdout.isatty() else progress.PLAIN_WIDTH)
-    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, resume_from=RESUME_FROM.value)
+    elsewhere = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value}
+    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, **elsewhere)
     progress.show_plan(sweep, console)
     if PLAN.value:
         return 0
@@ -41,13 +49,14 @@ def launch() -> int:
     pace = clock.ReportPace()
     with progress.for_console(console) as display:
         display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")
-        for event in trainer.run_sweep(CONFIG.value, workdir, resume_from=RESUME_FROM.value, progress=display):
+        for event in trainer.run_sweep(CONFIG.value, workdir, **elsewhere, progress=display):
             if event.kind == "interrupted":
                 display.say(f"{event.reason}: everything is saved in {workdir}; run the same command again to go on")
                 return interruption.EXIT_STATUS
             partial = event.kind == "stack_finished" and event.runs_ended < event.runs
             if event.kind == "finished" or (partial and pace.due()):
-                display.say(pace.draw(lambda event=event: report(event)))
+                with interruption.leaving():  # an analysis can be done again
+                    display.say(pace.draw(lambda event=event: report(event)))
     return 0
 
 

@@ -242,7 +242,8 @@ def select(source: Source, convention: Convention) -> Points:
         if name in runs:
             table[name] = runs[name].astype(float)
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
-    reasons = _reasons_to_exclude(table, convention.loss)
+    steps = runs["diverged_at_step"] if "diverged_at_step" in runs else pd.Series(np.nan, runs.index)
+    reasons = _reasons_to_exclude(table, convention.loss, pd.to_numeric(steps))
     _add_worse_settings(runs, table, reasons)
     exclusions = tuple(Exclusion(table.at[row, "run_id"], reason) for row, reason in sorted(reasons.items()))
     table = table.drop(index=list(reasons)).drop(columns="status").reset_index(drop=True)
@@ -256,11 +257,12 @@ def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_w
     return 6 * table["params"] * table["tokens"] if is_workdir else runs["flops_6nd"]
 
 
-def _reasons_to_exclude(table: pd.DataFrame, loss: str) -> dict[int, str]:
+def _reasons_to_exclude(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, str]:
     reasons = {}
     for row, status, value in zip(table.index, table["status"], table["loss"], strict=True):
         if status == records.DIVERGED:
-            reasons[row] = "diverged"
+            step = diverged_at_step[row]
+            reasons[row] = "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
         elif status != records.FINISHED:
             reasons[row] = "still running" if status == records.RUNNING else f"status {status}"
         elif not np.isfinite(value):

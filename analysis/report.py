@@ -140,8 +140,16 @@ def _trained(source: Source) -> str:
         "precision": f"{_unique(runs['precision'])}, matmul {_unique(runs['matmul_precision'])}",
         "training time, all runs": _duration(wall_s),
         "versions": _unique(runs["versions"]),
+        "trained in one environment": _in_one_environment(runs["inexact_resumes"]),
     }
     return _table(["", ""], [[_text(name), _text(value)] for name, value in facts.items()], head=False)
+
+
+def _in_one_environment(resumes: pd.Series) -> str:
+    if resumes.isna().any():
+        return "not recorded"
+    moved = int((resumes > 0).sum())
+    return f"all but {count(moved, 'run')} (inexact_resumes in runs.csv)" if moved else "all runs"
 
 
 def _unique(column: pd.Series) -> str:

@@ -1,15 +1,46 @@
 """Signals and the wall clock, turned into one question: should_stop().
 
 The first SIGTERM or SIGINT asks for a stop at the next chunk, with a committed checkpoint; a second one leaves at once.
+Where there is nothing to commit (before training, in an analysis) `leaving` turns the first one into an exception.
 """
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Leave(BaseException):
+    """A signal came where nothing needs to be saved; not an error, so nothing but the program's end handles it."""
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """Inside, the first SIGTERM or SIGINT raises Leave, and a second one leaves at once; in the main thread only."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        raise Leave(f"{signal.Signals(number).name} received")
+
+    previous = {number: signal.signal(number, leave) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        _set_handlers(previous)
+
+
+def _set_handlers(handlers: dict[int, object]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class Interruption:
@@ -22,13 +53,12 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        _set_handlers(self._previous)
 
     def should_stop(self) -> str | None:
         """Why to stop at the next chunk, or None."""

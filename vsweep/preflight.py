@@ -11,9 +11,10 @@ from pathlib import Path
 import jax
 
 from vsweep import config as config_lib
-from vsweep import devices, plan, tasks
+from vsweep import devices, plan, resume, tasks
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.plan import SweepPlan
+from vsweep.resume import Start
 from vsweep.workdir import WorkDir
 
 SAVE_S = 2.0  # of a checkpoint, however small
@@ -24,13 +25,20 @@ DISK_BYTES_PER_S = 1e8
 class Ready:
     """A sweep that can be trained on this machine, in this place."""
 
-    sweep: SweepPlan
-    mesh: jax.sharding.Mesh
+    start: Start
     home: WorkDir
+
+    @property
+    def sweep(self) -> SweepPlan:
+        return self.start.sweep
 
 
 def prepare(
-    source: SweepConfig | Mapping, workdir: str | Path | None = None, *, resume_from: str | Path | None = None
+    source: SweepConfig | Mapping,
+    workdir: str | Path | None = None,
+    *,
+    resume_from: str | Path | None = None,
+    allow_inexact_resume: bool = False,
 ) -> Ready:
     """Looks at everything and touches nothing; raises one ConfigError with every problem.
 
@@ -39,15 +47,15 @@ def prepare(
     config, problems = _read(source)
     home = WorkDir(Path(workdir or default_workdir(config)))
     places = _place_problems(home, resume_from, config if not problems else None)
+    stored = None if problems or places else _stored(home, resume_from)
     try:
-        mesh = _mesh(config)
-        sweep = _plan(config, mesh, problems)
+        start = _start(config, problems, stored, allow_inexact=allow_inexact_resume)
     except ConfigError as error:
         problems = [*problems, *config_lib.without_repeats(error.problems, problems)]
-    problems = [*problems, *places] or _disk_problems(sweep, home)
+    problems = [*problems, *places] or _disk_problems(start.sweep, home)
     if problems:
         raise ConfigError(problems)
-    return Ready(sweep, mesh, home)
+    return Ready(start, home)
 
 
 def default_workdir(config: SweepConfig) -> Path:
@@ -81,16 +89,21 @@ def _read(source: SweepConfig | Mapping) -> tuple[SweepConfig, list[str]]:
         return error.rest, error.problems
 
 
-def _mesh(config: SweepConfig) -> jax.sharding.Mesh:
-    devices.use_cpu_cores_as_devices()
-    return devices.slots_mesh(config.train.devices)
+def _stored(home: WorkDir, resume_from: str | Path | None) -> WorkDir:
+    """Where the plan of a sweep that has begun stands."""
+    return home if resume_from is None or home.config_file.exists() else WorkDir(Path(resume_from))
 
 
-def _plan(config: SweepConfig, mesh: jax.sharding.Mesh, problems: list[str]) -> SweepPlan | None:
+def _start(config: SweepConfig, problems: list[str], stored: WorkDir | None, *, allow_inexact: bool) -> Start | None:
     """None where the task itself is faulty: then nothing can be said about its runs."""
+    devices.use_cpu_cores_as_devices()
+    mesh = devices.slots_mesh(config.train.devices)
     if any(problem.startswith("task") for problem in problems):
         return None
-    return plan.plan_sweep(config, tasks.build(config.task), devices.hardware(mesh))
+    task = tasks.build(config.task)
+    if stored is not None:
+        return resume.start(config, task, stored, allow_inexact=allow_inexact)
+    return Start(plan.plan_sweep(config, task, devices.hardware(mesh)), mesh, ())
 
 
 def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[str]:

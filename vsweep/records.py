@@ -75,7 +75,9 @@ RUN_COLUMNS = {
     "device": ("", "device kind and number of devices"),
     "matmul_precision": ("", "jax_default_matmul_precision while training"),
     "versions": ("", "versions of vsweep, Python, jax, flax, optax and orbax"),
+    "inexact_resumes": ("", "times it went on in another environment (plan.json lists them); 0: trained in one"),
 }
+ADDED_COLUMNS = ("inexact_resumes",)  # tables of an earlier version have no such column: empty when they are read
 
 # One row of curves.csv is one evaluation of one run on its own log-spaced grid of steps.
 CURVE_COLUMNS = {
@@ -174,7 +176,7 @@ def read_times(workdir: Path) -> pd.DataFrame | None:
 
 def _read_table(path: Path, columns: dict) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype={"run_id": str, "stack": str})
-    missing = [name for name in columns if name not in frame.columns]
+    missing = [name for name in columns if name not in frame.columns and name not in ADDED_COLUMNS]
     if missing:
         raise ValueError(f"{path}: not a table of this version of vsweep, these columns are missing: {missing}")
-    return frame
+    return frame.assign(**{name: None for name in ADDED_COLUMNS if name in columns and name not in frame.columns})

@@ -12,6 +12,7 @@ import vsweep
 from vsweep import accounting, order
 from vsweep.grid import Run, Stack
 from vsweep.metrics import EVALUATION_FIELDS
+from vsweep.packing import StackPlan
 from vsweep.plan import SweepPlan, evaluation_steps, model_shape
 from vsweep.records import ACTIVITIES, CURVE_COLUMNS, DIVERGED, FINISHED, RUN_COLUMNS, RUNNING, TRAIN
 
@@ -42,6 +43,8 @@ class StackResults:
     runs: dict[str, RunResults]
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
     slot_steps: int = 0  # slot-steps trained in that time, frozen and empty slots among them
+    environment: dict[str, str | int] = dataclasses.field(default_factory=dict)  # of the last session, `resume`
+    moved_at: list[int] = dataclasses.field(default_factory=list)  # steps of the stack at which it was another one
 
     @classmethod
     def empty(cls, stack: Stack) -> "StackResults":
@@ -50,10 +53,24 @@ class StackResults:
     @classmethod
     def from_json(cls, values: dict) -> "StackResults":
         runs = {run_id: RunResults(**run) for run_id, run in values["runs"].items()}
-        return cls(runs, values["seconds"], values["slot_steps"])
+        later = {name: values[name] for name in ("environment", "moved_at") if name in values}
+        return cls(runs, values["seconds"], values["slot_steps"], **later)
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
+
+    def move_to(self, environment: dict[str, str | int], step: int) -> None:
+        """The stack goes on at `step`, a checkpoint's; notes it where the environment is not that of the checkpoint."""
+        if step and environment != self.environment:
+            self.moved_at.append(step)
+        self.environment = environment
+
+    def inexact_resumes(self, stack_plan: StackPlan, run_id: str) -> int:
+        """How often the environment changed between a run's (or its trunk's) first step and its last one."""
+        entry, diverged = stack_plan.by_run[run_id], self.runs[run_id].diverged_at_step
+        first = stack_plan.by_run[entry.trunk] if entry.trunk else entry
+        last = entry.stop - 1 if diverged is None else stack_plan.entry_of(run_id, diverged).stack_step(diverged)
+        return sum(first.start <= step <= last for step in self.moved_at)
 
     def ended_runs(self) -> int:
         return sum(run.status != RUNNING for run in self.runs.values())
@@ -146,6 +163,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "device": result.device,
         "matmul_precision": sweep.config.train.matmul_precision,
         "versions": result.versions,
+        "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
     return {name: row[name] for name in RUN_COLUMNS}
 

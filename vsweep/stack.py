@@ -47,6 +47,7 @@ class Evaluation(NamedTuple):
     losses: ExampleLosses  # [K, N]
     train_loss_K: jax.Array
     diverged_at_step_K: jax.Array
+    sound_K: jax.Array  # bool, whether every number of the parameters and the optimizer's state is finite
 
 
 class StackPrograms:
@@ -198,7 +199,14 @@ def _evaluate_due(
         params, due = slot
         return jax.lax.cond(due, due_slot, not_due, params)
 
-    return Evaluation(jax.lax.map(one_slot, (state.params, due_K)), state.train_loss, state.diverged_at_step)
+    losses = jax.lax.map(one_slot, (state.params, due_K))
+    return Evaluation(losses, state.train_loss, state.diverged_at_step, _is_sound((state.params, state.opt_state)))
+
+
+def _is_sound(arrays) -> jax.Array:
+    """bool [K]. An infinite second moment stops a run and leaves no trace in its losses: all arrays are looked at."""
+    finite = [jnp.isfinite(leaf).reshape(leaf.shape[0], -1).all(axis=1) for leaf in jax.tree.leaves(arrays)]
+    return jnp.stack(finite).all(axis=0)
 
 
 def _abstract_hyper(slots: int) -> Hyper:

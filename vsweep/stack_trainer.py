@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vsweep import devices, metrics, order, plan, results
+from vsweep import devices, metrics, order, plan, results, resume
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.clock import Stopwatch, SweepClock
 from vsweep.compiling import StackCompiler
@@ -133,6 +133,7 @@ class StackTrainer:
         self.results = (
             StackResults.empty(stack) if step is None else StackResults.from_json(self.checkpoints.records(step))
         )
+        self.results.move_to(resume.environment(self.sweep.hardware), step or 0)
         self._lap(OTHER)
         session.progress.compiling(stack.name)
         self.programs = session.compiler.programs(stack, stack_plan)
@@ -320,11 +321,14 @@ class StackTrainer:
 
     def _record(self, due: Due, evaluations: list[Evaluation]) -> None:
         run, slot, run_step = self.results.runs[due.run_id], due.slot, due.run_step
+        if run.diverged_at_step is not None:
+            return
         if evaluations[0].diverged_at_step_K[slot] != NEVER:
             run.diverged_at_step = int(evaluations[0].diverged_at_step_K[slot])
             return
         columns = [np.concatenate([e.losses[field][slot] for e in evaluations]) for field in range(3)]
-        if not np.isfinite(columns[0]).all():  # the last update itself blew up: no later step could see it
+        # The last update itself may have blown up: no later step could see it.
+        if not (evaluations[0].sound_K[slot] and np.isfinite(columns[0]).all()):
             run.diverged_at_step = run_step
             return
         measured = metrics.summarise(*columns, self.data.counts)

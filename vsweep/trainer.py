@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from vsweep import devices, preflight, results
+from vsweep import devices, preflight, results, resume
 from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
 from vsweep.clock import Stopwatch, SweepClock
 from vsweep.compiling import StackCompiler, compiles_ahead
@@ -48,16 +48,20 @@ class Event:
 
 
 def plan_sweep(
-    config: SweepConfig | Mapping, workdir: str | Path | None = None, *, resume_from: str | Path | None = None
+    config: SweepConfig | Mapping,
+    workdir: str | Path | None = None,
+    *,
+    resume_from: str | Path | None = None,
+    allow_inexact_resume: bool = False,
 ) -> SweepPlan:
     """What `run_sweep` would do on this machine, by the plan stored in `workdir` if the sweep has begun there.
 
     Touches nothing; raises ConfigError with every problem, among them a wall limit in which nothing could be gained.
     """
-    ready = preflight.prepare(config, workdir, resume_from=resume_from)
+    ready = preflight.prepare(config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume)
     if problems := preflight.wall_problems(ready):
         raise ConfigError(problems)
-    return _follow_stored_plan(ready.sweep, ready.home)
+    return ready.sweep
 
 
 def run_sweep(
@@ -65,21 +69,28 @@ def run_sweep(
     workdir: str | Path | None = None,
     *,
     resume_from: str | Path | None = None,
+    allow_inexact_resume: bool = False,
     progress: SilentProgress | None = None,
 ) -> Iterator[Event]:
     """Trains every run of `config` (a SweepConfig, ConfigDict or mapping) in `workdir`, or goes on where it stopped.
 
     `workdir` is `runs/<name of the config>` unless it is given.
     Yields an Event after each boundary, each stack and at the end; tables in `workdir` are up to date at each. With
-    `resume_from`, another work directory is verified and copied first, and only read. SIGTERM, SIGINT and
-    max_wall_hours end it with a checkpoint and an `interrupted` event. Raises ConfigError before anything is written.
+    `resume_from`, another work directory is verified and copied first, and only read. Other versions or devices than
+    those it began with are refused, unless `allow_inexact_resume` (`resume`). SIGTERM, SIGINT and max_wall_hours end it
+    with a checkpoint and an `interrupted` event. Raises ConfigError before anything is written.
     """
-    ready = preflight.prepare(config, workdir, resume_from=resume_from)
-    home = ready.home
-    with locked(home), Interruption(ready.sweep.config.train.max_wall_hours) as interruption:
+    ready = preflight.prepare(config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume)
+    config, task, home = ready.sweep.config, ready.sweep.task, ready.home
+    with locked(home), Interruption(config.train.max_wall_hours) as interruption:
         if resume_from is not None:
             home.copy_from(Path(resume_from))
-        trainer = SweepTrainer(ready.sweep, ready.mesh, home, progress or SilentProgress(), interruption)
+        begin = resume.start(config, task, home, allow_inexact=allow_inexact_resume)
+        progress = progress or SilentProgress()
+        for line in begin.messages:
+            progress.say(line)
+        trainer = SweepTrainer(begin.sweep, begin.mesh, home, progress, interruption)
+        _store_plan(begin, home)
         interrupted = yield from trainer.train()
     if not interrupted:
         yield trainer.event("finished")  # signals are the caller's again: an analysis may be stopped like any program
@@ -102,8 +113,7 @@ class SweepTrainer:
         self.mesh = mesh
         self.progress = progress
         self.interruption = interruption
-        self.sweep = _follow_stored_plan(sweep, home)
-        _store_plan(self.sweep, home, progress)
+        self.sweep = sweep
         devices.use_compile_cache(home.compile_cache.absolute())
         self.counter = TokenCounter(sweep)
         self.clock = SweepClock(self.sweep, progress)
@@ -203,40 +213,7 @@ class SweepTrainer:
         return Event(kind, self.home.path, stack.name if stack else "", ended, self.sweep.runs, reason or "")
 
 
-def _follow_stored_plan(sweep: SweepPlan, home: WorkDir) -> SweepPlan:
-    """The plan the sweep began with, for another number of slots would change rounding; or this one."""
-    stored = home.read_plan()
-    if stored is None:
-        return sweep
-    plans, began_on = stored
-    planned = {plan.name: {(entry.run_id, entry.horizon) for entry in plan.entries} for plan in plans}
-    if planned != {stack.name: {(run.run_id, run.steps) for run in stack.runs} for stack in sweep.stacks}:
-        raise ConfigError(
-            [f"workdir: {home.plan_file} plans other runs; remove {home.path} or choose another --workdir"]
-        )
-    if any(plan.slots % sweep.hardware.devices for plan in plans):
-        slots, count = sorted({plan.slots for plan in plans}), sweep.hardware.devices
-        fitting = [n for n in range(count, 0, -1) if not any(plan.slots % n for plan in plans)]
-        raise ConfigError(
-            [
-                f"train.devices: this sweep began on {began_on.get('device')} with {slots} slots, which {count} "
-                f"devices do not divide; allowed: --config.train.devices={fitting[0]}, or another --workdir"
-            ]
-        )
-    return dataclasses.replace(sweep, plans=tuple(plans))
-
-
-def _store_plan(sweep: SweepPlan, home: WorkDir, progress: SilentProgress) -> None:
-    """Config first, so that a plan never stands without the config it was made for; says when the machine changed."""
-    environment = {"device": devices.describe(sweep.hardware), "versions": results.versions()}
-    stored = home.read_plan()
-    home.write_config(sweep.config)
-    if stored is None:
-        home.write_plan(list(sweep.plans), environment)
-        return
-    for name, now in environment.items():
-        if stored[1].get(name) != now:
-            progress.say(
-                f"note: this sweep began with {name} {stored[1].get(name)!r} and goes on with {now!r}; "
-                "its results will differ by rounding from an uninterrupted sweep's"
-            )
+def _store_plan(begin: resume.Start, home: WorkDir) -> None:
+    """Config first, so that a plan never stands without the config it was made for."""
+    home.write_config(begin.sweep.config)
+    home.write_plan(begin.sweep.plans, begin.environments)

@@ -14,13 +14,15 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vsweep import config as config_lib
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.packing import StackPlan
 from vsweep.records import write_json_atomically
+
+OWNER_WRITES_S = 0.2  # ample time from taking the lock to the owner's name in it
 
 
 class WorkDir:
@@ -67,13 +69,13 @@ class WorkDir:
 
     def _differences(self, flag: str, config: SweepConfig) -> list[str]:
         try:
-            stored = dict(read_json(self.config_file))
+            old = {**read_json(self.config_file)}
         except (OSError, ValueError, TypeError) as error:
-            return [f"{flag}: unreadable - got {self.config_file} ({error}); allowed: the config.json of a sweep"]
-        changed = config_lib.differences(stored, json.loads(json.dumps(config.to_dict())))
+            return [_unreadable(self.config_file, error, flag)]
+        changed = config_lib.differences(old, json.loads(json.dumps(config.to_dict())))
         if not changed:
             return []
-        advice = "go on with the old config, or choose another --workdir"
+        advice = f"go on with the old config (only {', '.join(resumable_fields())} may change), or another --workdir"
         return [f"{flag}: {self.path} holds another sweep; {advice}. What differs:", *(f"  {line}" for line in changed)]
 
     def write_config(self, config: SweepConfig) -> None:
@@ -84,37 +86,52 @@ class WorkDir:
             raise FileNotFoundError(f"{self.path} is not a work directory of vsweep: it has no config.json")
         return config_lib.from_dict(read_json(self.config_file))
 
-    def write_plan(self, plans: list[StackPlan], environment: dict) -> None:
-        write_json_atomically(self.plan_file, {**environment, "stacks": [plan.to_dict() for plan in plans]})
+    def write_plan(self, plans: Sequence[StackPlan], environments: Sequence[dict]) -> None:
+        stacks = [plan.to_dict() for plan in plans]
+        write_json_atomically(self.plan_file, {"environments": list(environments), "stacks": stacks})
 
-    def read_plan(self) -> tuple[list[StackPlan], dict] | None:
-        """(the plans this sweep was started with, the environment they were made for), or None before the start."""
+    def read_plan(self) -> tuple[list[StackPlan], list[dict]] | None:
+        """(the plans that this sweep follows, the environments it has trained in, the last one last), or None before.
+
+        Raises ConfigError for a file that cannot be read, and an empty environment where none was recorded.
+        """
         if not self.plan_file.exists():
             return None
         try:
             values = read_json(self.plan_file)
-            plans = [StackPlan.from_dict(plan) for plan in values.pop("stacks")]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            told = f"{type(error).__name__}: {error}"
-            advice = "remove it, and on a machine like the one it was made for it is made again"
-            raise ConfigError([f"workdir: unreadable plan - got {self.plan_file} ({told}); {advice}"]) from None
-        return plans, values
+            plans = [StackPlan.from_dict(plan) for plan in values["stacks"]]
+            return plans, values.get("environments") or [{}]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError([_unreadable(self.plan_file, error)]) from None
 
     def copy_from(self, source: Path) -> None:
-        """Starts this directory from another one, which is only read; does nothing if this one has begun already."""
+        """Starts this directory from another one, which is only read; does nothing if this one has begun already.
+
+        Compiled programs are not copied: they are code, and made for the machine that made them.
+        """
         if self.config_file.exists():
             return
         partial = self.path / "copying"
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(
-            source, partial, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("lock", "analysis")
-        )
+        not_needed = shutil.ignore_patterns("lock", "analysis", "compile_cache")
+        shutil.copytree(source, partial, copy_function=shutil.copyfile, ignore=not_needed)
         make_writable(partial)
         shutil.rmtree(self.path / "stacks", ignore_errors=True)  # of a copy that was killed between two renames
-        for name in ("compile_cache", "stacks", "plan.json", "config.json"):  # config.json last: now this has begun
-            if (partial / name).exists() and not (self.path / name).is_dir():
+        for name in ("stacks", "plan.json", "config.json"):  # config.json last: now this has begun
+            if (partial / name).exists():
                 (partial / name).rename(self.path / name)
         shutil.rmtree(partial)
+
+
+def resumable_fields() -> list[str]:
+    """The fields of a config that may differ when a sweep goes on: no result depends on them."""
+    rules = config_lib.RULES.items()
+    return [f"{section}.{name}" for section, fields in rules for name, rule in fields.items() if rule.resumable]
+
+
+def _unreadable(path: Path, error: Exception, flag: str = "workdir") -> str:
+    told = f"{type(error).__name__}: {error}"
+    return f"{flag}: unreadable - got {path} ({told}); allowed: a good copy in its place, or another --workdir"
 
 
 def read_json(path: Path) -> dict:
@@ -138,6 +155,7 @@ def locked(workdir: WorkDir) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            time.sleep(OWNER_WRITES_S)
             file.seek(0)
             raise ConfigError(
                 [f"workdir: {workdir.path} is in use by {file.read().strip() or 'another process'}"]

@@ -95,6 +95,7 @@ def _run(planted: Planted, width: int, budget: int, seed: int, factor: float) ->
         "device": "cpu x2",
         "matmul_precision": "highest",
         "versions": "vsweep 0.1.0, Python 3.11",
+        "inexact_resumes": 0,
         **_measured(planted, params, budget, seed, factor * planted.excess(params, seen(budget, seed))),
     }
     run["init_seed"] = run["data_seed"] = run["dropout_seed"] = seed

@@ -12,6 +12,7 @@ import pytest
 
 import analysis
 from analysis import __main__ as command
+from analysis import report
 from analysis.points import TEXT_COLUMNS, load
 from analysis.words import about_runs
 from tests.analysis.conftest import CHINCHILLA
@@ -117,6 +118,26 @@ def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
     assert result.findings[1].startswith("Every run of widths 4, 8, 12, 16 diverged")
     assert "Every run of widths 4, 8, 12, 16 diverged" in result.report.read_text(encoding="utf-8")
     assert "val_loss: no finished run has a usable value, nothing was fitted." in result.findings
+
+
+def test_diverged_runs_and_those_of_two_environments_are_told_in_the_report(tmp_path):
+    workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000, 250_000)))
+    rows = records.read_runs(workdir).astype(object).to_dict("records")
+    rows[3] |= {**dict.fromkeys(METRICS), "status": records.DIVERGED, "diverged_at_step": 7}
+    rows[4]["inexact_resumes"] = 2
+    write_runs(workdir, rows)
+    result = analysis.analyse(workdir, bootstrap=0)
+    page, name = result.report.read_text(encoding="utf-8"), rows[3]["run_id"]
+    assert f"<td>{name}</td><td>left out</td><td>diverged at step 7</td>" in page
+    for loss in json.loads(result.fits.read_text(encoding="utf-8"))["losses"].values():
+        assert {"run_id": name, "reason": "diverged at step 7"} in loss["exclusions"]
+    assert all(name not in set(study.points.table["run_id"]) for study in result.studies)
+    assert "<td>all but 1 run (inexact_resumes in runs.csv)</td>" in page
+
+
+def test_a_table_that_does_not_know_its_environments_says_so():
+    for words, resumes in {"all runs": [0, 0], "not recorded": [0, None]}.items():
+        assert report._in_one_environment(pd.Series(resumes)) == words
 
 
 def test_a_partial_sweep_is_analysed_with_a_banner_and_its_running_runs_named(tmp_path):

@@ -1,9 +1,16 @@
+import math
 import subprocess
+import sys
+import time
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from analysis import elsewhere
-from analysis.points import Convention, load
+from analysis import elsewhere, exact_json
+from analysis.points import Convention, Refusal, load
+from analysis.study import study_loss
 
 CONVENTIONS = [Convention("answer_loss"), Convention("val_loss")]
 
@@ -30,3 +37,78 @@ def test_a_study_that_fails_in_another_python_fails_here(broken_workdir, capfd):
     ):
         studies()
     assert "KeyError" in capfd.readouterr().err
+
+
+def test_children_end_when_their_studies_are_left_by_an_error(broken_workdir, monkeypatch):
+    """Ctrl-C during an analysis: nothing goes on in the background."""
+    monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "import time; time.sleep(600)"])
+    started, popen = [], subprocess.Popen
+
+    def remembered(*arguments, **keywords):
+        started.append(popen(*arguments, **keywords))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", remembered)
+
+    def interrupted():
+        with elsewhere.studying(load(broken_workdir), CONVENTIONS, 20, 1):
+            while not started:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [child.returncode for child in started] == [-9]
+
+
+def test_a_child_never_imports_from_the_folder_it_happens_to_be_started_in(broken_workdir, tmp_path, monkeypatch):
+    for name in ("numpy", "analysis", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(Path(__file__).parents[2])])
+    source = load(broken_workdir)
+    monkeypatch.chdir(tmp_path)
+    with elsewhere.studying(source, CONVENTIONS[:1], 0, 1) as studies:
+        assert len(studies()) == 1
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, 3, -0.0, 1 / 3, 5e-324, math.inf, "ä\n", (1, (2.5, "x")), [None], {"a": 1.5, 2: (3,)}),
+        *(Path("a/b"), np.float64(0.1), np.int32(7), np.bool_(True), Refusal("method", "reason"), Convention("loss")),
+    ],
+)
+def test_a_value_comes_back_as_it_was(value):
+    again = exact_json.loads(exact_json.dumps(value))
+    assert repr(again) == repr(value)
+    assert type(again) is type(value)
+
+
+def test_arrays_and_tables_come_back_with_every_bit_type_and_label():
+    bits = np.array([0x7FF8000000000001, 0x3FF0000000000000, 0x8000000000000000], np.uint64)
+    arrays = [bits.view(np.float64), np.arange(6).reshape(2, 3), np.zeros((0, 2)), np.array([True, False])]
+    for array in arrays:
+        again = exact_json.loads(exact_json.dumps(array))
+        assert (again.dtype, again.shape, again.tobytes()) == (array.dtype, array.shape, array.tobytes())
+    table = pd.DataFrame({"x": [1.0, math.nan], "n": [1, 2], "name": ["a", None], "any": [None, (1, 2)]}, index=[5, 3])
+    table["count"] = pd.array([1, None], dtype="Int64")
+    again = exact_json.loads(exact_json.dumps(table))
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
+
+
+def test_a_study_comes_back_as_it_was(broken_workdir):
+    source = load(broken_workdir)
+    study = study_loss(source, CONVENTIONS[0], bootstrap=20)
+    for value in (source, study):
+        text = exact_json.dumps(value)
+        assert exact_json.dumps(exact_json.loads(text)) == text
+        assert type(exact_json.loads(text)) is type(value)
+
+
+def test_json_makes_nothing_that_is_not_known():
+    for text in ('{"kind": "dataclass", "name": "Popen", "of": []}', '{"kind": "call"}', '{"a": 1}'):
+        with pytest.raises(KeyError):
+            exact_json.loads(text)
+    with pytest.raises(TypeError, match="not known to exact_json"):
+        exact_json.dumps(subprocess.Popen)

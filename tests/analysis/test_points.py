@@ -92,13 +92,13 @@ def test_an_excess_at_or_below_zero_is_named_and_left_out_and_never_clipped(work
 def test_diverged_and_running_runs_are_named_and_left_out(workdir):
     def change(row):
         if row["seed"] == 1:
-            row |= {"status": records.DIVERGED, "val_loss": np.inf}
+            row |= {"status": records.DIVERGED, "val_loss": np.inf, "diverged_at_step": 12}
         if row["seed"] == 2:
             row |= {"status": records.RUNNING, "val_loss": None, "tokens": None}
 
     rewrite(workdir, change)
     points = select(load(workdir), Convention("val_loss"))
-    assert sorted({entry.reason for entry in points.exclusions}) == ["diverged", "still running"]
+    assert sorted({entry.reason for entry in points.exclusions}) == ["diverged at step 12", "still running"]
     assert len(points.exclusions) == 8
     assert set(points.table["seed"]) == {"0"}
     assert points.table["loss"].min() > FLOOR

@@ -17,3 +17,12 @@ def finished_sweep(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished")
     small.train(small.config(), workdir)
     return workdir
+
+
+@pytest.fixture(scope="session")
+def interrupted_sweep(tmp_path_factory):
+    """A work directory whose first session ended after its first chunk."""
+    workdir = tmp_path_factory.mktemp("interrupted")
+    events = small.train(small.config(), workdir, progress=small.StopAfter(1))
+    assert [event.kind for event in events] == ["interrupted"]
+    return workdir

@@ -18,6 +18,7 @@ from vsweep import devices, grid, order, plan, tasks
 from vsweep import model as model_lib
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.progress import SilentProgress, show_plan
+from vsweep.records import read_runs
 from vsweep.stack import StackPrograms, StackShape, hyper_of
 from vsweep.train_step import Recipe
 
@@ -208,3 +209,24 @@ def finished_params(workdir: Path) -> dict:
         for step in folder.steps():
             found.update(folder.restore(step))
     return found
+
+
+def fingerprint(workdir: Path) -> dict[str, str]:
+    """SHA-256 of all that a sweep has found: tables (but for times), finished parameters, and the last state of each
+    stack with its optimizer's."""
+    hashes = {"curves.csv": hashlib.sha256((Path(workdir) / "curves.csv").read_bytes()).hexdigest()}
+    runs = read_runs(workdir).drop(columns="wall_s")
+    hashes["runs.csv"] = hashlib.sha256(runs.to_csv(index=False).encode()).hexdigest()
+    for folder in sorted((Path(workdir) / "stacks").glob("*/*")):
+        kept = CheckpointFolder(folder)
+        for step in kept.steps() if folder.name == "finished" else kept.steps()[-1:]:
+            for path, leaf in jax.tree.leaves_with_path(kept.restore(step)):
+                name = f"{folder.relative_to(workdir)}/{step}{jax.tree_util.keystr(path)}"
+                hashes[name] = hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
+    return hashes
+
+
+def differing(workdir: Path, expected: Path) -> list[str]:
+    """What two sweeps do not have in common, by the names of `fingerprint`."""
+    found, wanted = fingerprint(workdir), fingerprint(expected)
+    return sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))

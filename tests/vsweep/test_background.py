@@ -122,10 +122,10 @@ def test_the_split_of_the_time_adds_up_to_the_wall_time(tmp_path):
     ticks = itertools.count()
     home = WorkDir(tmp_path)
     tmp_path.mkdir(exist_ok=True)
-    ready = preflight.prepare(values, home.path)
+    begin = preflight.prepare(values, home.path).start
     with Interruption() as interruption:
         stopwatch = Stopwatch(lambda: float(next(ticks)))
-        sweep_trainer = trainer.SweepTrainer(ready.sweep, ready.mesh, home, SilentProgress(), interruption, stopwatch)
+        sweep_trainer = trainer.SweepTrainer(begin.sweep, begin.mesh, home, SilentProgress(), interruption, stopwatch)
         kinds = [event.kind for event in sweep_trainer.train()]
     sweep_trainer.analysed()
     assert kinds == ["boundary", "boundary", "stack_finished"]

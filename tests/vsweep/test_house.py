@@ -28,12 +28,13 @@ HOUSE = (
     "devices",
     "stack",
     "workdir",
-    "preflight",
     "checkpoint",
     "writer",
     "interruption",
     "progress",
     "results",
+    "resume",
+    "preflight",
     "clock",
     "compiling",
     "stack_trainer",
@@ -110,6 +111,41 @@ def test_only_the_stack_lifts_with_vmap():
         return not {"vmap", "pmap"}.isdisjoint(named) or not {"jax.vmap", "jax.pmap"}.isdisjoint(imports(path))
 
     assert {name for name, path in MODULES.items() if lifts(path)} == {"stack"}
+
+
+RUNS_DATA = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "multiprocessing"}
+RUNS_TEXT = {"eval", "exec", "compile", "__import__", "read_pickle", "to_pickle"}
+EVERYTHING = [ROOT / "launch.py", *(ROOT / "vsweep").rglob("*.py"), *(ROOT / "analysis").rglob("*.py")]
+
+
+def what_runs_data(text: str) -> list[str]:
+    """What in a source could turn data into code: modules that unpickle, evaluated text, `allow_pickle=...`."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [node.module] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
+            found += [module for module in modules if module.partition(".")[0] in RUNS_DATA]
+        if isinstance(node, ast.Name) and node.id in RUNS_TEXT:
+            found.append(node.id)
+        if isinstance(node, ast.Attribute) and node.attr in RUNS_TEXT - {"compile", "eval"}:
+            found.append(node.attr)
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            found.append(node.arg)
+    return found
+
+
+def test_data_never_runs_code():
+    assert {path.name: what_runs_data(path.read_text(encoding="utf-8")) for path in EVERYTHING} == {
+        path.name: [] for path in EVERYTHING
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import pickle", "from pickle import loads", "eval('1')", "np.load(x, allow_pickle=True)", "pd.read_pickle"],
+)
+def test_what_would_run_data_is_found(text):
+    assert what_runs_data(text)
 
 
 def test_a_bad_flag_and_the_analysis_are_answered_without_loading_jax():

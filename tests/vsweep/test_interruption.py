@@ -5,19 +5,33 @@ import threading
 
 import pytest
 
-from vsweep.interruption import Interruption
+from tests.vsweep.places import leaves_and_goes_on
+from vsweep.interruption import Interruption, Leave, leaving
 
 ROOT = __file__.rpartition("/tests/")[0]
 
 ASKED_TWICE = """
 import signal
-from vsweep.interruption import Interruption
+from vsweep.interruption import Interruption, leaving
 number = signal.{name}
-with Interruption() as interruption:
+with leaving(), Interruption() as interruption:
     signal.raise_signal(number)
     print(interruption.should_stop(), flush=True)
     signal.raise_signal(number)
     print("still here", flush=True)
+"""
+
+ASKED_TWICE_IN_AN_ANALYSIS = """
+import signal
+from vsweep.interruption import leaving
+number = signal.{name}
+with leaving():
+    try:
+        signal.raise_signal(number)
+    finally:
+        print("{name} received", flush=True)
+        signal.raise_signal(number)
+        print("still here", flush=True)
 """
 
 
@@ -39,9 +53,10 @@ def test_the_old_handlers_come_back_after_an_error_too():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize("text", [ASKED_TWICE, ASKED_TWICE_IN_AN_ANALYSIS])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_the_second_signal_leaves_at_once(name):
-    program = [sys.executable, "-c", ASKED_TWICE.format(name=name)]
+def test_the_second_signal_leaves_at_once(name, text):
+    program = [sys.executable, "-c", text.format(name=name)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == f"{name} received\n", done.stderr
     assert done.returncode == -signal.Signals[name]
@@ -70,3 +85,22 @@ def test_outside_the_main_thread_only_the_wall_clock_counts():
     thread.start()
     thread.join()
     assert found == ["max_wall_hours reached", before]
+
+
+@pytest.mark.parametrize(("place", "cause"), [("compile", "SIGINT"), ("save", "SIGTERM")])
+def test_wherever_it_is_stopped_it_saves_leaves_and_goes_on_bit_for_bit(
+    place, cause, interrupted_sweep, finished_sweep, tmp_path, monkeypatch
+):
+    """The other places are in tests/slow."""
+    leaves_and_goes_on(place, cause, interrupted_sweep, tmp_path / "sweep", finished_sweep, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_where_nothing_needs_saving_a_signal_ends_the_work_there_and_the_old_handlers_come_back(name):
+    before = {known: signal.getsignal(known) for known in (signal.SIGTERM, signal.SIGINT)}
+    with pytest.raises(Leave, match=f"{name} received"), leaving():
+        signal.raise_signal(signal.Signals[name])
+    assert {known: signal.getsignal(known) for known in before} == before
+    with leaving():
+        pass
+    assert {known: signal.getsignal(known) for known in before} == before

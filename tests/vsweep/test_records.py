@@ -99,6 +99,14 @@ def test_missing_columns_are_named_with_the_file(tmp_path, file, columns, read):
         read(tmp_path)
 
 
+def test_a_table_from_before_a_column_was_added_is_read_with_that_column_empty(tmp_path):
+    old = [name for name in RUN_COLUMNS if name not in records.ADDED_COLUMNS]
+    write_table(tmp_path / records.RUNS_FILE, [run_row()], old)
+    frame = records.read_runs(tmp_path)
+    assert list(frame.columns) == list(RUN_COLUMNS)
+    assert frame["inexact_resumes"].isna().all()
+
+
 def test_every_column_has_a_meaning_and_curves_mean_the_same_as_runs():
     assert all(meaning for _, meaning in RUN_COLUMNS.values())
     assert all(RUN_COLUMNS[name] == CURVE_COLUMNS[name] for name in CURVE_COLUMNS if name != "run_id")

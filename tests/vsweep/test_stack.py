@@ -1,6 +1,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -99,6 +100,94 @@ def test_divergence_in_any_slot_is_marked_there_and_nowhere_else(bench, runs, sl
     for marks in (exploded, poisoned):
         assert marks[slot] != NEVER
         assert np.all(np.delete(marks, slot) == NEVER)
+
+
+def spoil(state, part: str, slot: int, value: float):
+    """A state on the host with `value` in every number of a part of one slot."""
+
+    def spoilt(tree):
+        return jax.tree.map(lambda leaf: with_value(leaf, slot, value), tree)
+
+    if part == "params":
+        return state._replace(params=spoilt(state.params))
+    moments = {"first moments": "mu", "second moments": "nu"}[part]
+
+    def in_adam(node):
+        return node._replace(**{moments: spoilt(getattr(node, moments))}) if hasattr(node, moments) else node
+
+    return state._replace(opt_state=jax.tree.map(in_adam, state.opt_state, is_leaf=lambda node: hasattr(node, moments)))
+
+
+def with_value(leaf, slot: int, value: float):
+    changed = np.array(leaf)
+    changed[slot] = value
+    return changed
+
+
+@pytest.mark.parametrize("slot", [0, 1, 2, 3])
+@pytest.mark.parametrize("part", ["params", "first moments", "second moments"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_in_one_slot_ends_that_run_and_touches_no_other(bench, runs, slot, part, value):
+    quartet = dict(enumerate(runs[3:7]))
+    after(bench, quartet, 5, slot=slot)
+    before = jax.tree.map(np.array, bench.state)
+    bench.train(10)
+    calm = [bench.slot(place) for place in range(4)]
+    bench.step, bench.state = 5, jax.device_put(spoil(before, part, slot, value), devices.over_slots(bench.mesh))
+    bench.train(10)
+    for place in set(range(4)) - {slot}:
+        assert small.same_bits(bench.slot(place), calm[place])
+        assert bench.slot(place).diverged_at_step == NEVER
+    evaluation = bench.evaluate([True] * 4)
+    assert evaluation.sound_K.tolist() == [place != slot for place in range(4)]
+    if (part, value) != ("second moments", np.inf):
+        assert bench.slot(slot).diverged_at_step in (5, 6)
+        assert np.isfinite(bench.slot(slot).train_loss)
+
+
+@pytest.fixture(scope="module")
+def bench_with_harmed_gradients(mesh):
+    """Its gradients are whole, but not those of runs with a certain dropout seed: HARMS says what they are times."""
+
+    @jax.custom_vjp
+    def harmed(params, factor):
+        return params
+
+    harmed.defvjp(
+        lambda params, factor: (params, factor),
+        lambda factor, grads: (jax.tree.map(lambda leaf: leaf * factor, grads), None),
+    )
+    whole = train_step._training_loss
+
+    def loss(recipe, params, state, tokens):
+        factor = jnp.float32(1.0)
+        for seed, value in HARMS.items():
+            factor = jnp.where(state.hyper.dropout_seed == seed, value, factor)
+        return whole(recipe, harmed(params, factor), state, tokens)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(train_step, "_training_loss", loss)
+        return small.Bench(CONFIG, 4, mesh)
+
+
+HARMS = {1001: np.nan, 1002: np.inf, 1003: 1e30}
+
+
+@pytest.mark.parametrize("slot", [0, 1, 2, 3])
+@pytest.mark.parametrize("seed", HARMS)
+def test_a_gradient_that_is_not_finite_ends_that_run_before_its_update_and_touches_no_other(
+    bench_with_harmed_gradients, runs, slot, seed
+):
+    """The loss of that step is finite: it is the gradient that is seen."""
+    bench, quartet = bench_with_harmed_gradients, dict(enumerate(runs[3:7]))
+    after(bench, quartet, 10, slot=slot)
+    calm = [bench.slot(place) for place in range(4)]
+    after(bench, {**quartet, slot: small.with_fields(runs[0], dropout_seed=seed)}, 10, slot=slot)
+    for place in set(range(4)) - {slot}:
+        assert small.same_bits(bench.slot(place), calm[place])
+    ended = bench.slot(slot)
+    assert (ended.diverged_at_step, ended.step) == (0, 0)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((ended.params, ended.opt_state)))
 
 
 def test_a_frozen_slot_does_not_change_by_one_bit_while_others_go_on(bench, runs):

@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from tests.vsweep import small
 from vsweep import config
 from vsweep.config import ConfigError
+from vsweep.records import AXES
 from vsweep.workdir import WorkDir, locked
 
 ROOT = Path(__file__).parents[2]
@@ -74,11 +76,64 @@ def test_another_sweep_in_the_folder_is_told_field_by_field(tmp_path, parsed):
     ]
 
 
-def test_fields_that_no_result_depends_on_may_change_when_a_sweep_goes_on(tmp_path, parsed):
+MAY_CHANGE = {
+    "train.checkpoint_minutes",
+    "train.devices",
+    "train.max_wall_hours",
+    "train.max_epochs",
+}  # no result depends on them
+FIELDS = [f"{section}.{field.name}" for section, kind in config.SECTIONS.items() for field in dataclasses.fields(kind)]
+
+
+def another(value):
+    if isinstance(value, bool):
+        return not value
+    return value + "-other" if isinstance(value, str) else value + 1
+
+
+def changed(parsed: config.SweepConfig, field: str) -> config.SweepConfig:
+    section, _, name = field.partition(".")
+    old = getattr(parsed, section)
+    new = dataclasses.replace(old, **{name: another(getattr(old, name))})
+    return dataclasses.replace(parsed, **{section: new})
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_no_field_may_change_when_a_sweep_goes_on_but_those_that_no_result_depends_on(tmp_path, parsed, field):
+    """Every field there is: a new one has to be declared in MAY_CHANGE to be changeable."""
     home = WorkDir(tmp_path)
     home.write_config(parsed)
-    later = config.from_dict(small.config(train={"checkpoint_minutes": 1.0, "max_wall_hours": 8.5}))
-    assert home.problems(later) == []
+    problems = home.problems(changed(parsed, field))
+    if field in MAY_CHANGE:
+        assert problems == []
+        return
+    heading, difference = problems
+    section, _, name = field.partition(".")
+    old = getattr(getattr(parsed, section), name)
+    assert difference == f"  {field}: the work directory has {old!r}, the config has {another(old)!r}"
+    assert all(name in heading for name in MAY_CHANGE)
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_no_axis_may_change_when_a_sweep_goes_on(tmp_path, parsed, axis):
+    home = WorkDir(tmp_path)
+    home.write_config(parsed)
+    values = dict(parsed.axes)
+    values[axis] = (*values.get(axis, ()), another(parsed.axis(axis)[-1]))
+    problems = home.problems(dataclasses.replace(parsed, axes=tuple(values.items())))
+    assert len(problems) == 2
+    assert problems[1].startswith(f"  sweep.{axis}: the work directory has ")
+
+
+def test_the_whole_config_is_in_the_comparison(parsed):
+    """A new section, or a field beside the sections, would have to be compared too."""
+    fields = {field.name for field in dataclasses.fields(config.SweepConfig)}
+    assert fields == {"name", "axes", *config.SECTIONS}
+    assert set(parsed.to_dict()) == {"name", "sweep", *config.SECTIONS}
+    renamed = dataclasses.replace(parsed, name="other")
+    assert config.differences(parsed.to_dict(), renamed.to_dict()) == [
+        "name: the work directory has 'small', the config has 'other'"
+    ]
 
 
 def test_the_config_comes_back_as_it_was(tmp_path):
@@ -94,17 +149,18 @@ def test_a_folder_that_is_no_work_directory_says_so(tmp_path):
     assert WorkDir(tmp_path).read_plan() is None
 
 
-def test_the_plan_comes_back_with_the_environment_it_was_made_for(tmp_path):
+def test_the_plan_comes_back_with_the_environments_it_was_followed_in(tmp_path):
     plans = list(small.sweep(small.config(sweep={"width": [4, 8]})).plans)
-    environment = {"device": "cpu x 2", "versions": "jax 0"}
-    WorkDir(tmp_path).write_plan(plans, environment)
-    assert WorkDir(tmp_path).read_plan() == (plans, environment)
+    environments = [{"device": "cpu", "devices": 2, "jax": "0"}, {"device": "cpu", "devices": 1, "jax": "0"}]
+    WorkDir(tmp_path).write_plan(plans, environments)
+    assert WorkDir(tmp_path).read_plan() == (plans, environments)
 
 
-def test_a_second_process_is_refused_with_the_pid_of_the_first_and_a_dead_one_holds_nothing(tmp_path):
+def test_a_second_process_is_refused_with_pid_host_and_time_of_the_first_and_a_killed_one_holds_nothing(tmp_path):
     home = WorkDir(tmp_path / "work")
     with process_holding(home.path) as process:
-        with pytest.raises(ConfigError, match=rf"workdir: .*work is in use by process {process.pid} on "), locked(home):
+        owner = rf"process {process.pid} on {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
+        with pytest.raises(ConfigError, match=rf"workdir: .*work is in use by {owner}"), locked(home):
             pytest.fail("two processes in one work directory")
         process.kill()
         process.wait()
@@ -125,7 +181,7 @@ def read_only_source(tmp_path, parsed):
     """A work directory as Kaggle mounts it: nobody may write, and it is full of what an old session left."""
     source = WorkDir(tmp_path / "source")
     source.write_config(parsed)
-    source.write_plan(list(small.sweep(small.config()).plans), {"device": "cpu x 2"})
+    source.write_plan(small.sweep(small.config()).plans, [{"device": "cpu", "devices": 2}])
     for name in ("stacks/all/checkpoints/00000010/arrays/d/data", "stacks/all/finished/x", "compile_cache/program"):
         (source.path / name).parent.mkdir(parents=True, exist_ok=True)
         (source.path / name).write_bytes(os.urandom(100))
@@ -146,7 +202,8 @@ def test_a_read_only_work_directory_is_copied_as_far_as_it_is_needed_and_can_be_
     home = WorkDir(tmp_path / "home")
     home.copy_from(read_only_source.path)
     copied = {name: entry for name, entry in contents(home.path).items() if entry[2]}
-    needed = {name for name, entry in before.items() if entry[2]} - {"runs.csv", "lock", "analysis/report.html"}
+    left_there = {"runs.csv", "lock", "analysis/report.html", "compile_cache/program"}
+    needed = {name for name, entry in before.items() if entry[2]} - left_there
     assert set(copied) == needed
     data = {name for name in needed if not name.endswith(".json")}
     assert {name: copied[name][2] for name in data} == {name: before[name][2] for name in data}

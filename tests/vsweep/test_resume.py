@@ -1,0 +1,214 @@
+"""Going on elsewhere: refused with a list of what differs, or asked for, said and written down."""
+
+import json
+import shutil
+import socket
+
+import numpy as np
+import pytest
+
+import vsweep
+from tests.vsweep import small
+from vsweep import config as config_lib
+from vsweep import devices, resume, tasks, trainer
+from vsweep.checkpoint import CheckpointFolder
+from vsweep.config import ConfigError
+from vsweep.progress import SilentProgress
+from vsweep.records import read_runs
+from vsweep.workdir import WorkDir
+
+TWO_WIDTHS = small.config(sweep={"width": [4, 8]})
+
+
+class Told(SilentProgress):
+    """A display that keeps what it is told; it may also stop the sweep like small.StopAfter."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def workdir(interrupted_sweep, tmp_path):
+    return shutil.copytree(interrupted_sweep, tmp_path / "copy")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A function that makes this the place where the environment has other entries."""
+    real = resume.environment
+
+    def change(**entries):
+        monkeypatch.setattr(resume, "environment", lambda hardware: {**real(hardware), **entries})
+
+    return change
+
+
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def environments(workdir) -> list[dict]:
+    return json.loads((workdir / "plan.json").read_text())["environments"]
+
+
+def too_little_memory_for_the_plan(monkeypatch, plan) -> None:
+    """One model fits, the slots of the stored plan do not."""
+    sweep = small.sweep(small.config())
+    per_slot = resume.accounting.slot_bytes(resume.model_shape(sweep.stacks[0].shape, sweep.task), 8)
+    assert plan.slots == 4
+    monkeypatch.setattr(devices, "memory_bytes", lambda mesh: int(1.5 * per_slot))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("jax", r"  jax: began with 0\.\S+, now 0\.99\.0"),
+        ("device", "  device: began with cpu, now Tesla T4"),
+        ("devices", "  devices: began with 2, now 1"),
+        ("plan", "  plan: 4 slots of all need .* GiB a device, now there are .* GiB"),
+    ],
+)
+def test_a_sweep_that_would_go_on_elsewhere_is_refused_with_what_differs_and_nothing_is_touched(
+    kind, told, workdir, tmp_path, elsewhere, monkeypatch
+):
+    values = small.config(train={"devices": 1}) if kind == "devices" else small.config()
+    if kind in ("jax", "device"):
+        elsewhere(**{"jax": {"jax": "0.99.0"}, "device": {"device": "Tesla T4"}}[kind])
+    if kind == "plan":
+        too_little_memory_for_the_plan(monkeypatch, WorkDir(workdir).read_plan()[0][0])
+    before = contents(workdir)
+    for place in ({"workdir": workdir}, {"workdir": tmp_path / "new", "resume_from": workdir}):
+        with pytest.raises(ConfigError, match=told) as caught:
+            small.train(values, **place)
+        assert "--allow_inexact_resume" in caught.value.problems[0]
+        assert len(caught.value.problems) == 2
+    with pytest.raises(ConfigError, match=told):
+        trainer.plan_sweep(values, workdir)
+    assert contents(workdir) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_name_of_the_machine_and_another_python_are_no_difference_and_leave_nothing_to_permit(
+    workdir, finished_sweep, monkeypatch
+):
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-machine")
+    monkeypatch.setattr(resume.platform, "python_version", lambda: "3.99.0")
+    told = Told()
+    parsed = config_lib.from_dict(small.config())
+    assert resume.start(parsed, tasks.build(parsed.task), WorkDir(workdir)).changes == ()
+    small.train(small.config(), workdir, progress=told, allow_inexact_resume=True)
+    assert told.lines == []
+    assert len(environments(workdir)) == 1
+    changed = {"runs.csv"}  # it says which Python it was
+    assert set(small.differing(workdir, finished_sweep)) == changed
+    assert set(read_runs(workdir)["inexact_resumes"]) == {0}
+
+
+def test_a_resume_elsewhere_that_is_allowed_is_said_and_counted_for_the_runs_it_concerns(tmp_path, elsewhere):
+    """Runs that had finished before, and those that begin later in other stacks, were trained in one environment."""
+    events = vsweep.run_sweep(small.config(), tmp_path)
+    next(event for event in events if event.kind == "boundary")
+    events.close()
+    before = read_runs(tmp_path).set_index("run_id")["status"]
+    assert set(before) == {"finished", "running"}
+    elsewhere(jax="0.99.0")
+    told = Told()
+    small.train(small.config(), tmp_path, progress=told, allow_inexact_resume=True)
+    assert told.lines[0].startswith("warning: this sweep goes on elsewhere")
+    assert any("jax: began with" in line for line in told.lines)
+    after = read_runs(tmp_path).set_index("run_id")
+    assert set(after["status"]) == {"finished"}
+    assert after["inexact_resumes"].to_dict() == {run: int(status == "running") for run, status in before.items()}
+    assert [entry["jax"] == "0.99.0" for entry in environments(tmp_path)] == [False, True]
+
+
+def test_a_finished_sweep_may_be_looked_at_anywhere(finished_sweep, tmp_path, elsewhere):
+    workdir = shutil.copytree(finished_sweep, tmp_path / "copy")
+    elsewhere(jax="0.99.0", device="Tesla T4", devices=7)
+    told = Told()
+    assert [event.kind for event in small.train(small.config(), workdir, progress=told)] == ["finished"]
+    assert told.lines == []
+    assert small.differing(workdir, finished_sweep) == []
+    assert len(environments(workdir)) == 1
+
+
+def test_a_work_directory_that_recorded_no_environment_says_that_nothing_is_known(workdir):
+    plan = json.loads((workdir / "plan.json").read_text())
+    del plan["environments"]
+    (workdir / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(ConfigError, match="jax: began with nothing recorded, now "):
+        small.train(small.config(), workdir)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "config.json"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"stacks": [{}]}', '{"stacks": 3}'])
+def test_a_damaged_plan_or_config_is_named_and_nothing_is_trained(workdir, name, text):
+    (workdir / name).write_text(text)
+    with pytest.raises(ConfigError, match=f"unreadable - got .*{name}|holds another sweep"):
+        small.train(small.config(), workdir)
+
+
+# What begins where: work directories made by hand, with checkpoints that hold next to nothing.
+
+
+def begun(home: WorkDir, values: dict, device_count: int, steps: dict[str, int]) -> resume.Start:
+    """A sweep planned for `device_count` devices whose stacks have come to `steps`."""
+    parsed = config_lib.from_dict(values)
+    task = tasks.build(parsed.task)
+    mesh = devices.slots_mesh(device_count)
+    sweep = resume.plan_lib.plan_sweep(parsed, task, devices.hardware(mesh))
+    home.write_plan(sweep.plans, [resume.environment(sweep.hardware)])
+    for name, step in steps.items():
+        CheckpointFolder(home.checkpoints(name)).save(step, {"x": np.zeros(1)}, {})
+    return resume.Start(sweep, mesh, ())
+
+
+def started(home: WorkDir, values: dict, **keywords) -> resume.Start:
+    parsed = config_lib.from_dict(values)
+    return resume.start(parsed, tasks.build(parsed.task), home, **keywords)
+
+
+def slots(start: resume.Start) -> list[int]:
+    return [plan.slots for plan in start.sweep.plans]
+
+
+def test_on_a_machine_with_more_devices_a_sweep_goes_on_with_as_many_as_it_began_with(tmp_path):
+    home = WorkDir(tmp_path)
+    begun(home, TWO_WIDTHS, 1, {"w4": 5})
+    start = started(home, TWO_WIDTHS)
+    assert start.mesh.size == 1
+    assert start.messages == ["note: goes on with 1 of 2 devices, as it began; --allow_inexact_resume would use more"]
+
+
+def test_where_it_is_allowed_it_takes_every_device_that_the_slots_under_way_can_be_spread_over(tmp_path):
+    uneven = small.config(sweep={"width": [4, 8]}, train={"slots": 3})
+    home = WorkDir(tmp_path / "uneven")
+    begun(home, uneven, 1, {"w4": 5})
+    start = started(home, uneven, allow_inexact=True)
+    assert (start.mesh.size, slots(start), start.changes) == (1, [3, 3], ())
+
+
+def test_what_has_not_begun_is_trained_elsewhere_as_a_new_sweep_would_train_it(tmp_path):
+    uneven = small.config(sweep={"width": [4, 8]}, train={"slots": 3})
+    home = WorkDir(tmp_path / "one_finished")
+    old = begun(home, uneven, 1, {})
+    CheckpointFolder(home.checkpoints("w4")).save(old.sweep.plans[0].steps, {"x": np.zeros(1)}, {})
+    with pytest.raises(ConfigError, match="devices: began with 1, now 2"):
+        started(home, {**uneven, "train": {**uneven["train"], "devices": 2}})
+    start = started(home, uneven, allow_inexact=True)
+    assert (start.mesh.size, slots(start)) == (2, [3, 4])
+    assert start.sweep.plans[1] == started(WorkDir(tmp_path / "new"), uneven).sweep.plans[1]
+    assert [entry["devices"] for entry in start.environments] == [1, 2]
+
+
+def test_a_stack_under_way_that_does_not_fit_here_is_refused_whatever_is_allowed(tmp_path, monkeypatch):
+    home = WorkDir(tmp_path)
+    old = begun(home, small.config(), 2, {"all": 5})
+    too_little_memory_for_the_plan(monkeypatch, old.sweep.plans[0])
+    with pytest.raises(ConfigError, match="what has begun cannot go on here; train on a larger device"):
+        started(home, small.config(), allow_inexact=True)
+    shutil.rmtree(home.checkpoints("all"))
+    assert slots(started(home, small.config(), allow_inexact=True)) == [2]

@@ -1,0 +1,175 @@
+"""Where a sweep goes on: as it began, or elsewhere if that is allowed.
+
+The same plan in the same environment gives the same bits. Other versions, another kind or number of devices, or another
+plan change the rounding, so they are refused unless they are asked for, and then written down: `plan.json` lists the
+environments, `runs.csv` counts the changes each run went through. The name of the machine does not matter.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+import vsweep
+from vsweep import accounting, devices
+from vsweep import plan as plan_lib
+from vsweep.checkpoint import CheckpointFolder
+from vsweep.config import ConfigError, SweepConfig
+from vsweep.packing import StackPlan
+from vsweep.plan import Hardware, SweepPlan, model_shape
+from vsweep.tasks import Task
+from vsweep.workdir import WorkDir
+
+NUMERIC = ("jax", "jaxlib", "flax", "optax", "numpy")  # libraries that results are computed with
+VECTOR_UNITS = ("avx", "amx", "fma", "sve", "asimd")
+FLAG = "--allow_inexact_resume"
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """How a session begins: its plan, its devices, and how it differs from the session before (`changes`, lines)."""
+
+    sweep: SweepPlan
+    mesh: Mesh
+    environments: tuple[dict, ...]  # in which the sweep has trained, this one last
+    changes: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def messages(self) -> list[str]:
+        """What the user should know about it, a line each."""
+        if self.changes:
+            heading = "results of runs under way will differ by rounding, and runs.csv says so (inexact_resumes)"
+            return [f"warning: this sweep goes on elsewhere; {heading}. What differs:", *_indented(self.changes)]
+        return [self.note] if self.note else []
+
+
+def environment(hardware: Hardware) -> dict[str, str | int]:
+    """What the results depend on beside the config and the plan, as far as it is known."""
+    processor = {"processor": _processor()} if hardware.kind == "cpu" else {}
+    libraries = {name: importlib.metadata.version(name) for name in NUMERIC}
+    return {
+        "device": hardware.kind,
+        "devices": hardware.devices,
+        **processor,
+        "vsweep": vsweep.__version__,
+        **libraries,
+    }
+
+
+def differences(began: dict, now: dict) -> list[str]:
+    """One line for each part of two environments that differs."""
+    names = [*now, *(name for name in began if name not in now)]
+    return [
+        f"{name}: began with {began.get(name, 'nothing recorded')}, now {now.get(name, 'nothing')}"
+        for name in names
+        if began.get(name) != now.get(name)
+    ]
+
+
+def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool = False) -> Start:
+    """How a session that trains `config` in `home` begins; looks, and touches nothing.
+
+    It follows the stored plan on as many devices as that was made for. With `allow_inexact` it takes all devices that
+    the slots of stacks under way can be spread over, and stacks that have not begun are planned anew for them.
+    Raises ConfigError for a plan of other runs, and for an environment that differs unless that is allowed.
+    """
+    stored = home.read_plan()
+    if stored is None:
+        mesh = devices.slots_mesh(config.train.devices)
+        sweep = plan_lib.plan_sweep(config, task, devices.hardware(mesh))
+        return Start(sweep, mesh, (environment(sweep.hardware),))
+    plans, environments = stored
+    done = {plan.name: _steps_done(home, plan) for plan in plans}
+    under_way = [plan for plan in plans if 0 < done[plan.name] < plan.steps]
+    mesh = devices.slots_mesh(_device_count(config, environments[-1], under_way, allow_inexact=allow_inexact))
+    here = plan_lib.plan_sweep(config, task, devices.hardware(mesh))
+    _check_runs(home, plans, here)
+    as_begun = dataclasses.replace(here, plans=tuple(plans))
+    now = environment(here.hardware)
+    finished = all(done[plan.name] == plan.steps for plan in plans)
+    changes = () if finished else (*differences(environments[-1], now), *_too_big(as_begun, done))
+    if not changes:
+        return Start(as_begun, mesh, tuple(environments), note="" if finished else _idle_devices(config, mesh))
+    if not allow_inexact:
+        raise ConfigError(_refusal(home, changes))
+    anew = [old if done[old.name] else new for old, new in zip(plans, here.plans, strict=True)]
+    elsewhere = dataclasses.replace(here, plans=tuple(anew))
+    if stuck := _too_big(elsewhere, done):
+        advice = "train on a larger device, or remove the folder of the stack in stacks/ to train it from its start"
+        raise ConfigError([f"workdir: what has begun cannot go on here; {advice}:", *_indented(stuck)])
+    return Start(elsewhere, mesh, (*environments, now), changes)
+
+
+def _check_runs(home: WorkDir, plans: Sequence[StackPlan], here: SweepPlan) -> None:
+    planned = {plan.name: {(entry.run_id, entry.horizon) for entry in plan.entries} for plan in plans}
+    if planned != {stack.name: {(run.run_id, run.steps) for run in stack.runs} for stack in here.stacks}:
+        raise ConfigError(
+            [f"workdir: {home.plan_file} plans other runs; remove {home.path} or choose another --workdir"]
+        )
+
+
+def _device_count(config: SweepConfig, began: dict, under_way: Sequence[StackPlan], *, allow_inexact: bool) -> int:
+    """As many as it began with; where it may change, the most that the slots of stacks under way can be spread over."""
+    here, wanted, before = len(jax.local_devices()), config.train.devices, began.get("devices", 0)
+    if not allow_inexact:
+        return wanted or (before if before < here else 0)
+    most = min(wanted or here, here)
+    return max(n for n in range(1, most + 1) if not any(plan.slots % n for plan in under_way))
+
+
+def _steps_done(home: WorkDir, plan: StackPlan) -> int:
+    """The step of a stack's newest checkpoint that verifies; 0 without one."""
+    folder = CheckpointFolder(home.checkpoints(plan.name))
+    return next((step for step in reversed(folder.steps()) if not folder.problems(step)), 0)
+
+
+def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
+    """A plan leaves room on the device that it was made for; elsewhere it may need more memory than there is."""
+    hardware, lines = sweep.hardware, []
+    for stack, plan in zip(sweep.stacks, sweep.plans, strict=True):
+        if done[plan.name] == plan.steps:
+            continue
+        per_slot = accounting.slot_bytes(model_shape(stack.shape, sweep.task), stack.shape.batch_size)
+        needed = -(-plan.slots // hardware.devices) * per_slot
+        if needed > hardware.memory_bytes:
+            lines.append(
+                f"plan: {plan.slots} slots of {stack.name} need {needed / 2**30:.3g} GiB a device, "
+                f"now there are {hardware.memory_bytes / 2**30:.3g} GiB"
+            )
+    return lines
+
+
+def _refusal(home: WorkDir, changes: Sequence[str]) -> list[str]:
+    return [
+        f"workdir: {home.path} was trained in another environment, and results would not be those of an uninterrupted "
+        f"sweep; allowed: the old environment, another --workdir, or {FLAG} (the runs concerned are then marked in "
+        "runs.csv). What differs:",
+        *_indented(changes),
+    ]
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _idle_devices(config: SweepConfig, mesh: Mesh) -> str:
+    here = len(jax.local_devices())
+    if config.train.devices or mesh.size == here:
+        return ""
+    return f"note: goes on with {mesh.size} of {here} devices, as it began; {FLAG} would use more"
+
+
+def _processor() -> str:
+    """What XLA compiles for on a CPU, where the system tells it: other vector units add up in another order."""
+    units: set[str] = set()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        told = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+        units = {word for word in told.split() if word.startswith(VECTOR_UNITS)}
+    return " ".join([platform.machine(), *sorted(units)])
