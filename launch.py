@@ -1,8 +1,8 @@
 """Trains a scaling-law sweep and fits the law: `python launch.py --config=configs/addition.py:laptop`.
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
-analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted: run it
-again.
+analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 74 the disk is full or
+broken: make room and run it again, 75 interrupted: run it again.
 """
 
 import sys
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from vsweep import command_line
 from vsweep.config import ConfigError
+from vsweep.records import CannotWrite
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
@@ -26,6 +27,9 @@ def main(arguments: list[str]) -> int:
         return launch()
     except ConfigError as error:
         command_line.fail(error.problems)
+    except CannotWrite as error:
+        print(f"vsweep has stopped: {error}", file=sys.stderr)
+        return CannotWrite.STATUS
 
 
 def launch() -> int:

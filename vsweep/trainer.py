@@ -29,7 +29,9 @@ from vsweep.records import (
     RUNS_FILE,
     TIME_COLUMNS,
     TIMES_FILE,
+    remove_leftovers,
     write_table,
+    writing,
 )
 from vsweep.results import StackResults, TokenCounter
 from vsweep.stack_trainer import DeviceData, Session, StackTrainer
@@ -80,6 +82,7 @@ def run_sweep(
     if resume_from is not None and not begun:
         _raise(WorkDir(Path(resume_from)).source_problems(sweep.config))
     with locked(home), Interruption(sweep.config.train.max_wall_hours) as interruption:
+        remove_leftovers(home.path)
         if resume_from is not None and not begun:
             home.copy_from(Path(resume_from))
         trainer = SweepTrainer(sweep, mesh, home, progress or SilentProgress(), interruption)
@@ -111,7 +114,8 @@ class SweepTrainer:
         self.interruption = interruption
         self.sweep = _follow_stored_plan(sweep, home)
         _store_plan(self.sweep, home, progress)
-        devices.use_compile_cache(home.compile_cache.absolute())
+        with writing(home.compile_cache):
+            devices.use_compile_cache(home.compile_cache.absolute())
         self.counter = TokenCounter(sweep)
         self.clock = SweepClock(self.sweep, progress)
         self.stopwatch = stopwatch or Stopwatch()

@@ -1,0 +1,99 @@
+"""A disk that is full or broken, below everything: at the N-th call of a small sweep, and a real one that is small."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from tests.slow import bad_disk
+from tests.vsweep.killing import ROOT, check_reports, command, finish, same_sweep
+from vsweep.records import CannotWrite
+
+pytestmark = pytest.mark.slow
+
+FIRST_SIZE_KB, GROWTH = 100, 1.2
+
+
+@pytest.mark.parametrize(
+    ("error", "lasts"),
+    [(errno.ENOSPC, True), (errno.ENOSPC, False), (errno.EIO, True), (errno.EIO, False), (bad_disk.KILL, False)],
+    ids=["full", "full for a moment", "broken", "broken for a moment", "killed"],
+)
+def test_at_every_call_of_the_disk_it_is_an_error_at_once_and_the_same_sweep_goes_on_later(error, lasts, tmp_path):
+    library = bad_disk.compiled(tmp_path)
+    program = [sys.executable, "-m", "tests.slow.on_bad_disk", tmp_path / "expected", tmp_path]
+    done = subprocess.run(
+        [*map(str, program), str(error), str(int(lasts)), "1", "1"],
+        cwd=ROOT,
+        env=bad_disk.environment(library, tmp_path / "nothing"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *lines, through = done.stdout.splitlines()
+    assert through.startswith("through "), done.stdout
+    assert len(lines) > 50
+    for line in lines[:-1]:
+        _, status, told = line.split(" ", 2)
+        if error == bad_disk.KILL:
+            assert status == "-9", line
+            continue
+        assert status == str(CannotWrite.STATUS), line
+        assert told.startswith("cannot write "), line
+        assert "Nothing that was saved before is lost" in told
+    print(f"{len(lines) - 1} calls of the disk failed, each alone")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """(folder, a function that gives it a size in kB) of a real file system in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size_kb: int, *more: str) -> int:
+        words = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size_kb}k", *more]), "small_disk", str(folder)]
+        return subprocess.run(words, check=False, capture_output=True).returncode
+
+    try:
+        permitted = mount(FIRST_SIZE_KB) == 0
+    except FileNotFoundError:
+        permitted = False
+    if not permitted:
+        pytest.skip("may not mount a file system")
+    yield folder, lambda size_kb: mount(size_kb, "remount")
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_that_gets_a_little_more_room_each_time_is_told_each_time_and_gone_on_with(small_disk, tmp_path):
+    folder, resize = small_disk
+    finish(tmp_path / "uninterrupted")
+    size_kb, stops, status = FIRST_SIZE_KB, 0, None
+    while status != 0:
+        ended = subprocess.run(command(folder / "work"), capture_output=True, text=True, check=False)
+        status, told = ended.returncode, ended.stderr
+        check_reports(folder / "work")
+        if status != 0:
+            assert status == CannotWrite.STATUS, told
+            assert "vsweep has stopped: cannot write " in told
+            assert "No space left on device" in told
+            assert "MB needed" in told
+            assert "Traceback" not in told
+            stops += 1
+            size_kb = int(size_kb * GROWTH)
+            assert resize(size_kb) == 0
+    assert stops > 4
+    assert same_sweep(folder / "work", tmp_path / "uninterrupted")
+    print(f"{stops} times full, at last {size_kb} kB")
+
+
+def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(tmp_path):
+    """It reaches the C++ that writes arrays too, and needs no right to mount."""
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+    limited += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    _, *program = command(tmp_path / "work")
+    ended = subprocess.run([sys.executable, "-c", limited, *program], capture_output=True, text=True, check=False)
+    assert ended.returncode == CannotWrite.STATUS, ended.stderr
+    assert "File too large" in ended.stderr
+    assert "Traceback" not in ended.stderr
