@@ -14,7 +14,10 @@ import json
 import logging
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -27,6 +30,7 @@ from vsweep.workdir import read_json
 KEPT = 2
 MANIFEST = ".manifest.json"
 SAVING = ".saving"
+OVERHEAD_BYTES = 150_000  # of a checkpoint beyond its arrays: some twenty files and folders, in blocks of a disk
 logger = logging.getLogger(__name__)
 
 
@@ -50,6 +54,8 @@ class CheckpointFolder:
             with writing(self._path(step), _bytes_of(arrays)):
                 self._mark(step)
                 self._clear(step)
+                if shutil.disk_usage(self.folder).free < _bytes_of(arrays):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 self._write(step, arrays, records)
                 manifest = {"step": step, "names": list(names), "sha256": _hashes(self._path(step))}
                 write_json_atomically(self._manifest(step), {**manifest, "own_sha256": _hash_of(manifest)})
@@ -131,7 +137,7 @@ class CheckpointFolder:
     def _write(self, step: int, arrays: Any, records: dict) -> None:
         """Orbax's part: it raises or has written everything when it returns; there is no False to miss."""
         arguments = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), records=ocp.args.JsonSave(records))
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        with _told_once(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             checkpointer.save(self._path(step).absolute(), args=arguments)
         _sync(self._path(step))
         sync_folder(self.folder)
@@ -173,7 +179,30 @@ def _step_part(path: Path) -> str:
 
 
 def _bytes_of(arrays: Any) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+    """Room that a checkpoint of them takes, rather more than less."""
+    return OVERHEAD_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Orbax raises an error of the disk, and threads below it print it too: one logs it, others find their loop closed.
+
+    Those may come after the error, so after one they stay quiet.
+    """
+    orbax_logger, hook = logging.getLogger("absl"), sys.excepthook
+    level = orbax_logger.level
+    orbax_logger.setLevel(logging.CRITICAL)
+    sys.excepthook = _show_but_for_closed_loops
+    try:
+        yield
+    finally:
+        orbax_logger.setLevel(level)
+    sys.excepthook = hook
+
+
+def _show_but_for_closed_loops(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _sync(folder: Path) -> None:

@@ -165,7 +165,7 @@ def writing(path: Path, needed_bytes: int = 0) -> Iterator[None]:
     except CannotWrite:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        told = re.search(r"(?:OS error|Errno) (\d+)", str(error))
+        told = re.search(r"(?:os_error_code='|Errno )(\d+)", str(error))
         number = getattr(error, "errno", None) or (int(told[1]) if told else None)
         if number is None and not isinstance(error, OSError):
             raise

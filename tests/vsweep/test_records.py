@@ -63,7 +63,7 @@ def test_a_full_disk_is_told_with_the_room_that_is_needed_and_missing(tmp_path):
 
 
 def test_an_error_of_the_disk_that_a_library_hides_in_its_words_is_told_as_what_it_is(tmp_path):
-    told = 'RESOURCE_EXHAUSTED: Error writing "d/0": Failed to write [OS error 28: ENOSPC No space left on device]'
+    told = "RESOURCE_EXHAUSTED: Failed to write 9 bytes to file 9: No space left on device [os_error_code='28']"
     with pytest.raises(records.CannotWrite, match="No space left on device") as caught, records.writing(tmp_path):
         raise ValueError(told)
     assert caught.value.errno == errno.ENOSPC
