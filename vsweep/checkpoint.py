@@ -9,15 +9,15 @@ lost its manifest and is damaged.
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -189,20 +189,22 @@ def _told_once() -> Iterator[None]:
 
     Those may come after the error, so after one they stay quiet.
     """
-    orbax_logger, hook = logging.getLogger("absl"), sys.excepthook
+    orbax_logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level = orbax_logger.level
     orbax_logger.setLevel(logging.CRITICAL)
-    sys.excepthook = _show_but_for_closed_loops
+    if getattr(hook, "func", None) is not _show_but_for_closed_loops:
+        sys.unraisablehook = functools.partial(_show_but_for_closed_loops, hook)
     try:
         yield
     finally:
         orbax_logger.setLevel(level)
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
-def _show_but_for_closed_loops(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
+def _show_but_for_closed_loops(show: Callable, unraisable: Any) -> None:
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        show(unraisable)
 
 
 def _sync(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.vsweep.killing import command, finish, killed_at, lost_segments, reading, same_sweep, start
 from vsweep.interruption import EXIT_STATUS
-from vsweep.records import read_runs
+from vsweep.records import CannotWrite, read_runs
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,19 @@ def test_a_signal_saves_says_how_to_go_on_and_leaves_with_its_own_exit_status(nu
     assert number.name in output
     assert "run the same command again" in output
     assert set(read_runs(tmp_path / "stopped")["status"]) == {"finished", "running"}
+
+
+def test_a_disk_that_takes_no_more_ends_the_program_with_its_own_status_and_one_message(tmp_path):
+    """A limit on the size of files, which needs no small disk."""
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+    limited += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    _, *program = command(tmp_path / "work")
+    ended = subprocess.run([sys.executable, "-c", limited, *program], capture_output=True, text=True, check=False)
+    assert ended.returncode == CannotWrite.STATUS, ended.stderr
+    assert f"vsweep has stopped: cannot write {tmp_path / 'work'}" in ended.stderr
+    assert "File too large" in ended.stderr
+    assert "run the same command again" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_run_again_when_finished_it_says_where_the_results_are(uninterrupted):
