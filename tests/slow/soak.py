@@ -49,8 +49,8 @@ class Outcome:
 
     def to_json(self) -> dict:
         warm = self.memory_mb[WARM_ROUNDS:] or self.memory_mb[-1:]
-        values = dataclasses.asdict(self)
-        return {**values, "memory_mb": {"first": warm[0], "last": warm[-1], "largest": max(warm)}}
+        memory_mb = {"first": warm[0], "last": warm[-1], "largest": max(warm)}
+        return {**vars(self), "harms": dict(self.harms), "memory_mb": memory_mb}
 
 
 def harmed(workdir: Path, harm: str, seconds: float, library: Path, rng: random.Random) -> tuple[int, str]:

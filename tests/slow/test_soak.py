@@ -1,5 +1,7 @@
 """The soak in short; the long one is `python -m tests.slow.soak --minutes 30`."""
 
+import json
+
 import pytest
 
 from tests.slow import soak
@@ -13,3 +15,4 @@ def test_a_minute_of_kills_signals_and_bad_disks_loses_nothing(tmp_path):
     assert outcome.rounds > 0
     assert outcome.finished == 2 * outcome.rounds
     assert outcome.reads > 0
+    assert json.loads(json.dumps(outcome.to_json()))["sessions"] == outcome.sessions
