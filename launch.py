@@ -5,6 +5,7 @@ analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad c
 broken: make room and run it again, 75 interrupted: run it again.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         command_line.fail(error.problems)
     except CannotWrite as error:
-        print(f"vsweep has stopped: {error}", file=sys.stderr)
-        return CannotWrite.STATUS
+        print(f"vsweep has stopped: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(CannotWrite.STATUS)  # threads of a save that failed may wait for each other, minutes long
 
 
 def launch() -> int:

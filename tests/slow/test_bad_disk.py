@@ -13,7 +13,7 @@ from vsweep.records import CannotWrite
 
 pytestmark = pytest.mark.slow
 
-FIRST_SIZE_KB, GROWTH = 100, 1.2
+FIRST_SIZE_KB, GROWTH = 100, 1.4
 
 
 HARMS = {  # (error, whether it lasts)
