@@ -1,10 +1,11 @@
 """Trains a scaling-law sweep and fits the law: `python launch.py --config=configs/addition.py:laptop`.
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
-analysis now and then and at the end -> report. Exit status: 0 all done, 2 bad config or flag, 75 interrupted (SIGTERM,
-SIGINT, max_wall_hours): run it again. A second signal leaves at once, with the signal's own status.
+analysis now and then and at the end -> report. Exit status: 0 all done; 2 bad config or flag; 74 the disk is full or
+broken, make room and run it again; 75 interrupted, run it again. A second signal leaves at once, with its own status.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from vsweep import command_line, interruption
 from vsweep.config import ConfigError
+from vsweep.records import CannotWrite
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
@@ -33,6 +35,10 @@ def main(arguments: list[str]) -> int:
     except interruption.Leave as left:
         print(f"{left}: all that was trained is saved; run the same command again to go on", file=sys.stderr)
         return interruption.EXIT_STATUS
+    except CannotWrite as error:
+        print(f"vsweep has stopped: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(CannotWrite.STATUS)  # threads of a save that failed may wait for each other, minutes long
 
 
 def launch() -> int:

@@ -140,8 +140,8 @@ def save(drawing: Drawing, folder: Path) -> None:
     # The layout is found once and then kept: finding it anew takes longer than drawing.
     drawing.figure.get_layout_engine().execute(drawing.figure)
     drawing.figure.set_layout_engine("none")
-    _write_bytes(folder / f"{drawing.name}.png", _render(drawing.figure, "png"))
-    _write_bytes(folder / f"{drawing.name}.svg", drawing.svg)
+    records.write_bytes_atomically(folder / f"{drawing.name}.png", _render(drawing.figure, "png"))
+    records.write_bytes_atomically(folder / f"{drawing.name}.svg", drawing.svg)
     table = drawing.numbers.to_csv(index=False, lineterminator="\n")
     records.write_text_atomically(folder / f"{drawing.name}.csv", table)
 
@@ -153,10 +153,3 @@ def _render(figure: Figure, kind: str) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -235,8 +235,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
         content = frame.to_parquet(index=False, engine="pyarrow")
     except ImportError as error:
         raise ValueError(f"{path}: {PYARROW}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    records.write_bytes_atomically(path, content)
 
 
 # N, D, C and budgets

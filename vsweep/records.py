@@ -4,10 +4,14 @@ The tables are derived from checkpoints and can be rebuilt from them, so they ar
 old file or the new one, never half of one. This module imports no jax: `analysis` reads the tables through it.
 """
 
+import contextlib
+import errno
 import json
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +19,7 @@ import pandas as pd
 RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
 TIMES_FILE = "times.csv"
+TEMPORARY = ".unfinished"  # suffix of files that are being written
 
 RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
 
@@ -124,21 +129,92 @@ TIME_COLUMNS = {
 ACTIVITIES = tuple(name for name in TIME_COLUMNS if name != "stack")
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Replaces `path` by `text` in one step: temporary file, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+class CannotWrite(OSError):
+    """The disk refused; says what, where, how much room is missing and what to do. `errno` is the cause's, if known."""
+
+    STATUS = 74  # of the program that it ends: EX_IOERR
+
+    def __init__(self, number: int | None, reason: str, path: Path, needed_bytes: int):
+        super().__init__(number, reason, str(path))
+        self.needed_bytes = needed_bytes
+
+    def __str__(self) -> str:
+        return f"cannot write {self.filename}: {self.strerror}. Nothing that was saved before is lost. {self._advice()}"
+
+    def _advice(self) -> str:
+        again = "run the same command again to go on"
+        if self.errno not in FULL:
+            return f"Look after the disk or its mount, then {again}."
+        free_bytes = _free_bytes(Path(self.filename))
+        known = f"{_megabytes(self.needed_bytes)} needed"
+        if free_bytes is None or free_bytes >= self.needed_bytes:
+            return f"{known}: make room there (a quota or the number of files may be the limit), then {again}."
+        missing = _megabytes(self.needed_bytes - free_bytes)
+        return f"{known}, {_megabytes(free_bytes)} free: make room for {missing} more at least, then {again}."
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def writing(path: Path, needed_bytes: int = 0) -> Iterator[None]:
+    """What is done inside writes `path`: an error of the disk leaves as CannotWrite, any other as it is.
+
+    Libraries that write in C++, and shutil, hide the disk's error in the text of another one.
+    """
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        yield
+    except CannotWrite:
         raise
-    sync_folder(path.parent)
+    except (OSError, ValueError, RuntimeError) as error:
+        told = re.search(r"(?:os_error_code='|Errno )(\d+)", str(error))
+        number = getattr(error, "errno", None) or (int(told[1]) if told else None)
+        if number is None and not isinstance(error, OSError):
+            raise
+        reason = getattr(error, "strerror", None) or (os.strerror(number) if number else str(error))
+        raise CannotWrite(number, reason, path, needed_bytes) from error
+
+
+def _free_bytes(path: Path) -> int | None:
+    """Of the disk that holds `path`, or would; None where the system cannot tell."""
+    with contextlib.suppress(OSError, StopIteration):
+        return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
+    return None
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.3f} MB"
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replaces `path` by `text` in UTF-8, as `write_bytes_atomically` does."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Replaces `path` in one step: temporary file, fsync, rename, fsync of the folder. Raises CannotWrite."""
+    with writing(path, len(content)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed writers left in `folder`; for somebody who knows that nobody writes there now."""
+    with writing(folder):
+        for path in folder.glob(f".*{TEMPORARY}"):
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

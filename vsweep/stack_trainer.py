@@ -244,8 +244,8 @@ class StackTrainer:
     def _write(self, snapshot: Snapshot, records: dict) -> int:
         """In the order that loses nothing: the parameters of the runs that ended are safe before the state.
 
-        1. Keep the parameters of the runs that finished here. 2. Commit state and results together. 3. Remove older
-        checkpoints. 4. The tables. Returns the step.
+        1. Keep the parameters of the runs that finished here. 2. Commit state and results together. 3. The tables.
+        4. Remove older checkpoints. Returns the step.
         """
         committed = StackResults.from_json(records)
         ending = [entry for entry in self.plan.entries if entry.stop == snapshot.step]
@@ -255,8 +255,8 @@ class StackTrainer:
             by_run = {entry.run_id: jax.tree.map(lambda leaf, e=entry: leaf[e.slot], params) for entry in kept}
             self.finished.save(snapshot.step, by_run, records={}, names=tuple(by_run))
         self.checkpoints.save(snapshot.step, _saved(jax.device_get(snapshot.state), snapshot.waiting), records)
-        self.checkpoints.prune()
         self.committed(committed)
+        self.checkpoints.prune()
         return snapshot.step
 
     def _trained_s(self) -> float:

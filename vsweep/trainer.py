@@ -28,7 +28,9 @@ from vsweep.records import (
     RUNS_FILE,
     TIME_COLUMNS,
     TIMES_FILE,
+    remove_leftovers,
     write_table,
+    writing,
 )
 from vsweep.results import StackResults, TokenCounter
 from vsweep.stack_trainer import DeviceData, Session, StackTrainer
@@ -83,6 +85,7 @@ def run_sweep(
     ready = preflight.prepare(config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume)
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
     with locked(home), Interruption(config.train.max_wall_hours) as interruption:
+        remove_leftovers(home.path)
         if resume_from is not None:
             home.copy_from(Path(resume_from))
         begin = resume.start(config, task, home, allow_inexact=allow_inexact_resume)
@@ -114,7 +117,8 @@ class SweepTrainer:
         self.progress = progress
         self.interruption = interruption
         self.sweep = sweep
-        devices.use_compile_cache(home.compile_cache.absolute())
+        with writing(home.compile_cache):
+            devices.use_compile_cache(home.compile_cache.absolute())
         self.counter = TokenCounter(sweep)
         self.clock = SweepClock(self.sweep, progress)
         self.stopwatch = stopwatch or Stopwatch()

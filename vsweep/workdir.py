@@ -20,7 +20,7 @@ from pathlib import Path
 from vsweep import config as config_lib
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.packing import StackPlan
-from vsweep.records import write_json_atomically
+from vsweep.records import CannotWrite, write_json_atomically, writing
 
 OWNER_WRITES_S = 0.2  # ample time from taking the lock to the owner's name in it
 
@@ -113,6 +113,14 @@ class WorkDir:
             return
         partial = self.path / "copying"
         shutil.rmtree(partial, ignore_errors=True)
+        try:
+            with writing(partial, sum(path.stat().st_size for path in source.rglob("*") if path.is_file())):
+                self._copy(source, partial)
+        except CannotWrite:
+            shutil.rmtree(partial, ignore_errors=True)  # it would take the room that is missing
+            raise
+
+    def _copy(self, source: Path, partial: Path) -> None:
         not_needed = shutil.ignore_patterns("lock", "analysis", "compile_cache")
         shutil.copytree(source, partial, copy_function=shutil.copyfile, ignore=not_needed)
         make_writable(partial)
@@ -150,17 +158,19 @@ def locked(workdir: WorkDir) -> Iterator[None]:
 
     Raises ConfigError, naming the owner, if another process trains here.
     """
-    workdir.path.mkdir(parents=True, exist_ok=True)
-    with open(workdir.path / "lock", "a+", encoding="utf-8") as file:
+    with writing(workdir.path / "lock"):
+        workdir.path.mkdir(parents=True, exist_ok=True)
+        file = open(workdir.path / "lock", "a+b", buffering=0)  # noqa: SIM115
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(OWNER_WRITES_S)
             file.seek(0)
-            raise ConfigError(
-                [f"workdir: {workdir.path} is in use by {file.read().strip() or 'another process'}"]
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-        file.flush()
+            owner = file.read().decode().strip() or "another process"
+            raise ConfigError([f"workdir: {workdir.path} is in use by {owner}"]) from None
+        with writing(workdir.path / "lock"):
+            file.truncate(0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
         yield

@@ -3,13 +3,17 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import io
+import itertools
+import os
 import signal
 from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from rich.console import Console
 
 import vsweep
@@ -69,6 +73,49 @@ class StopAfter(SilentProgress):
         self.left -= 1
         if self.left == 0:
             signal.raise_signal(signal.SIGTERM)
+
+
+class FailingDisk:
+    """While it is entered, the `call`-th of Python's own calls that write to a disk fails, or all from there on."""
+
+    CALLS = ("fsync", "replace", "rename", "mkdir")
+
+    def __init__(self, call: int, error: int, *, lasting: bool):
+        self.error = error
+        self._fails = (lambda number: number >= call) if lasting else (lambda number: number == call)
+        self._number = itertools.count(1)
+        self.failed = False  # yet
+        self._patch = pytest.MonkeyPatch()
+
+    def __enter__(self) -> "FailingDisk":
+        for name in self.CALLS:
+            self._patch.setattr(os, name, functools.partial(self._call, getattr(os, name)))
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._patch.undo()
+
+    def _call(self, original, *arguments, **keywords):
+        if self._fails(next(self._number)):
+            self.failed = True
+            raise OSError(self.error, os.strerror(self.error))
+        return original(*arguments, **keywords)
+
+
+def recorded(patch: pytest.MonkeyPatch, *functions: tuple[object, str]) -> list[str]:
+    """A list that gets the name of each of these functions (owner, name) whenever it is called."""
+    calls = []
+    for owner, name in functions:
+        patch.setattr(owner, name, _telling(calls, getattr(owner, name), name))
+    return calls
+
+
+def _telling(calls: list[str], original, name: str):
+    def telling(*arguments, **keywords):
+        calls.append(name)
+        return original(*arguments, **keywords)
+
+    return telling
 
 
 @contextlib.contextmanager

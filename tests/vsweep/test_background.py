@@ -1,9 +1,11 @@
 """What goes on behind the training: checkpoints are written, the next stack compiles; and where the time goes."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 import shutil
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,13 +13,15 @@ import pytest
 
 import vsweep
 from tests.vsweep import small
-from vsweep import compiling, devices, preflight, records, trainer
+from vsweep import checkpoint, compiling, devices, preflight, records, stack_trainer, trainer
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.clock import Stopwatch
 from vsweep.interruption import Interruption
 from vsweep.progress import SilentProgress
+from vsweep.records import CannotWrite
 from vsweep.results import StackResults
 from vsweep.workdir import WorkDir
+from vsweep.writer import BackgroundWriter
 
 
 def checkpoints(workdir) -> CheckpointFolder:
@@ -55,6 +59,83 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_sweep_and_leaves_the_one_
     assert small.train(small.config(), tmp_path)[-1].kind == "finished"
     assert (tmp_path / "curves.csv").read_bytes() == (finished_sweep / "curves.csv").read_bytes()
     assert small.same_bits(small.finished_params(tmp_path), small.finished_params(finished_sweep))
+
+
+class PromptWriter(BackgroundWriter):
+    """Ends its job before training goes on, so that how far training is when it does is known."""
+
+    def start(self, job):
+        super().start(job)
+        concurrent.futures.wait([self._job])
+
+
+class Steps(SilentProgress):
+    """The step after each chunk, of a sweep of one stack."""
+
+    def __init__(self, last: int):
+        self.last = last
+        self.seen: list[int] = []
+
+    def update(self, stack, *, done, **status):
+        self.seen.append(round(done * self.last))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next_chunk_and_not_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(stack_trainer, "BackgroundWriter", PromptWriter)
+    values = small.config(train={"chunk_steps": 4}, sweep={"budget": [700, 2800], "seed": [0]})
+    first, last = small.sweep(values).plans[0].boundaries
+    (tmp_path / "stacks" / "all").mkdir(parents=True)
+    (tmp_path / "stacks" / "all" / "finished").write_text("no folder can be made here")
+    progress = Steps(last)
+    with pytest.raises(CannotWrite, match="finished"):
+        small.train(values, tmp_path, progress=progress)
+    assert progress.seen[-2] == first
+    assert progress.seen[-1] < last
+
+
+class Watched(Steps):
+    """Looks, after each chunk, how far the newest checkpoint is behind; and every chunk takes a minute."""
+
+    def __init__(self, last: int, workdir: Path, patch: pytest.MonkeyPatch):
+        super().__init__(last)
+        self.workdir = workdir
+        self.behind: list[int] = []
+        patch.setattr(stack_trainer.time, "monotonic", lambda: 60.0 * len(self.seen))
+
+    def update(self, stack, *, done, **status):
+        super().update(stack, done=done, **status)
+        self.behind.append(self.seen[-1] - (checkpoints(self.workdir).latest() or 0))
+
+
+def test_no_more_than_checkpoint_minutes_of_training_is_ever_without_a_checkpoint(tmp_path, monkeypatch):
+    """And what the devices have done while that checkpoint was on its way: the chunks in flight."""
+    monkeypatch.setattr(stack_trainer, "BackgroundWriter", PromptWriter)
+    values = small.config(
+        train={"chunk_steps": 4, "checkpoint_minutes": 3.0, "curve_points": 2},
+        sweep={"budget": [700, 2800], "seed": [0]},
+    )
+    progress = Watched(small.sweep(values).plans[0].steps, tmp_path, monkeypatch)
+    small.train(values, tmp_path, progress=progress)
+    assert len(progress.seen) > 8
+    assert max(progress.behind) <= 4 * (3 + stack_trainer.CHUNKS_IN_FLIGHT)
+
+
+def test_a_save_follows_the_order_that_loses_nothing(tmp_path, monkeypatch):
+    """Finished parameters, then the state, each written, on the disk, listed, verified; then the rows; then pruning."""
+    calls = small.recorded(
+        monkeypatch,
+        (checkpoint.ocp.Checkpointer, "save"),
+        (checkpoint, "_sync"),
+        (checkpoint, "write_json_atomically"),
+        (CheckpointFolder, "problems"),
+        (trainer, "write_table"),
+        (CheckpointFolder, "prune"),
+    )
+    events = vsweep.run_sweep(small.config(sweep={"budget": [700], "seed": [0]}), tmp_path)
+    assert next(events).kind == "boundary"
+    saved = ["save", "_sync", "write_json_atomically", "problems"]
+    assert calls == [*saved, *saved, *["write_table"] * 3, "prune", "problems"]
+    events.close()
 
 
 def test_a_sweep_that_its_caller_leaves_has_committed_what_it_had_begun_to_write(tmp_path):

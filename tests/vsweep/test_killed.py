@@ -1,41 +1,24 @@
-"""The command line, killed at random moments and run again: the real program, processes and signals."""
+"""The command line, killed at named points and run again: the real program, processes and signals."""
 
-import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from tests.vsweep import small
+from tests.vsweep.killing import command, finish, killed_at, lost_segments, reading, same_sweep, start
 from vsweep.interruption import EXIT_STATUS
-from vsweep.records import read_runs
-
-ROOT = Path(__file__).parents[2]
-
-
-def command(workdir, *arguments: str) -> list[str]:
-    config = f"--config={ROOT}/configs/addition.py:smoke"
-    return [sys.executable, str(ROOT / "launch.py"), config, f"--workdir={workdir}", *arguments]
-
-
-def start(workdir, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(command(workdir, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+from vsweep.records import CannotWrite, read_runs
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """(work directory, seconds from its first checkpoint to its end) of a smoke sweep that nothing disturbed."""
+    """The work directory of a smoke sweep that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("smoke")
-    process = start(workdir)
-    wait_for_checkpoint(workdir, process)
-    began = time.monotonic()
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    return workdir, time.monotonic() - began
+    finish(workdir)
+    return workdir
 
 
 def wait_for_checkpoint(workdir, process: subprocess.Popen) -> None:
@@ -43,44 +26,25 @@ def wait_for_checkpoint(workdir, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def assert_same_results(workdir, expected) -> None:
-    runs, expected_runs = (read_runs(place).drop(columns="wall_s") for place in (workdir, expected))
-    pd.testing.assert_frame_equal(runs, expected_runs, check_exact=True)
-    assert (Path(workdir) / "curves.csv").read_bytes() == (Path(expected) / "curves.csv").read_bytes()
-    assert small.same_bits(small.finished_params(workdir), small.finished_params(expected))
-
-
-def survives_kills(kills: int, uninterrupted, workdir) -> None:
-    """SIGKILL after a random time, measured from the start or from the first checkpoint in turn; then to the end."""
-    expected, seconds = uninterrupted
-    seed = random.randrange(10**6)
-    rng = random.Random(seed)
-    hits = 0
-    for attempt in range(kills):
-        process = start(workdir)
-        if attempt % 2 == 0:
-            wait_for_checkpoint(workdir, process)
-        time.sleep(rng.uniform(0, seconds))
-        hits += process.poll() is None
-        process.kill()
-        process.communicate()
-    last = subprocess.run(command(workdir), capture_output=True, text=True, check=False)
-    assert last.returncode == 0, f"seed {seed}: {last.stdout}{last.stderr}"
-    assert hits > 0, f"seed {seed}: no kill came in time"
-    assert_same_results(workdir, expected)
-
-
-def test_sigkill_three_times_and_then_the_same_command_equals_uninterrupted(uninterrupted, tmp_path):
-    survives_kills(3, uninterrupted, tmp_path / "killed")
-
-
-@pytest.mark.slow
-def test_sigkill_ten_times_and_then_the_same_command_equals_uninterrupted(uninterrupted, tmp_path):
-    survives_kills(10, uninterrupted, tmp_path / "killed")
+def test_killed_three_times_while_it_saves_the_same_command_finishes_and_equals_uninterrupted(uninterrupted, tmp_path):
+    """The other points, and random moments, are in tests/slow; meanwhile somebody reads the tables without a pause."""
+    workdir, log = tmp_path / "killed", tmp_path / "steps"
+    with reading(workdir) as reads:
+        for point, call in (
+            ("writing a checkpoint in the background", 2),
+            ("between Orbax's rename and the manifest", 1),
+            ("writing runs.csv", 2),
+        ):
+            killed_at(point, call, workdir, log)
+        finish(workdir, log)
+    assert reads.torn == []
+    assert reads.whole > 10
+    assert same_sweep(workdir, uninterrupted)
+    assert max(lost_segments(log, workdir)) <= 1
 
 
 def test_an_uninterrupted_sweep_leaves_tables_fits_figures_and_a_report(uninterrupted):
-    workdir, _ = uninterrupted
+    workdir = uninterrupted
     assert set(read_runs(workdir)["status"]) == {"finished"}
     for name in ("curves.csv", "plan.json", "config.json", "analysis/fits.json", "analysis/report.html"):
         assert (workdir / name).stat().st_size > 0
@@ -100,8 +64,21 @@ def test_a_signal_saves_says_how_to_go_on_and_leaves_with_its_own_exit_status(nu
     assert set(read_runs(tmp_path / "stopped")["status"]) == {"finished", "running"}
 
 
+def test_a_disk_that_takes_no_more_ends_the_program_with_its_own_status_and_one_message(tmp_path):
+    """A limit on the size of files, which needs no small disk."""
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+    limited += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    _, *program = command(tmp_path / "work")
+    ended = subprocess.run([sys.executable, "-c", limited, *program], capture_output=True, text=True, check=False)
+    assert ended.returncode == CannotWrite.STATUS, ended.stderr
+    assert f"vsweep has stopped: cannot write {tmp_path / 'work'}" in ended.stderr
+    assert "File too large" in ended.stderr
+    assert "run the same command again" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_run_again_when_finished_it_says_where_the_results_are(uninterrupted):
-    workdir, _ = uninterrupted
+    workdir = uninterrupted
     again = subprocess.run(command(workdir), capture_output=True, text=True, check=True)
     assert "all runs have ended" in again.stdout
     assert str(workdir / "analysis/report.html") in again.stdout

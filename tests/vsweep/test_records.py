@@ -1,9 +1,12 @@
+import errno
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 
+from tests.vsweep import small
 from vsweep import records
 from vsweep.records import CURVE_COLUMNS, RUN_COLUMNS, write_json_atomically, write_table, write_text_atomically
 
@@ -35,6 +38,60 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, w
         write(path, value)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_full_or_broken_disk_leaves_the_old_file_and_says_where_and_why(tmp_path, call, error):
+    path = tmp_path / "runs.csv"
+    path.write_text("old")
+    with pytest.raises(records.CannotWrite) as caught, small.FailingDisk(call, error, lasting=True):
+        write_text_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["runs.csv"]
+    assert caught.value.errno == error
+    told = f"cannot write {path}: {os.strerror(error)}. Nothing that was saved before is lost. "
+    assert str(caught.value).startswith(told)
+
+
+def test_a_full_disk_is_told_with_the_room_that_is_needed_and_missing(tmp_path):
+    error = records.CannotWrite(errno.ENOSPC, "No space left on device", tmp_path / "new" / "checkpoint", 10**18)
+    assert "1,000,000,000,000.000 MB needed, " in str(error)
+    assert " MB free: make room for " in str(error)
+    small_file = records.CannotWrite(errno.ENOSPC, "No space left on device", tmp_path / "runs.csv", 1)
+    assert "a quota or the number of files may be the limit" in str(small_file)
+
+
+def test_an_error_of_the_disk_that_a_library_hides_in_its_words_is_told_as_what_it_is(tmp_path):
+    told = "RESOURCE_EXHAUSTED: Failed to write 9 bytes to file 9: No space left on device [os_error_code='28']"
+    with pytest.raises(records.CannotWrite, match="No space left on device") as caught, records.writing(tmp_path):
+        raise ValueError(told)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(ValueError, match="of another kind"), records.writing(tmp_path):
+        raise ValueError("of another kind")
+
+
+def test_a_written_file_is_on_the_disk_before_it_takes_its_name_and_the_name_after_that(tmp_path, monkeypatch):
+    calls = small.recorded(monkeypatch, (os, "fsync"), (os, "replace"), (records, "sync_folder"))
+    write_text_atomically(tmp_path / "runs.csv", "new")
+    assert calls == ["fsync", "replace", "sync_folder", "fsync"]
+
+
+def test_what_killed_writers_have_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "runs.csv").write_text("old")
+    (tmp_path / ".hidden").write_text("of somebody else")
+    monkeypatch.setattr(os, "replace", interrupted)
+    monkeypatch.setattr(os, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_text_atomically(tmp_path / "runs.csv", "new")
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 3
+    records.remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"runs.csv", ".hidden"}
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
 
 
 def test_a_table_that_cannot_be_made_leaves_the_old_one(tmp_path):

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import os
 import socket
@@ -13,7 +14,7 @@ import pytest
 from tests.vsweep import small
 from vsweep import config
 from vsweep.config import ConfigError
-from vsweep.records import AXES
+from vsweep.records import AXES, CannotWrite
 from vsweep.workdir import WorkDir, locked
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +211,18 @@ def test_a_read_only_work_directory_is_copied_as_far_as_it_is_needed_and_can_be_
     assert home.read_config() == parsed
     assert home.read_plan() == read_only_source.read_plan()
     assert all(path.stat().st_mode & stat.S_IWUSR for path in (home.path, *home.path.rglob("*")))
+    assert contents(read_only_source.path) == before
+
+
+def test_a_copy_that_finds_no_room_says_so_and_leaves_none_of_it_and_can_be_made_later(tmp_path, read_only_source):
+    before = contents(read_only_source.path)
+    home = WorkDir(tmp_path / "home")
+    told = r"home/copying: No space left on device\..* run the same command again"
+    with pytest.raises(CannotWrite, match=told), small.FailingDisk(4, errno.ENOSPC, lasting=True):
+        home.copy_from(read_only_source.path)
+    assert list(home.path.iterdir()) == []
+    home.copy_from(read_only_source.path)
+    assert home.read_plan() == read_only_source.read_plan()
     assert contents(read_only_source.path) == before
 
 
