@@ -5,7 +5,6 @@ analysis now and then and at the end -> report. Exit status: 0 all done; 2 bad c
 broken, make room and run it again; 75 interrupted, run it again. A second signal leaves at once, with its own status.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -36,9 +35,7 @@ def main(arguments: list[str]) -> int:
         print(f"{left}: all that was trained is saved; run the same command again to go on", file=sys.stderr)
         return interruption.EXIT_STATUS
     except CannotWrite as error:
-        print(f"vsweep has stopped: {error}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(CannotWrite.STATUS)  # threads of a save that failed may wait for each other, minutes long
+        command_line.leave_at_once(f"vsweep has stopped: {error}", CannotWrite.STATUS)
 
 
 def launch() -> int:

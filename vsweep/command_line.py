@@ -1,5 +1,6 @@
 """The door of the command line: flags and config files in, one list of problems out, never a traceback."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -31,6 +32,13 @@ def parse_flags(arguments: list[str]) -> list[str]:
 def fail(problems: list[str]) -> NoReturn:
     print("\n".join(["vsweep cannot start:", *(f"  {problem}" for problem in problems)]), file=sys.stderr)
     sys.exit(2)
+
+
+def leave_at_once(message: str, status: int) -> NoReturn:
+    """Without waiting for threads: those of a save that failed may wait for each other, minutes long."""
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _config_problems(arguments: list[str]) -> list[str]:
