@@ -85,7 +85,8 @@ def run_sweep(
     ready = preflight.prepare(config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume)
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
     with locked(home), Interruption(config.train.max_wall_hours) as interruption:
-        remove_leftovers(home.path)
+        for folder in (home.path, *home.path.glob("stacks/*/*/")):  # not analysis/, where somebody else may be writing
+            remove_leftovers(folder)
         if resume_from is not None:
             home.copy_from(Path(resume_from))
         begin = resume.start(config, task, home, allow_inexact=allow_inexact_resume)
