@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from types import FrameType
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
-
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
