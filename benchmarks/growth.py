@@ -5,7 +5,7 @@
 
 Every point is a stack driven as the trainer drives it (`benchmarks.stack.vsweep_stack`), of the models of
 `benchmarks.stack`. Times are medians of interleaved rounds, compiling apart. Memory is what XLA says of the compiled
-training program, beside `vsweep.accounting.slot_bytes` and the number of slots at which the plan cuts.
+training program, beside the plan's estimate (`vsweep.plan.device_bytes`) and the number of slots at which it cuts.
 """
 
 import argparse
@@ -26,9 +26,10 @@ from benchmarks import common
 from benchmarks.stack import floor
 from benchmarks.stack.problem import Problem
 from benchmarks.stack.vsweep_stack import VsweepStack
-from vsweep import accounting, devices
+from vsweep import devices
 
-COLUMNS = ["panel", "width", "models", "devices", "steps", "seconds", "memory_bytes", "estimate_bytes", "cut_slots"]
+MEMORY = ["memory_bytes", "estimate_bytes", "cut_slots", "cut_bytes"]
+COLUMNS = ["panel", "width", "models", "devices", "steps", "seconds", *MEMORY]
 MODELS, WIDTH, BUDGET, DEVICES = "models", "width", "budget", "devices"
 
 
@@ -103,14 +104,14 @@ def _size_of(stack: VsweepStack) -> dict:
 
 
 def _memory(stack: VsweepStack) -> dict:
-    """Bytes of one device: by XLA, by the plan's estimate; and the slots of one device at which the plan cuts."""
+    """Bytes of one device: by XLA, and by the plan's estimate; the same at the cut, the most slots that fit."""
     found = stack.train_memory()
     used = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    slot_bytes = accounting.slot_bytes(stack.problem.model_shape, stack.problem.batch_size)
     return {
         "memory_bytes": used - found.alias_size_in_bytes,
-        "estimate_bytes": slot_bytes * stack.slots // stack.mesh.size,
+        "estimate_bytes": stack.estimated_bytes(stack.slots),
         "cut_slots": stack.fitting // stack.mesh.size,
+        "cut_bytes": stack.estimated_bytes(stack.fitting),
     }
 
 
@@ -183,14 +184,13 @@ def _memory_against_models(axes: Axes, rows: pd.DataFrame) -> None:
         of_width = rows[rows.width == width]
         local = -(-of_width.models // of_width.devices)
         axes.plot(local, of_width.memory_bytes / 2**20, "o", ms=4, color=colour, label=f"width {width}, by XLA")
-        last = of_width.iloc[-1]
-        cut = int(last.cut_slots)
-        a_slot = last.estimate_bytes / local.iloc[-1] / 2**20
-        axes.plot([1, cut], [a_slot, a_slot * cut], "--", lw=1, color=colour, label="the plan's estimate")
-        axes.plot(cut, a_slot * cut, "*", ms=11, color=colour, mec="black", mew=0.7)
+        cut_slots, cut_mib = of_width.cut_slots.iloc[-1], of_width.cut_bytes.iloc[-1] / 2**20
+        estimate_mib = [*of_width.estimate_bytes / 2**20, cut_mib]
+        axes.plot([*local, cut_slots], estimate_mib, "--", lw=1, color=colour, label="the plan's estimate")
+        axes.plot(cut_slots, cut_mib, "*", ms=11, color=colour, mec="black", mew=0.7)
     draw.log_axis(axes, "x", "slots a device (star: the plan's cut)")
     draw.log_axis(axes, "y", "MiB a device")
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left")
 
 
 def _whole_numbers(axes: Axes, values: pd.Series, label: str) -> None:

@@ -47,11 +47,20 @@ def flops_counted_per_example(shape: ModelShape) -> float:
 
 def slot_bytes(shape: ModelShape, batch_size: int) -> int:
     """Memory that one slot needs while it trains; an estimate from above."""
-    state = (STATE_COPIES + STEP_COPIES) * params(shape)
+    return state_bytes(shape) + activation_bytes(shape, batch_size)
+
+
+def state_bytes(shape: ModelShape) -> int:
+    """What a slot holds all the time: its state, and the next one beside it."""
+    return FLOAT_BYTES * (STATE_COPIES + STEP_COPIES) * params(shape)
+
+
+def activation_bytes(shape: ModelShape, batch_size: int) -> int:
+    """What a slot holds only while its own step is under way."""
     scores = 4 * shape.heads * shape.positions**2
     logits = 4 * shape.positions * shape.vocabulary
     per_example = shape.layers * (ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores) + logits
-    return FLOAT_BYTES * (state + batch_size * per_example)
+    return FLOAT_BYTES * batch_size * per_example
 
 
 def checkpoint_bytes(shape: ModelShape, slots: int) -> int:

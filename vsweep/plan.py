@@ -170,8 +170,19 @@ def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardwa
 
 def slots_that_fit(shape: Shape, task: Task, hardware: Hardware) -> int:
     """Slots of all devices together that memory allows; 0 if not one model fits on a device."""
-    per_slot = accounting.slot_bytes(model_shape(shape, task), shape.batch_size)
-    return int(MEMORY_SHARE * hardware.memory_bytes / per_slot) * hardware.devices
+    model, usable = model_shape(shape, task), MEMORY_SHARE * hardware.memory_bytes
+    fitting = int(usable / accounting.slot_bytes(model, shape.batch_size))
+    if fitting and hardware.kind == "cpu" and usable > CPU_CACHE_BYTES:  # so many that they train one by one
+        activations = accounting.activation_bytes(model, shape.batch_size)
+        fitting = max(fitting, int((usable - activations) / accounting.state_bytes(model)))
+    return fitting * hardware.devices
+
+
+def device_bytes(shape: Shape, task: Task, slots: int, hardware: Hardware) -> int:
+    """Memory that one device needs for its share of the slots; an estimate from above."""
+    model, local = model_shape(shape, task), -(-slots // hardware.devices)
+    under_way = 1 if trains_one_by_one(shape, task, slots, hardware) else local
+    return local * accounting.state_bytes(model) + under_way * accounting.activation_bytes(model, shape.batch_size)
 
 
 def trains_one_by_one(shape: Shape, task: Task, slots: int, hardware: Hardware) -> bool:
@@ -225,7 +236,7 @@ def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     return Estimate(
         params=accounting.params(model),
         flops=accounting.flops_counted_per_example(model) * shape.batch_size * stack_plan.trained_steps,
-        memory_bytes=stack_plan.slots // sweep.hardware.devices * accounting.slot_bytes(model, shape.batch_size),
+        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware),
         disk_bytes=accounting.finished_bytes(model, len(stack.runs))
         + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting),
         train_s=stack_plan.steps * step_s + evaluation_s,

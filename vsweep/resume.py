@@ -16,12 +16,12 @@ import jax
 from jax.sharding import Mesh
 
 import vsweep
-from vsweep import accounting, devices
+from vsweep import devices
 from vsweep import plan as plan_lib
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.packing import StackPlan
-from vsweep.plan import Hardware, SweepPlan, model_shape
+from vsweep.plan import Hardware, SweepPlan, device_bytes
 from vsweep.tasks import Task
 from vsweep.workdir import WorkDir
 
@@ -135,8 +135,7 @@ def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
     for stack, plan in zip(sweep.stacks, sweep.plans, strict=True):
         if done[plan.name] == plan.steps:
             continue
-        per_slot = accounting.slot_bytes(model_shape(stack.shape, sweep.task), stack.shape.batch_size)
-        needed = -(-plan.slots // hardware.devices) * per_slot
+        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware)
         if needed > hardware.memory_bytes:
             lines.append(
                 f"plan: {plan.slots} slots of {stack.name} need {needed / 2**30:.3g} GiB a device, "

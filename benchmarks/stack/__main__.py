@@ -1,7 +1,7 @@
 """Training many small models: vsweep's stack and what a user would run instead, side by side in one run.
 
     pip install -r requirements.txt -r benchmarks/requirements.txt     (or: make bench)
-    python -m benchmarks.stack                25 minutes on two cores; writes docs/benchmarks/stack.*
+    python -m benchmarks.stack                35 minutes on two cores; writes docs/benchmarks/stack.*
     python -m benchmarks.stack --device gpu   8 minutes on one GPU; writes docs/benchmarks/stack_gpu.*
     python -m benchmarks.stack --quick        one width, a few minutes; writes nothing
 

@@ -86,7 +86,7 @@ CPU = Settings(
     reference=8,
     rounds=5,
     target_s=0.4,
-    minutes=25.0,
+    minutes=40.0,
 )
 GPU = Settings(
     platform="gpu",

@@ -76,6 +76,8 @@ class TorchLoop:
         torch.manual_seed(seed)
         self.tokens = torch.from_numpy(problem.task.train_tokens_NxS).to(self.device)
         self.module = module_of(problem, seed).to(self.device)
+        if compiled:
+            torch.compiler.reset()  # or after eight widths it would give up compiling them anew, and be eager
         self.loss_of = torch.compile(self.module) if compiled else self.module
         self.optimizer = adamw(problem, self.module.parameters())
         self.step = 0

@@ -28,7 +28,8 @@ class VsweepStack:
         self.mesh = devices.slots_mesh(min(models, device_count or len(jax.local_devices())))
         self.slots = -(-models // self.mesh.size) * self.mesh.size
         runs = _runs(problem, models)
-        self.fitting = plan.slots_that_fit(runs[0].shape, problem.task, devices.hardware(self.mesh))
+        self.shape, self.hardware = runs[0].shape, devices.hardware(self.mesh)
+        self.fitting = plan.slots_that_fit(self.shape, problem.task, self.hardware)
         if self.fitting < self.slots:
             raise MemoryError(f"the plan's cut by memory is {self.fitting} slots here")
         self.chunk_steps = config_lib.TrainConfig().chunk_steps
@@ -59,6 +60,10 @@ class VsweepStack:
         labels = (task.held_out.tokens_NxS[:, 1:] != task.pad).sum()
         return [float(loss) for loss in loss_KxN.sum(axis=1)[: self.models] / labels]
 
+    def estimated_bytes(self, slots: int) -> int:
+        """The plan's estimate of one device's memory for so many slots of all devices."""
+        return plan.device_bytes(self.shape, self.problem.task, slots, self.hardware)
+
     def train_memory(self):
         """What XLA allocates for the training program, bytes of one device."""
         return self.programs.train_chunk.memory_analysis()
@@ -84,7 +89,7 @@ class VsweepStack:
         )
         shape = StackShape(
             slots=self.slots,
-            one_by_one=plan.trains_one_by_one(runs[0].shape, task, self.slots, devices.hardware(self.mesh)),
+            one_by_one=plan.trains_one_by_one(self.shape, task, self.slots, self.hardware),
             batch_size=problem.batch_size,
             sequence_length=task.sequence_length,
             chunk_steps=self.chunk_steps,

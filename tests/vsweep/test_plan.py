@@ -141,6 +141,22 @@ def test_memory_bounds_the_slots_and_every_run_is_still_trained(slots):
     assert len(stack_plan.entries) == 15
 
 
+def test_slots_that_a_core_trains_one_by_one_need_the_memory_of_one_step_and_of_every_state():
+    """As XLA finds: a stack of thirty on a CPU needs little more than one model, on a GPU thirty times as much."""
+    (stack,) = sweep_of(small.config(sweep={"width": [64], "seed": list(range(30))})).stacks
+    task, memory = sweep_of(small.config()).task, 2**26
+    model = plan.model_shape(stack.shape, task)
+    kinds = {kind: Hardware(kind, 1, memory) for kind in ("cpu", "Tesla T4")}
+    needed = {kind: plan.device_bytes(stack.shape, task, 30, hardware) for kind, hardware in kinds.items()}
+    assert needed["Tesla T4"] == 30 * accounting.slot_bytes(model, 8)
+    assert needed["cpu"] == needed["Tesla T4"] - 29 * accounting.activation_bytes(model, 8)
+    for kind, hardware in kinds.items():
+        most = plan.slots_that_fit(stack.shape, task, hardware)
+        usable = plan.MEMORY_SHARE * memory
+        assert plan.device_bytes(stack.shape, task, most, hardware) <= usable, kind
+        assert plan.device_bytes(stack.shape, task, most + 1, hardware) > usable, kind
+
+
 def test_a_model_that_does_not_fit_alone_is_refused_by_name_beside_all_others():
     with pytest.raises(ConfigError) as caught:
         sweep_of(small.config(sweep={"width": [4, 512, 1024]}), Hardware("Tesla T4", 1, 2**22))

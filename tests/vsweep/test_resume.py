@@ -9,10 +9,11 @@ import pytest
 
 import vsweep
 from tests.vsweep import small
+from vsweep import accounting, devices, resume, tasks, trainer
 from vsweep import config as config_lib
-from vsweep import devices, resume, tasks, trainer
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.config import ConfigError
+from vsweep.plan import model_shape
 from vsweep.progress import SilentProgress
 from vsweep.records import read_runs
 from vsweep.workdir import WorkDir
@@ -57,7 +58,7 @@ def environments(workdir) -> list[dict]:
 def too_little_memory_for_the_plan(monkeypatch, plan) -> None:
     """One model fits, the slots of the stored plan do not."""
     sweep = small.sweep(small.config())
-    per_slot = resume.accounting.slot_bytes(resume.model_shape(sweep.stacks[0].shape, sweep.task), 8)
+    per_slot = accounting.slot_bytes(model_shape(sweep.stacks[0].shape, sweep.task), 8)
     assert plan.slots == 4
     monkeypatch.setattr(devices, "memory_bytes", lambda mesh: int(1.5 * per_slot))
 
