@@ -22,7 +22,7 @@ bench: $(VENV)/installed-bench  ## training speed beside PyTorch, plain JAX and 
 
 test: $(VENV)/installed-dev  ## what CI runs: lint and the default tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/installed-dev  ## the long tests
 	$(BIN)/python -m pytest -m slow

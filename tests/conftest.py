@@ -1,4 +1,4 @@
-"""Every test runs on two CPU devices, with one compile cache for all of them."""
+"""Every test runs on two CPU devices, with one compile cache for all of them; the longest files begin first."""
 
 import os
 from pathlib import Path
@@ -8,3 +8,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+
+# A worker takes file after file. One that takes long and comes last would leave the other workers idle.
+LONGEST = ("test_killed", "test_trunks", "test_trainer", "test_benchmarks_stack", "test_stack", "test_analyse")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))

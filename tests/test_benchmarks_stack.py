@@ -26,9 +26,9 @@ SETTINGS = dataclasses.replace(
     cores=2,
     widths=(4,),
     stack_widths=(4,),
-    stack_sizes=(1, 2),
+    stack_sizes=(2,),
     reference=2,
-    kinds=(who.VSWEEP, who.JAX_LOOP, who.TURBANET, who.BF16, who.PRODUCTS, who.PEAK),
+    kinds=(who.VSWEEP, who.JAX_LOOP, who.TURBANET, who.PRODUCTS, who.PEAK),
     rounds=2,
     target_s=0.001,
     problem=TINY,
@@ -75,7 +75,15 @@ def test_ratios_are_to_the_reference_stack_of_the_same_run(table):
     assert rows.vsweep_ratio["vsweep, K = 2"] == 1
     alone, stack = rows.loc["JAX loop"], rows.loc["vsweep, K = 2"]
     assert alone.vsweep_ratio == pytest.approx(stack.run_tokens_s / alone.run_tokens_s)
-    assert rows.loc["vsweep, K = 1"].models == 1
+    assert (alone.models, stack.models) == (1, 2)
+
+
+@pytest.mark.slow
+def test_a_stack_of_one_and_a_stack_in_bfloat16_are_compared_with_the_reference():
+    settings = dataclasses.replace(SETTINGS, kinds=(who.VSWEEP, who.BF16), stack_sizes=(1, 2))
+    rows = table_of(run(settings, LocalTeam)).set_index("contestant")
+    assert rows.models.to_dict() == {"vsweep, K = 1": 1, "vsweep, K = 2": 2, "vsweep, bfloat16, K = 2": 2}
+    assert (rows.vsweep_ratio > 0).all()
 
 
 def test_tokens_and_milliseconds_tell_the_same_time(table):
