@@ -45,9 +45,9 @@ def test_killed_there_the_same_command_finishes_and_equals_uninterrupted(point, 
 
 @pytest.fixture
 def read_only(tmp_path):
-    """A work directory that was killed in its second stack and that nobody may write to any more."""
+    """A work directory that was killed after two checkpoints of its first stack; nobody may write to it any more."""
     source = tmp_path / "source"
-    killed_at("evaluating", 12, source, tmp_path / "source steps")
+    killed_at("between a checkpoint and its rows", 2, source, tmp_path / "source steps")
     for path in (*source.rglob("*"), source):
         path.chmod(0o555 if path.is_dir() else 0o444)
     yield source
