@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 from analysis import exact_json
 from analysis.points import Convention, Source
@@ -77,5 +78,8 @@ def _study(children: Children, source: Source, convention: Convention, bootstrap
 
 def answer() -> None:
     """The child: studies what it is asked for on its standard input."""
-    source, convention, bootstrap = exact_json.loads(sys.stdin.read())
-    sys.stdout.write(exact_json.dumps(study_loss(source, convention, bootstrap=bootstrap)))
+    try:
+        source, convention, bootstrap = exact_json.loads(sys.stdin.read())
+        print(exact_json.dumps(study_loss(source, convention, bootstrap=bootstrap)), end="", flush=True)
+    except (JSONDecodeError, BrokenPipeError):
+        os._exit(1)  # whoever asks was killed, in the middle of the question or before the answer: nobody listens

@@ -7,6 +7,7 @@ Where there is nothing to commit (before training, in an analysis) `leaving` tur
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from types import FrameType
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+AGAIN_S = 0.01
 
 
 class Leave(BaseException):
@@ -31,8 +33,36 @@ def leaving() -> Iterator[None]:
 
     previous = {number: signal.signal(number, leave) for number in SIGNALS}
     try:
+        with _raised_again_where_python_drops_it():
+            yield
+    finally:
+        _set_handlers(previous)
+
+
+@contextlib.contextmanager
+def _raised_again_where_python_drops_it() -> Iterator[None]:
+    """A callback of the garbage collector, or a __del__, cannot raise: a Leave from there is raised anew soon after."""
+
+    def alarm(message: str) -> None:
+        def leave(number: int, frame: FrameType | None) -> None:
+            raise Leave(message)
+
+        signal.signal(signal.SIGALRM, leave)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+
+    def dropped(unraisable) -> None:
+        if isinstance(unraisable.exc_value, Leave):
+            alarm(str(unraisable.exc_value))
+        else:
+            hook(unraisable)
+
+    hook, previous = sys.unraisablehook, {signal.SIGALRM: signal.getsignal(signal.SIGALRM)}
+    sys.unraisablehook = dropped
+    try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
         _set_handlers(previous)
 
 

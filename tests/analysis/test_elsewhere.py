@@ -12,6 +12,7 @@ from analysis import elsewhere, exact_json
 from analysis.points import Convention, Refusal, load
 from analysis.study import study_loss
 
+ROOT = Path(__file__).parents[2]
 CONVENTIONS = [Convention("answer_loss"), Convention("val_loss")]
 
 
@@ -112,3 +113,16 @@ def test_json_makes_nothing_that_is_not_known():
             exact_json.loads(text)
     with pytest.raises(TypeError, match="not known to exact_json"):
         exact_json.dumps(subprocess.Popen)
+
+
+@pytest.mark.parametrize("question", ["[", None])
+def test_a_child_whose_asker_was_killed_ends_without_a_word(question, broken_workdir):
+    """In the middle of the question, or before the answer."""
+    asked = exact_json.dumps((load(broken_workdir), CONVENTIONS[0], 0)) if question is None else question
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(elsewhere.CHILD, **pipes, cwd=ROOT, text=True) as child:
+        child.stdout.close()
+        child.stdin.write(asked)
+        child.stdin.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 1

@@ -139,7 +139,7 @@ def test_killed_twice_the_second_time_while_it_resumes_equals_uninterrupted(
 @pytest.mark.slow
 def test_killed_while_it_copies_another_directory_it_starts_the_copy_again(uninterrupted, tmp_path):
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
-    stopped = harmed(tmp_path / "source", "vsweep.stack_trainer", ("StackTrainer",), "_train_chunk", kill, call=5)
+    stopped = harmed(tmp_path / "source", "vsweep.stack_trainer", ("StackTrainer",), "_train_chunk", kill, call=63)
     assert subprocess.run(stopped, capture_output=True, timeout=300).returncode == -signal.SIGKILL
     flag = f"--resume_from={tmp_path / 'source'}"
     for call in (1, 3):

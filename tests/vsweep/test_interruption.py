@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -51,6 +52,38 @@ def test_the_old_handlers_come_back_after_an_error_too():
     with pytest.raises(ZeroDivisionError), Interruption():
         _ = 1 / 0
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+class SignalledAsItIsDropped:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def signalled_where_python_drops_exceptions() -> None:
+    with leaving():
+        SignalledAsItIsDropped()
+        time.sleep(20)
+        pytest.fail("it went on as if nobody had asked")
+
+
+def test_a_signal_where_python_drops_exceptions_leaves_all_the_same():
+    """Such as in a callback of the garbage collector, where jax has one."""
+    before = sys.unraisablehook, signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
+    with pytest.raises(Leave, match="SIGTERM received"):
+        signalled_where_python_drops_exceptions()
+    assert (sys.unraisablehook, signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)) == before
+
+
+def test_other_errors_that_python_drops_are_still_told(monkeypatch):
+    class Broken:
+        def __del__(self):
+            raise ZeroDivisionError
+
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    with leaving():
+        Broken()
+    assert [type(one.exc_value) for one in told] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize("text", [ASKED_TWICE, ASKED_TWICE_IN_AN_ANALYSIS])
