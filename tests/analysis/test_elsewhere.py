@@ -1,4 +1,5 @@
 import math
+import os
 import subprocess
 import sys
 import time
@@ -120,7 +121,8 @@ def test_a_child_whose_asker_was_killed_ends_without_a_word(question, broken_wor
     """In the middle of the question, or before the answer."""
     asked = exact_json.dumps((load(broken_workdir), CONVENTIONS[0], 0)) if question is None else question
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(elsewhere.CHILD, **pipes, cwd=ROOT, text=True) as child:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(elsewhere.CHILD, **pipes, env=environment, text=True) as child:
         child.stdout.close()
         child.stdin.write(asked)
         child.stdin.close()
