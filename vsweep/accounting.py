@@ -46,7 +46,7 @@ def flops_counted_per_example(shape: ModelShape) -> float:
 
 
 def slot_bytes(shape: ModelShape, batch_size: int) -> int:
-    """Memory that one slot needs while it trains; an estimate from above."""
+    """Memory that one slot needs while it trains, beside the training examples; an estimate."""
     return state_bytes(shape) + activation_bytes(shape, batch_size)
 
 

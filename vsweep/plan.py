@@ -179,7 +179,7 @@ def slots_that_fit(shape: Shape, task: Task, hardware: Hardware) -> int:
 
 
 def device_bytes(shape: Shape, task: Task, slots: int, hardware: Hardware) -> int:
-    """Memory that one device needs for its share of the slots; an estimate from above."""
+    """Memory that one device needs for its share of the slots, beside the training examples; an estimate."""
     model, local = model_shape(shape, task), -(-slots // hardware.devices)
     under_way = 1 if trains_one_by_one(shape, task, slots, hardware) else local
     return local * accounting.state_bytes(model) + under_way * accounting.activation_bytes(model, shape.batch_size)

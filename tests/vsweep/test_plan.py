@@ -142,7 +142,7 @@ def test_memory_bounds_the_slots_and_every_run_is_still_trained(slots):
 
 
 def test_slots_that_a_core_trains_one_by_one_need_the_memory_of_one_step_and_of_every_state():
-    """As XLA finds: a stack of thirty on a CPU needs little more than one model, on a GPU thirty times as much."""
+    """XLA says so of a CPU: a stack of thirty needs little more than one model. On a GPU all are under way at once."""
     (stack,) = sweep_of(small.config(sweep={"width": [64], "seed": list(range(30))})).stacks
     task, memory = sweep_of(small.config()).task, 2**26
     model = plan.model_shape(stack.shape, task)
