@@ -9,6 +9,7 @@ did as JSON; exit status 1 if anything was lost, different, torn or unexplained.
 
 import argparse
 import collections
+import ctypes
 import dataclasses
 import errno
 import gc
@@ -31,7 +32,8 @@ from vsweep.records import CannotWrite
 HARMS = ("SIGKILL", "SIGTERM", "SIGINT", "two SIGTERM", "full disk", "broken disk", "SIGKILL while it writes")
 VALUES = small.config(sweep={"budget": [700, 1400], "seed": [0]})
 DISK_CALLS = 600  # about what the smoke sweep makes
-WARM_ROUNDS = 5  # before memory is looked at: every program compiled, every library loaded
+WARM_ROUNDS = 5  # before memory is judged: every program compiled, every library loaded
+MEMORY_GROWTH = 1.1  # from the first warm round to the last
 
 
 @dataclasses.dataclass
@@ -45,12 +47,22 @@ class Outcome:
     harms: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     reads: int = 0
     violations: list[str] = dataclasses.field(default_factory=list)
-    memory_mb: list[float] = dataclasses.field(default_factory=list)  # of this process, after each round
+    resident_mb: list[float] = dataclasses.field(default_factory=list)  # of this process, after each round
+    in_use_mb: list[float] = dataclasses.field(default_factory=list)  # without what malloc keeps of what was freed
+
+    def look_at_memory(self) -> None:
+        gc.collect()
+        self.resident_mb.append(resident_mb())
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        self.in_use_mb.append(resident_mb())
+
+    def judge_memory(self) -> None:
+        warm = self.in_use_mb[WARM_ROUNDS:]
+        if warm and warm[-1] > MEMORY_GROWTH * warm[0]:
+            self.violations.append(f"memory in use grew from {warm[0]} to {warm[-1]} MB")
 
     def to_json(self) -> dict:
-        warm = self.memory_mb[WARM_ROUNDS:] or self.memory_mb[-1:]
-        memory_mb = {"first": warm[0], "last": warm[-1], "largest": max(warm)}
-        return {**vars(self), "harms": dict(self.harms), "memory_mb": memory_mb}
+        return {**vars(self), "harms": dict(self.harms)}
 
 
 def harmed(workdir: Path, harm: str, seconds: float, library: Path, rng: random.Random) -> tuple[int, str]:
@@ -121,9 +133,8 @@ def conclude(workdir: Path, expected: Path, outcome: Outcome) -> None:
     shutil.rmtree(workdir)
 
 
-def memory_mb() -> float:
-    """What this process holds now (Linux)."""
-    gc.collect()
+def resident_mb() -> float:
+    """Of this process, now (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
@@ -139,7 +150,8 @@ def soak(minutes: float, folder: Path, seed: int) -> Outcome:
         outcome.rounds += 1
         sweep_in_processes(folder, folder / "expected", seconds, library, rng, outcome)
         sweep_in_this_process(folder, folder / "expected-here", rng, outcome)
-        outcome.memory_mb.append(memory_mb())
+        outcome.look_at_memory()
+    outcome.judge_memory()
     return outcome
 
 
