@@ -49,18 +49,9 @@ class DeviceData:
     def put(cls, task: Task, held_out_examples: int, mesh) -> "DeviceData":
         held_out, train_tokens = task.held_out, task.train_tokens_NxS
         tokens, answer = held_out.tokens_NxS[:held_out_examples], held_out.answer_NxL[:held_out_examples]
-        for name, array in (("training", train_tokens), ("held-out", tokens)):
-            check_tokens(array, task.vocabulary, name)
         everywhere = devices.replicated(mesh)
         on_devices = [jax.device_put(array, everywhere) for array in (train_tokens, tokens, answer)]
         return cls(*on_devices, metrics.label_counts(held_out, task.pad))
-
-
-def check_tokens(tokens: np.ndarray, vocabulary: int, name: str) -> None:
-    """An embedding clamps ids out of its range without a word, so they are checked here. Raises ValueError."""
-    if tokens.size and tokens.max() >= vocabulary:
-        row = int(np.argmax(tokens.max(axis=1) >= vocabulary))
-        raise ValueError(f"{name} example {row} has token {tokens[row].max()}, beyond the vocabulary of {vocabulary}")
 
 
 @dataclasses.dataclass(frozen=True)

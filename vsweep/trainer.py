@@ -34,6 +34,7 @@ from vsweep.records import (
 )
 from vsweep.results import StackResults, TokenCounter
 from vsweep.stack_trainer import DeviceData, Session, StackTrainer
+from vsweep.tasks import examples
 from vsweep.workdir import WorkDir, locked
 
 
@@ -84,6 +85,8 @@ def run_sweep(
     """
     ready = preflight.prepare(config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume)
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
+    if problems := examples.problems(task):  # here and not in the plan, which builds no examples
+        raise ConfigError(problems)
     with locked(home), Interruption(config.train.max_wall_hours) as interruption:
         for folder in (home.path, *home.path.glob("stacks/*/*/")):  # not analysis/, where somebody else may be writing
             remove_leftovers(folder)

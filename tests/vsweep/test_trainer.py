@@ -270,13 +270,6 @@ def test_problems_of_the_config_and_of_the_task_come_in_one_list():
     assert "below one batch" in text
 
 
-def test_tokens_beyond_the_vocabulary_are_refused_before_an_embedding_clamps_them():
-    """Classic bug: token ids out of the embedding's range, silently clamped."""
-    tokens = np.array([[1, 2], [3, 14]], np.uint8)
-    with pytest.raises(ValueError, match="example 1 has token 14, beyond the vocabulary of 14"):
-        stack_trainer.check_tokens(tokens, vocabulary=14, name="training")
-
-
 def test_the_device_gets_the_examples_of_each_run_in_its_own_order(tmp_path):
     values = small.config(sweep={"data_seed": [1, 2], "seed": [0], "budget": [1400]})
     sweep = small.sweep(values)
