@@ -42,7 +42,7 @@ class Settings:
     width: int = 16  # wherever it does not grow
     budgets: tuple[int, ...] = (1, 4, 16, 64, 256)  # steps
     rounds: int = 5
-    target_s: float = 0.5
+    target_s: float = 3.0  # of one measurement: a chunk of one or two steps would cost up to half as much again a step
     problem: Problem = field(default_factory=lambda: Problem(width=0))
 
 
