@@ -85,6 +85,12 @@ def test_overlap_is_seen_where_the_two_sets_have_different_integers():
     assert "held out too" in problems(train=changed(TRAIN, TOKENS[1], 0), tokens_NxS=wide)[0]
 
 
+def test_overlap_is_seen_in_every_piece(monkeypatch):
+    monkeypatch.setattr(examples, "PIECE", 2)
+    assert problems() == []
+    assert "got 1 of 3, the first is training example 2" in problems(train=changed(TRAIN, TOKENS[0], 2))[0]
+
+
 def test_a_sweep_with_bad_examples_stops_before_anything_is_written(tmp_path, monkeypatch):
     """Classic bug: token ids out of the embedding's range, silently clamped."""
     task = tasks.build(TaskConfig(digits=2, validation_examples=500))

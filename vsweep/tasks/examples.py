@@ -4,16 +4,17 @@ import numpy as np
 
 from vsweep.tasks import Task
 
+PIECE = 2**20  # training examples looked at together: there may be 100 million, and sorting takes many copies
+
 
 def problems(task: Task) -> list[str]:
     """Every problem of a task's arrays; none of them would stop a training, and each would make its losses wrong."""
-    held_out = task.held_out
-    train, tokens = (task.train_tokens_NxS, "training examples"), (held_out.tokens_NxS, "held-out examples")
-    found = [problem for array, name in (train, tokens) for problem in _token_problems(array, name, task)]
-    if len(train[0]) != task.train_examples:
-        found.append(f"train_examples is not their number - got {task.train_examples}; allowed: {len(train[0])}")
+    train, held_out = task.train_tokens_NxS, task.held_out.tokens_NxS
+    found = _token_problems(train, "training examples", task) + _token_problems(held_out, "held-out examples", task)
+    if len(train) != task.train_examples:
+        found.append(f"train_examples is not their number - got {task.train_examples}; allowed: {len(train)}")
     if not found:
-        found = _overlap(train[0], tokens[0]) + _label_problems(task)
+        found = _overlap(train, held_out) + _label_problems(task)
     return [f"task.name: {problem}" for problem in found]
 
 
@@ -25,8 +26,8 @@ def _token_problems(tokens: np.ndarray, name: str, task: Task) -> list[str]:
         return [f"{name} have a wrong shape - got {tokens.shape}; allowed: [examples, {task.sequence_length}]"]
     if not len(tokens):
         return [f"no {name} - got 0; allowed: 1 or more"]
-    strange = (tokens < 0) | (tokens >= task.vocabulary)
-    if strange.any():
+    if tokens.min() < 0 or tokens.max() >= task.vocabulary:
+        strange = (tokens < 0) | (tokens >= task.vocabulary)
         row = int(np.argmax(strange.any(axis=1)))
         allowed = f"0 to {task.vocabulary - 1}, where {task.pad} is padding and no label"
         return [
@@ -41,7 +42,9 @@ def _token_problems(tokens: np.ndarray, name: str, task: Task) -> list[str]:
 def _overlap(train: np.ndarray, held_out: np.ndarray) -> list[str]:
     """Examples that are held out and trained on too: their loss says what was learned by heart."""
     kind = np.result_type(train, held_out)
-    both = np.isin(_rows(train.astype(kind, copy=False)), _rows(held_out.astype(kind, copy=False)))
+    held_rows = _rows(held_out.astype(kind))
+    pieces = np.split(train, range(PIECE, len(train), PIECE))
+    both = np.concatenate([np.isin(_rows(piece.astype(kind)), held_rows) for piece in pieces])
     if not both.any():
         return []
     got = f"{both.sum():,} of {len(train):,}, the first is training example {np.argmax(both)}"
