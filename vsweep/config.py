@@ -8,6 +8,8 @@ stop here: below this file there are only these dataclasses, and the code trusts
 import contextlib
 import dataclasses
 import difflib
+import hashlib
+import json
 import math
 import re
 import sys
@@ -193,6 +195,12 @@ def differences(old: dict, new: dict) -> list[str]:
         for name in names
         if flat_old.get(name) != flat_new.get(name)
     ]
+
+
+def fingerprint(config: SweepConfig, task_digest: str) -> str:
+    """SHA-256 of what the results of a sweep depend on: its config, but for what may change, and its task's data."""
+    values = {"config": _results_only(config.to_dict()), "task": task_digest}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def from_dict(source: Mapping) -> SweepConfig:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vsweep.config import ConfigError
 from vsweep.plan import Hardware
+from vsweep.records import allow
 
 SLOTS_AXIS = "slots"
 _own_cache: str | None = None  # the compile cache that this module has set
@@ -101,16 +102,18 @@ def memory_bytes(mesh: Mesh) -> int:
 def use_compile_cache(folder: Path) -> None:
     """Keeps compiled programs in `folder`, readable by this user alone, for they are executable code.
 
-    A cache that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays in use instead.
+    A cache that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays in use instead. Where the file system has no
+    permissions, programs are not kept.
     """
     global _own_cache
     if jax.config.jax_compilation_cache_dir not in (None, _own_cache):
         return
+    folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    if not allow(stat.S_IRWXU, folder) or folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return  # a file system without permissions: others could put code there
     if _own_cache is not None:
         compilation_cache.reset_cache()  # JAX opens its cache once; this is another sweep's
     _own_cache = str(folder)
-    folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-    folder.chmod(stat.S_IRWXU)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -5,6 +5,7 @@ python -m vsweep.generate WORKDIR --run RUN_ID "123+456="
 
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -15,12 +16,12 @@ from absl import app, flags, logging
 from vsweep import config as config_lib
 from vsweep import devices, grid, plan, tasks
 from vsweep import model as model_lib
-from vsweep.checkpoint import CheckpointFolder
+from vsweep.checkpoint import CheckpointFolder, Origin
 from vsweep.config import ConfigError
-from vsweep.grid import Stack
 from vsweep.model import Model
+from vsweep.packing import StackPlan
 from vsweep.tasks import Task
-from vsweep.workdir import WorkDir
+from vsweep.workdir import WorkDir, strange_problems
 
 RUN = flags.DEFINE_string("run", None, "The run_id of a finished run, as in runs.csv.")
 
@@ -52,31 +53,44 @@ def _decode(model: Model, params, tokens_QxS, starts_Q):
 def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
     """(task, model, parameters) of a finished run. Raises ConfigError with what can be loaded if it is not there."""
     home = WorkDir(workdir)
+    if problems := strange_problems("workdir", home.path):
+        raise ConfigError(problems)
     config = home.read_config()
     task = tasks.build(config.task)
-    stacks = grid.build_stacks(config, task)
-    stack = next((s for s in stacks if any(run.run_id == run_id for run in s.runs)), None)
-    found = find_finished(home, stack, run_id) if stack else None
+    plans, _ = home.read_plan() or ([], [])
+    stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
+    folders = finished_folders(home, plans, config_lib.fingerprint(config, task.digest))
+    found = next((folder for folder in folders if run_id in folder.names_of_all()), None)
     if found is None:
-        names = [run.run_id for s in stacks for run in s.runs if find_finished(home, s, run.run_id)]
+        names = [name for folder in folders for name in folder.names_of_all()]
         closest = config_lib.closest(run_id, names)
         raise ConfigError(
             [f"--run: no finished run of that name - got {run_id!r}; allowed: {', '.join(names)}{closest}"]
         )
-    folder, step = found
-    model = model_lib.build(plan.model_shape(stack.shape, task))
-    return task, model, folder.restore(step)[run_id]
+    if found.origin.stack not in stacks:
+        raise ConfigError([f"--run: {home.plan_file} plans other stacks than {home.config_file}"])
+    model = model_lib.build(plan.model_shape(stacks[found.origin.stack].shape, task))
+    return task, model, _parameters(found, run_id, model)
 
 
-def find_finished(home: WorkDir, stack: Stack, run_id: str) -> tuple[CheckpointFolder, int] | None:
-    """Where the parameters of a run lie, if it has finished. Raises ConfigError if they are damaged."""
-    folder = CheckpointFolder(home.finished(stack.name))
-    for step in folder.steps():
-        if run_id in folder.names(step):
-            if problems := folder.problems(step):
-                raise ConfigError([f"--run: the parameters of {run_id} are damaged: {'; '.join(problems)}"])
-            return folder, step
-    return None
+def finished_folders(home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: str) -> list[CheckpointFolder]:
+    return [CheckpointFolder(home.finished(plan.name), Origin.by(sweep_sha256, plan)) for plan in plans]
+
+
+def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> dict:
+    """Raises ConfigError if they are damaged, or are not those of this model."""
+    steps = [step for step in folder.steps() if run_id in folder.names(step)]
+    good = [step for step in steps if not folder.problems(step)]
+    if not good:
+        problems = [problem for step in steps for problem in folder.problems(step)]
+        raise ConfigError([f"--run: the parameters of {run_id} are damaged: {'; '.join(problems)}"])
+    params = folder.restore(good[0])[run_id]
+    wanted = jax.eval_shape(model.init, jax.random.key(0))
+    if jax.tree.structure(params) != jax.tree.structure(wanted) or jax.tree.map(np.shape, params) != jax.tree.map(
+        np.shape, wanted
+    ):
+        raise ConfigError([f"--run: the parameters of {run_id} are not those of its model - got {folder.folder}"])
+    return params
 
 
 def main(arguments: list[str]) -> None:

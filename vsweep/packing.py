@@ -9,9 +9,11 @@ it had to go on at once, it would need a slot that is idle most of the time.)
 import dataclasses
 import functools
 import heapq
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from vsweep.config import INT32_MAX
 from vsweep.grid import Run
 
 
@@ -104,7 +106,38 @@ class StackPlan:
 
     @classmethod
     def from_dict(cls, values: dict) -> "StackPlan":
-        return cls(values["name"], values["slots"], tuple(Entry(*entry) for entry in values["entries"]))
+        """Raises KeyError, TypeError or ValueError for what is no plan that a stack could follow."""
+        plan = cls(values["name"], values["slots"], tuple(Entry(*entry) for entry in values["entries"]))
+        if not plan._has_types() or not plan._is_consistent():
+            raise ValueError(f"stack {str(plan.name)[:50]!r}: not a plan that can be followed")
+        return plan
+
+    def _has_types(self) -> bool:
+        numbers = [self.slots, *(n for e in self.entries for n in (e.slot, e.start, e.stop, e.fork_step))]
+        names = [self.name, *(entry.run_id for entry in self.entries)]
+        return (
+            all(type(number) is int and 0 <= number <= INT32_MAX for number in numbers)
+            and all(type(name) is str for name in names)
+            and all(entry.trunk is None or type(entry.trunk) is str for entry in self.entries)
+        )
+
+    def _is_consistent(self) -> bool:
+        """Each run once, in a slot that there is and that nobody else has, and each branch after its trunk's fork."""
+        in_order = sorted(self.entries, key=lambda entry: (entry.slot, entry.start))
+        return (
+            bool(self.entries)
+            and len(self.by_run) == len(self.entries)
+            and all(entry.slot < self.slots and entry.start < entry.stop for entry in self.entries)
+            and all(a.slot < b.slot or a.stop <= b.start for a, b in itertools.pairwise(in_order))
+            and all(self._forks_in_time(entry) for entry in self.entries)
+        )
+
+    def _forks_in_time(self, entry: Entry) -> bool:
+        trunk = self.by_run.get(entry.trunk)
+        if trunk is None:
+            return entry.trunk is None and entry.fork_step == 0
+        in_time = 0 < entry.fork_step < trunk.horizon and trunk.stack_step(entry.fork_step) <= entry.start
+        return in_time and not trunk.trunk
 
 
 class Job(NamedTuple):

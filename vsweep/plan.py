@@ -5,9 +5,11 @@ for another number of slots changes float rounding. It is stored in the work dir
 """
 
 import dataclasses
+import functools
 import itertools
 
 from vsweep import accounting
+from vsweep import config as config_lib
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.grid import Shape, Stack, build_stacks, shapes
 from vsweep.model import ModelShape
@@ -103,6 +105,11 @@ class SweepPlan:
     @property
     def smallest_horizon(self) -> int:
         return min(run.steps for stack in self.stacks for run in stack.runs)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the sweep, whatever the plan: what a checkpoint must have to be one of its own."""
+        return config_lib.fingerprint(self.config, self.task.digest)
 
     @property
     def runs(self) -> int:

@@ -110,7 +110,9 @@ def _place_problems(home: WorkDir, resume_from: str | Path | None, config: Sweep
     """Without a good config, places are not compared with it."""
     try:
         problems = home.problems(config) if config else home.place_problems()
-        if config and resume_from is not None and not home.config_file.exists():
+        if resume_from is None:
+            problems = problems + home.half_copied()
+        elif config and not home.config_file.exists():
             problems = problems + WorkDir(Path(resume_from)).source_problems(config)
     except OSError as error:
         return [f"workdir: not usable - got {home.path} ({error.strerror}); allowed: a folder that you may write to"]

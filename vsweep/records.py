@@ -6,11 +6,16 @@ old file or the new one, never half of one. This module imports no jax: `analysi
 
 import contextlib
 import errno
+import functools
+import hashlib
+import io
 import json
+import logging
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +24,10 @@ import pandas as pd
 RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
 TIMES_FILE = "times.csv"
+CHECKSUMS_FILE = "tables.json"
+READS = 5  # of a table that seems to be changed
 TEMPORARY = ".unfinished"  # suffix of files that are being written
+logger = logging.getLogger(__name__)
 
 RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
 
@@ -127,6 +135,7 @@ TIME_COLUMNS = {
     OTHER: ("s", "restoring, and preparing the next chunk while the devices had nothing left to do"),
 }
 ACTIVITIES = tuple(name for name in TIME_COLUMNS if name != "stack")
+COLUMNS = {RUNS_FILE: RUN_COLUMNS, CURVES_FILE: CURVE_COLUMNS, TIMES_FILE: TIME_COLUMNS}
 
 
 class CannotWrite(OSError):
@@ -154,6 +163,7 @@ class CannotWrite(OSError):
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # by the file system, as mounted drives say
 
 
 @contextlib.contextmanager
@@ -200,8 +210,8 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+                sync(file.fileno())
+            allow(0o644, Path(temporary))
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -214,16 +224,44 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what killed writers left in `folder`; for somebody who knows that nobody writes there now."""
     with writing(folder):
         for path in folder.glob(f".*{TEMPORARY}"):
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
     """Makes renames inside `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """fsync, or a warning, once, on a file system that has none: kills lose nothing there, a power cut may."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        weaker("it cannot force data to the disk, so a power cut may lose the newest checkpoint")
+
+
+def allow(mode: int, path: Path) -> bool:
+    """chmod; False, and a warning, once, on a file system that has no permissions."""
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        if error.errno not in {*UNSUPPORTED, errno.EPERM}:
+            raise
+        weaker("it has no permissions: others may read the files, and compiled programs are not kept")
+        return False
+    return True
+
+
+@functools.cache
+def weaker(what: str) -> None:
+    logger.warning("note: this file system is weaker than others: %s", what)
 
 
 def write_json_atomically(path: Path, value: object) -> None:
@@ -232,8 +270,45 @@ def write_json_atomically(path: Path, value: object) -> None:
 
 def write_table(path: Path, rows: Sequence[dict], columns: Sequence[str]) -> None:
     """Writes `rows` (dicts holding every name of `columns`) as CSV; floats in full precision, None as empty."""
-    frame = pd.DataFrame(rows, columns=list(columns))
-    write_text_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
+    write_text_atomically(path, _as_csv(rows, columns))
+
+
+def write_tables(workdir: Path, tables: dict[str, Sequence[dict]]) -> None:
+    """Rewrites tables of a work directory, by file name, and `tables.json` with their SHA-256 before them.
+
+    That names the old content of a table beside the new one, so a reader between two writes finds what it names.
+    """
+    folder = Path(workdir)
+    texts = {name: _as_csv(rows, COLUMNS[name]) for name, rows in tables.items()}
+    known = _checksums(folder)
+    now = {name: [s for s in known.get(name, []) if s == _sha256_of(folder / name)][:1] for name in texts}
+    new = {name: [*now[name], _sha256(text.encode())] for name, text in texts.items()}
+    write_json_atomically(folder / CHECKSUMS_FILE, {**known, **new})
+    for name, text in texts.items():
+        write_text_atomically(folder / name, text)
+
+
+def _as_csv(rows: Sequence[dict], columns: Sequence[str]) -> str:
+    return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sha256_of(path: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        return _sha256(path.read_bytes())
+    return None
+
+
+def _checksums(workdir: Path) -> dict[str, list[str]]:
+    """Table -> the SHA-256 of its content, and of that before; empty where none are kept or the file is damaged."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads((Path(workdir) / CHECKSUMS_FILE).read_text(encoding="utf-8"))
+        if isinstance(found, dict) and all(isinstance(sums, list) for sums in found.values()):
+            return found
+    return {}
 
 
 def read_runs(workdir: Path) -> pd.DataFrame:
@@ -250,8 +325,22 @@ def read_times(workdir: Path) -> pd.DataFrame | None:
     return _read_table(path, TIME_COLUMNS) if path.exists() else None
 
 
+def _read_checked(path: Path) -> bytes:
+    """The content of a table that is as it was written; tried again, for a sweep may be rewriting it right now."""
+    for _ in range(READS):
+        content, known = path.read_bytes(), _checksums(path.parent).get(path.name)
+        if not known or _sha256(content) in known:
+            return content
+        time.sleep(0.05)
+    raise ValueError(
+        f"{path}: changed or damaged since vsweep wrote it. Run the sweep's command again to rebuild it, or remove "
+        f"{path.parent / CHECKSUMS_FILE} to use it as it is"
+    )
+
+
 def _read_table(path: Path, columns: dict) -> pd.DataFrame:
-    frame = pd.read_csv(path, dtype={"run_id": str, "stack": str})
+    content = _read_checked(path)
+    frame = pd.read_csv(io.BytesIO(content), dtype={"run_id": str, "stack": str})
     missing = [name for name in columns if name not in frame.columns and name not in ADDED_COLUMNS]
     if missing:
         raise ValueError(f"{path}: not a table of this version of vsweep, these columns are missing: {missing}")

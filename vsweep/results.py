@@ -10,6 +10,7 @@ import platform
 
 import vsweep
 from vsweep import accounting, order
+from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
 from vsweep.grid import Run, Stack
 from vsweep.metrics import EVALUATION_FIELDS
 from vsweep.packing import StackPlan
@@ -51,10 +52,50 @@ class StackResults:
         return cls({run.run_id: RunResults() for run in stack.runs})
 
     @classmethod
+    def of_checkpoint(cls, stack: Stack, folder: CheckpointFolder, step: int | None) -> "StackResults":
+        """What a step knows (None: nothing yet). Raises CorruptCheckpoints if that is about other runs."""
+        if step is None:
+            return cls.empty(stack)
+        read = cls.from_json(folder.records(step))
+        if read.runs.keys() != {run.run_id for run in stack.runs}:
+            raise CorruptCheckpoints(
+                [f"no checkpoint of {stack.name} - got step {step} of {folder.folder}, of other runs"]
+            )
+        return read
+
+    @classmethod
     def from_json(cls, values: dict) -> "StackResults":
-        runs = {run_id: RunResults(**run) for run_id, run in values["runs"].items()}
-        later = {name: values[name] for name in ("environment", "moved_at") if name in values}
-        return cls(runs, values["seconds"], values["slot_steps"], **later)
+        """Raises CorruptCheckpoints for what no sweep has written."""
+        try:
+            runs = {run_id: RunResults(**run) for run_id, run in values["runs"].items()}
+            later = {name: values[name] for name in ("environment", "moved_at") if name in values}
+            read = cls(runs, values["seconds"], values["slot_steps"], **later)
+            sound = read._has_types()
+        except (KeyError, TypeError, AttributeError):
+            sound = False
+        if not sound:
+            raise CorruptCheckpoints(["no checkpoint of a sweep - its results are of another kind"])
+        return read
+
+    def _has_types(self) -> bool:
+        """Whether every value is of the kind that a sweep writes."""
+        numbers = [*(self.seconds[name] for name in ACTIVITIES), self.slot_steps, *self.moved_at]
+        for run in self.runs.values():
+            numbers += [point[name] for point in run.curve for name in ("steps", "train_loss", *EVALUATION_FIELDS)]
+            numbers += [] if run.diverged_at_step is None else [run.diverged_at_step]
+        texts = [text for run in self.runs.values() for text in (run.device, run.versions)]
+        whole = [
+            self.slot_steps,
+            *self.moved_at,
+            *(point["steps"] for run in self.runs.values() for point in run.curve),
+        ]
+        return (
+            all(type(number) in (int, float) for number in numbers)
+            and all(type(number) is int for number in whole)
+            and all(type(text) is str for text in texts)
+            and all(type(run.finished) is bool for run in self.runs.values())
+            and all(type(value) in (int, str) for value in self.environment.values())
+        )
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)

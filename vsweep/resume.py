@@ -16,18 +16,21 @@ import jax
 from jax.sharding import Mesh
 
 import vsweep
+from vsweep import config as config_lib
 from vsweep import devices
 from vsweep import plan as plan_lib
-from vsweep.checkpoint import CheckpointFolder
+from vsweep.checkpoint import CheckpointFolder, Origin
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.packing import StackPlan
 from vsweep.plan import Hardware, SweepPlan, device_bytes
+from vsweep.results import StackResults
 from vsweep.tasks import Task
-from vsweep.workdir import WorkDir
+from vsweep.workdir import PLAN_ADVICE, WorkDir
 
 NUMERIC = ("jax", "jaxlib", "flax", "optax", "numpy")  # libraries that results are computed with
 VECTOR_UNITS = ("avx", "amx", "fma", "sve", "asimd")
 FLAG = "--allow_inexact_resume"
+NO_PLAN = "note: plan.json was missing and is written anew: it came out as the checkpoints say"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Start:
     mesh: Mesh
     environments: tuple[dict, ...]  # in which the sweep has trained, this one last
     changes: tuple[str, ...] = ()
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def messages(self) -> list[str]:
@@ -46,7 +49,7 @@ class Start:
         if self.changes:
             heading = "results of runs under way will differ by rounding, and runs.csv says so (inexact_resumes)"
             return [f"warning: this sweep goes on elsewhere; {heading}. What differs:", *_indented(self.changes)]
-        return [self.note] if self.note else []
+        return list(self.notes)
 
 
 def environment(hardware: Hardware) -> dict[str, str | int]:
@@ -80,12 +83,14 @@ def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool
     Raises ConfigError for a plan of other runs, and for an environment that differs unless that is allowed.
     """
     stored = home.read_plan()
-    if stored is None:
+    found = stored or _plan_of_checkpoints(config, task, home)
+    if found is None:
         mesh = devices.slots_mesh(config.train.devices)
         sweep = plan_lib.plan_sweep(config, task, devices.hardware(mesh))
         return Start(sweep, mesh, (environment(sweep.hardware),))
-    plans, environments = stored
-    done = {plan.name: _steps_done(home, plan) for plan in plans}
+    plans, environments = found
+    sweep_sha256 = config_lib.fingerprint(config, task.digest)
+    done = {plan.name: _steps_done(home, Origin.by(sweep_sha256, plan)) for plan in plans}
     under_way = [plan for plan in plans if 0 < done[plan.name] < plan.steps]
     mesh = devices.slots_mesh(_device_count(config, environments[-1], under_way, allow_inexact=allow_inexact))
     here = plan_lib.plan_sweep(config, task, devices.hardware(mesh))
@@ -95,23 +100,62 @@ def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool
     finished = all(done[plan.name] == plan.steps for plan in plans)
     changes = () if finished else (*differences(environments[-1], now), *_too_big(as_begun, done))
     if not changes:
-        return Start(as_begun, mesh, tuple(environments), note="" if finished else _idle_devices(config, mesh))
+        notes = ["" if stored else NO_PLAN, "" if finished else _idle_devices(config, mesh)]
+        return Start(as_begun, mesh, tuple(environments), notes=tuple(note for note in notes if note))
     if not allow_inexact:
         raise ConfigError(_refusal(home, changes))
     anew = [old if done[old.name] else new for old, new in zip(plans, here.plans, strict=True)]
     elsewhere = dataclasses.replace(here, plans=tuple(anew))
     if stuck := _too_big(elsewhere, done):
-        advice = "train on a larger device, or remove the folder of the stack in stacks/ to train it from its start"
+        advice = "train on a larger device, or move the folder of the stack in stacks/ away to train it from its start"
         raise ConfigError([f"workdir: what has begun cannot go on here; {advice}:", *_indented(stuck)])
     return Start(elsewhere, mesh, (*environments, now), changes)
 
 
+def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tuple[list[StackPlan], list[dict]] | None:
+    """Plan and environments of a sweep whose plan.json is gone; None where nothing was trained.
+
+    A plan is a pure function, so it is made anew for the devices that the checkpoints name. Raises ConfigError where
+    it does not come out as they say.
+    """
+    sweep_sha256 = config_lib.fingerprint(config, task.digest)
+    folders = {path.parent.name: CheckpointFolder(path) for path in sorted(home.path.glob("stacks/*/checkpoints"))}
+    newest = {name: folder.newest_good() for name, folder in folders.items()}
+    begun = {name: folders[name] for name, step in newest.items() if step is not None}
+    if not begun:
+        return None
+    environments = {n: StackResults.from_json(f.records(newest[n])).environment for n, f in begun.items()}
+    counts = sorted({int(entry.get("devices", 1)) for entry in environments.values()})
+    meshes = [devices.slots_mesh(count) for count in counts if count <= len(jax.local_devices())]
+    made = [plan_lib.plan_sweep(config, task, devices.hardware(mesh)).plans for mesh in meshes]
+    plans = []
+    for stack_plans in zip(*made, strict=True):  # of one stack, for each number of devices
+        name = stack_plans[0].name
+        fitting = [
+            plan
+            for plan in stack_plans
+            if name not in begun or not Origin.by(sweep_sha256, plan).problem(begun[name].origin_of(newest[name]))
+        ]
+        plans += fitting[-1:]
+    names = {plan.name for plan in plans}
+    if not plans or len(plans) < len(made[0]) or not begun.keys() <= names:
+        raise ConfigError([_not_as_checkpoints_say(home, sorted(begun.keys() - names) or sorted(begun), counts)])
+    distinct = [dict(pairs) for pairs in dict.fromkeys(tuple(environments[name].items()) for name in sorted(begun))]
+    return plans, distinct
+
+
+def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Sequence[int]) -> str:
+    return (
+        f"workdir: plan.json is missing, and a new plan is not the one of the checkpoints - got {', '.join(stacks)} in "
+        f"{home.path}; allowed: the config and the devices it began with ({', '.join(map(str, counts))} of them), or a "
+        "copy of plan.json in its place"
+    )
+
+
 def _check_runs(home: WorkDir, plans: Sequence[StackPlan], here: SweepPlan) -> None:
-    planned = {plan.name: {(entry.run_id, entry.horizon) for entry in plan.entries} for plan in plans}
-    if planned != {stack.name: {(run.run_id, run.steps) for run in stack.runs} for stack in here.stacks}:
-        raise ConfigError(
-            [f"workdir: {home.plan_file} plans other runs; remove {home.path} or choose another --workdir"]
-        )
+    planned = [(plan.name, {(entry.run_id, entry.horizon) for entry in plan.entries}) for plan in plans]
+    if planned != [(stack.name, {(run.run_id, run.steps) for run in stack.runs}) for stack in here.stacks]:
+        raise ConfigError([f"workdir: {home.plan_file} plans other runs - got {len(planned)} stacks; {PLAN_ADVICE}"])
 
 
 def _device_count(config: SweepConfig, began: dict, under_way: Sequence[StackPlan], *, allow_inexact: bool) -> int:
@@ -123,10 +167,9 @@ def _device_count(config: SweepConfig, began: dict, under_way: Sequence[StackPla
     return max(n for n in range(1, most + 1) if not any(plan.slots % n for plan in under_way))
 
 
-def _steps_done(home: WorkDir, plan: StackPlan) -> int:
+def _steps_done(home: WorkDir, origin: Origin) -> int:
     """The step of a stack's newest checkpoint that verifies; 0 without one."""
-    folder = CheckpointFolder(home.checkpoints(plan.name))
-    return next((step for step in reversed(folder.steps()) if not folder.problems(step)), 0)
+    return CheckpointFolder(home.checkpoints(origin.stack), origin).newest_good() or 0
 
 
 def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:

@@ -16,12 +16,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from vsweep import devices, metrics, order, plan, results, resume
-from vsweep.checkpoint import CheckpointFolder
+from vsweep import checkpoint, devices, metrics, order, plan, results, resume
 from vsweep.clock import Stopwatch, SweepClock
 from vsweep.compiling import StackCompiler
 from vsweep.grid import Run, Stack
 from vsweep.interruption import Interruption
+from vsweep.lock import Lock
 from vsweep.packing import StackPlan
 from vsweep.plan import Due, SweepPlan
 from vsweep.progress import SilentProgress
@@ -61,6 +61,7 @@ class Session:
     sweep: SweepPlan
     mesh: jax.sharding.Mesh
     home: WorkDir
+    lock: Lock
     data: DeviceData
     interruption: Interruption
     progress: SilentProgress
@@ -115,15 +116,14 @@ class StackTrainer:
         self.due = plan.evaluations(self.sweep, stack_plan)
         self.boundaries = set(stack_plan.boundaries)
         self.stops = sorted({*self.due, *self.boundaries, *stack_plan.forks})
-        self.checkpoints = CheckpointFolder(session.home.checkpoints(stack.name))
-        self.finished = CheckpointFolder(session.home.finished(stack.name))
+        self.lock = session.lock
+        self.checkpoints = checkpoint.to_resume(session.home, session.sweep, stack_plan)
+        self.finished = checkpoint.of_finished(session.home, session.sweep, stack_plan)
         self.environment = {"device": devices.describe(self.sweep.hardware), "versions": results.versions()}
         self.pending: list[tuple[list[Due], list[Evaluation]]] = []
         self.waiting: dict[str, RunState] = {}  # branches between their trunks and their slots, on the host
         step = self.checkpoints.latest()
-        self.results = (
-            StackResults.empty(stack) if step is None else StackResults.from_json(self.checkpoints.records(step))
-        )
+        self.results = StackResults.of_checkpoint(stack, self.checkpoints, step)
         self.results.move_to(resume.environment(self.sweep.hardware), step or 0)
         self._lap(OTHER)
         session.progress.compiling(stack.name)
@@ -238,6 +238,7 @@ class StackTrainer:
         1. Keep the parameters of the runs that finished here. 2. Commit state and results together. 3. The tables.
         4. Remove older checkpoints. Returns the step.
         """
+        self.lock.confirm()
         committed = StackResults.from_json(records)
         ending = [entry for entry in self.plan.entries if entry.stop == snapshot.step]
         kept = [entry for entry in ending if committed.runs[entry.run_id].finished]

@@ -11,31 +11,29 @@ from pathlib import Path
 
 import jax
 
-from vsweep import devices, preflight, results, resume
-from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
+from vsweep import checkpoint, devices, preflight, results, resume
+from vsweep.checkpoint import CorruptCheckpoints
 from vsweep.clock import Stopwatch, SweepClock
 from vsweep.compiling import StackCompiler, compiles_ahead
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.grid import Stack
 from vsweep.interruption import Interruption
+from vsweep.lock import Lock, locked
 from vsweep.plan import StackPlan, SweepPlan
 from vsweep.progress import SilentProgress
 from vsweep.records import (
     ANALYSIS,
-    CURVE_COLUMNS,
     CURVES_FILE,
-    RUN_COLUMNS,
     RUNS_FILE,
-    TIME_COLUMNS,
     TIMES_FILE,
     remove_leftovers,
-    write_table,
+    write_tables,
     writing,
 )
 from vsweep.results import StackResults, TokenCounter
 from vsweep.stack_trainer import DeviceData, Session, StackTrainer
 from vsweep.tasks import examples
-from vsweep.workdir import WorkDir, locked
+from vsweep.workdir import WorkDir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +85,18 @@ def run_sweep(
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
     if problems := examples.problems(task):  # here and not in the plan, which builds no examples
         raise ConfigError(problems)
-    with locked(home), Interruption(config.train.max_wall_hours) as interruption:
+    with locked(home.path) as lock, Interruption(config.train.max_wall_hours) as interruption:
+        if problems := home.problems(config):  # again: another sweep may have begun here meanwhile
+            raise ConfigError(problems)
         for folder in (home.path, *home.path.glob("stacks/*/*/")):  # not analysis/, where somebody else may be writing
             remove_leftovers(folder)
         if resume_from is not None:
             home.copy_from(Path(resume_from))
         begin = resume.start(config, task, home, allow_inexact=allow_inexact_resume)
         progress = progress or SilentProgress()
-        for line in begin.messages:
-            progress.say(line)
-        trainer = SweepTrainer(begin.sweep, begin.mesh, home, progress, interruption)
+        for line in (lock.note, *begin.messages):
+            progress.say(line) if line else None
+        trainer = SweepTrainer(begin.sweep, begin.mesh, home, lock, progress, interruption)
         _store_plan(begin, home)
         interrupted = yield from trainer.train()
     if not interrupted:
@@ -112,17 +112,17 @@ class SweepTrainer:
         sweep: SweepPlan,
         mesh: jax.sharding.Mesh,
         home: WorkDir,
+        lock: Lock,
         progress: SilentProgress,
         interruption: Interruption,
         stopwatch: Stopwatch | None = None,
     ):
         self.home = home
+        self.lock = lock
         self.mesh = mesh
         self.progress = progress
         self.interruption = interruption
         self.sweep = sweep
-        with writing(home.compile_cache):
-            devices.use_compile_cache(home.compile_cache.absolute())
         self.counter = TokenCounter(sweep)
         self.clock = SweepClock(self.sweep, progress)
         self.stopwatch = stopwatch or Stopwatch()
@@ -131,6 +131,8 @@ class SweepTrainer:
     def train(self) -> Generator[Event, None, bool]:
         """Yields an event after each boundary and stack; returns whether it was interrupted."""
         by_stack = list(zip(self.sweep.stacks, self.sweep.plans, strict=True))
+        with writing(self.home.compile_cache):
+            devices.use_compile_cache(self.home.compile_cache.absolute())
         left = [i for i, (stack, stack_plan) in enumerate(by_stack) if not self._is_trained(stack, stack_plan)]
         data = None
         with StackCompiler(self.sweep, self.mesh, ahead=compiles_ahead(self.mesh)) as compiler:
@@ -145,6 +147,7 @@ class SweepTrainer:
                     self.sweep,
                     self.mesh,
                     self.home,
+                    self.lock,
                     data,
                     self.interruption,
                     self.progress,
@@ -168,7 +171,7 @@ class SweepTrainer:
         return False
 
     def _is_trained(self, stack: Stack, stack_plan: StackPlan) -> bool:
-        return self.checkpoints(stack).latest() == stack_plan.steps
+        return checkpoint.to_resume(self.home, self.sweep, stack_plan).latest() == stack_plan.steps
 
     def _committed(self, index: int, committed: StackResults) -> None:
         """What a checkpoint of a stack has made safe stands in the tables; called in the thread that writes it."""
@@ -180,33 +183,28 @@ class SweepTrainer:
         by_stack = list(zip(self.sweep.stacks, self.results, strict=True))
         runs = [row for stack, r in by_stack for row in results.run_rows(self.sweep, stack, r, self.counter)]
         curves = [row for stack, r in by_stack for row in results.curve_rows(self.sweep, stack, r, self.counter)]
-        write_table(self.home.path / RUNS_FILE, runs, RUN_COLUMNS)
-        write_table(self.home.path / CURVES_FILE, curves, CURVE_COLUMNS)
-        self.write_times()
+        write_tables(self.home.path, {RUNS_FILE: runs, CURVES_FILE: curves, TIMES_FILE: self._time_rows()})
 
-    def write_times(self) -> None:
-        by_stack = zip(self.sweep.stacks, self.results, strict=True)
-        write_table(self.home.path / TIMES_FILE, [results.time_row(*pair) for pair in by_stack], TIME_COLUMNS)
+    def _time_rows(self) -> list[dict]:
+        return [results.time_row(*pair) for pair in zip(self.sweep.stacks, self.results, strict=True)]
 
     def analysed(self) -> None:
         """The caller comes back from the end of the sweep, where the last report is drawn."""
         self.stopwatch.lap(self.results[-1].seconds, ANALYSIS)
-        self.write_times()
-
-    def checkpoints(self, stack: Stack) -> CheckpointFolder:
-        return CheckpointFolder(self.home.checkpoints(stack.name))
+        write_tables(self.home.path, {TIMES_FILE: self._time_rows()})
 
     def _stored_results(self, stack: Stack) -> StackResults:
         """What the last checkpoint knows; the parameters of the runs it calls finished must be there, undamaged."""
-        step = self.checkpoints(stack).latest()
-        if step is None:
-            return StackResults.empty(stack)
-        found = StackResults.from_json(self.checkpoints(stack).records(step))
-        finished = CheckpointFolder(self.home.finished(stack.name))
-        kept = {name for s in finished.steps() if not finished.problems(s) for name in finished.names(s)}
+        stack_plan = self.sweep.plan_of(stack)
+        folder = checkpoint.to_resume(self.home, self.sweep, stack_plan)
+        found = StackResults.of_checkpoint(stack, folder, folder.latest())
+        finished = checkpoint.of_finished(self.home, self.sweep, stack_plan)
+        problems = {step: finished.problems(step) for step in finished.steps()}
+        kept = {name for step, bad in problems.items() if not bad for name in finished.names(step)}
         lost = [run_id for run_id, run in found.runs.items() if run.finished and run_id not in kept]
         if lost:
-            advice = f"remove {self.home.path / 'stacks' / stack.name} to train this stack from its start"
+            why = "".join(f"; step {step}: {bad[0]}" for step, bad in problems.items() if bad)
+            advice = f"move {self.home.path / 'stacks' / stack.name} away to train this stack from its start{why}"
             raise CorruptCheckpoints(
                 [f"parameters of finished runs are missing or damaged: {', '.join(lost)}; {advice}"]
             )

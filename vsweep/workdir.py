@@ -1,28 +1,47 @@
 """The work directory: everything a sweep leaves behind, and the same command continues it.
 
-config.json  plan.json  runs.csv  curves.csv  times.csv  lock
+config.json  plan.json  runs.csv  curves.csv  times.csv  tables.json  lock
 stacks/<stack>/checkpoints/   to resume
 stacks/<stack>/finished/      every finished run's parameters, never pruned
 compile_cache/                compiled programs
 analysis/                     fits.json, figures, report.html
+
+It may be reached by a link. Below it none is followed: whatever is a link there, or a device, is refused.
 """
 
 import contextlib
-import fcntl
+import hashlib
 import json
 import os
 import shutil
-import socket
-import time
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vsweep import config as config_lib
 from vsweep.config import ConfigError, SweepConfig
+from vsweep.lock import LEASE, LOCK, is_lock
 from vsweep.packing import StackPlan
-from vsweep.records import CannotWrite, write_json_atomically, writing
+from vsweep.records import (
+    CHECKSUMS_FILE,
+    CURVES_FILE,
+    RUNS_FILE,
+    TEMPORARY,
+    TIMES_FILE,
+    CannotWrite,
+    allow,
+    write_json_atomically,
+    writing,
+)
 
-OWNER_WRITES_S = 0.2  # ample time from taking the lock to the owner's name in it
+FILES = ("config.json", "plan.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE, LOCK, LEASE)
+FOLDERS = ("stacks", "compile_cache", "analysis")
+COPYING = f".copying{TEMPORARY}"  # a folder: the copy of another work directory is under way
+PLAN_ADVICE = (
+    "allowed: a good copy of this one file in its place, or none: move it away, and the same command writes it anew if "
+    "it comes out as the checkpoints say"
+)
+NOT_COPIED = (LOCK, LEASE, "analysis", "compile_cache")
 
 
 class WorkDir:
@@ -59,18 +78,45 @@ class WorkDir:
             return [f"workdir: not a folder - got {self.path}; allowed: a folder, or a path where one can be made"]
         if not os.access(self.ground, os.W_OK | os.X_OK):
             return [f"workdir: not writable - got {self.path}; allowed: a folder that you may write to"]
-        return []
+        return self._foreign_problems() or strange_problems("workdir", self.path)
+
+    def _foreign_problems(self) -> list[str]:
+        """Of a folder with something in it that no sweep has begun: nothing there may be overwritten."""
+        if not self.path.is_dir() or os.path.lexists(self.config_file):
+            return []
+        own = {COPYING, "stacks", "plan.json"} if (self.path / COPYING).is_dir() else set()
+        foreign = sorted(
+            path.name
+            for path in self.path.iterdir()
+            if path.name not in {*own, LEASE}
+            and not (path.name == LOCK and is_lock(path))
+            and not path.name.startswith(".")
+        )
+        if not foreign:
+            return []
+        named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        return [
+            f"workdir: not empty, and no work directory (no config.json) - got {self.path} with {named}; "
+            "allowed: a new or empty folder, or a work directory with its config.json"
+        ]
+
+    def half_copied(self) -> list[str]:
+        """Of a copy that was begun with --resume_from, and would not be gone on with."""
+        if self.config_file.exists() or not (self.path / COPYING).is_dir():
+            return []
+        advice = "the same command with --resume_from again, or another --workdir"
+        return [f"workdir: a copy of another work directory was not finished - got {self.path}; allowed: {advice}"]
 
     def source_problems(self, config: SweepConfig) -> list[str]:
         """Why this sweep cannot go on from a copy of this directory; looks, and touches nothing."""
         if not self.config_file.is_file():
             return [f"resume_from: not a work directory - got {self.path}; allowed: one with a config.json"]
-        return self._differences("resume_from", config)
+        return strange_problems("resume_from", self.path) or self._differences("resume_from", config)
 
     def _differences(self, flag: str, config: SweepConfig) -> list[str]:
         try:
-            old = {**read_json(self.config_file)}
-        except (OSError, ValueError, TypeError) as error:
+            old = read_json(self.config_file)
+        except (OSError, ValueError) as error:
             return [_unreadable(self.config_file, error, flag)]
         changed = config_lib.differences(old, json.loads(json.dumps(config.to_dict())))
         if not changed:
@@ -87,31 +133,38 @@ class WorkDir:
         return config_lib.from_dict(read_json(self.config_file))
 
     def write_plan(self, plans: Sequence[StackPlan], environments: Sequence[dict]) -> None:
-        stacks = [plan.to_dict() for plan in plans]
-        write_json_atomically(self.plan_file, {"environments": list(environments), "stacks": stacks})
+        values = {"environments": list(environments), "stacks": [plan.to_dict() for plan in plans]}
+        write_json_atomically(self.plan_file, {**values, "own_sha256": json_sha256(values)})
 
     def read_plan(self) -> tuple[list[StackPlan], list[dict]] | None:
         """(the plans that this sweep follows, the environments it has trained in, the last one last), or None before.
 
-        Raises ConfigError for a file that cannot be read, and an empty environment where none was recorded.
+        Raises ConfigError for a file that cannot be read, or is not what was written.
         """
-        if not self.plan_file.exists():
+        if not os.path.lexists(self.plan_file):
             return None
         try:
             values = read_json(self.plan_file)
+            if values.pop("own_sha256", None) != json_sha256(values):
+                raise ValueError("its checksum is missing or another one")
             plans = [StackPlan.from_dict(plan) for plan in values["stacks"]]
-            return plans, values.get("environments") or [{}]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError([_unreadable(self.plan_file, error)]) from None
+            return plans, _checked_environments(values["environments"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError([self._damaged_plan(error)]) from None
+
+    def _damaged_plan(self, error: Exception) -> str:
+        return f"workdir: the plan is damaged - got {self.plan_file} ({error_text(error)}); {PLAN_ADVICE}"
 
     def copy_from(self, source: Path) -> None:
         """Starts this directory from another one, which is only read; does nothing if this one has begun already.
 
         Compiled programs are not copied: they are code, and made for the machine that made them.
         """
+        partial = self.path / COPYING
         if self.config_file.exists():
+            with contextlib.suppress(OSError):
+                partial.rmdir()  # of a copy that was killed at its very end
             return
-        partial = self.path / "copying"
         shutil.rmtree(partial, ignore_errors=True)
         try:
             with writing(partial, sum(path.stat().st_size for path in source.rglob("*") if path.is_file())):
@@ -121,10 +174,15 @@ class WorkDir:
             raise
 
     def _copy(self, source: Path, partial: Path) -> None:
-        not_needed = shutil.ignore_patterns("lock", "analysis", "compile_cache")
-        shutil.copytree(source, partial, copy_function=shutil.copyfile, ignore=not_needed)
+        begun = os.path.lexists(self.path / "stacks")  # by a copy that was killed between two renames
+        not_needed = shutil.ignore_patterns(*NOT_COPIED)
+        shutil.copytree(source, partial, symlinks=True, copy_function=shutil.copyfile, ignore=not_needed)
+        if problems := strange_problems("resume_from", partial):  # what was looked at before may have changed
+            shutil.rmtree(partial)
+            raise ConfigError(problems)
         make_writable(partial)
-        shutil.rmtree(self.path / "stacks", ignore_errors=True)  # of a copy that was killed between two renames
+        if begun:
+            shutil.rmtree(self.path / "stacks")
         for name in ("stacks", "plan.json", "config.json"):  # config.json last: now this has begun
             if (partial / name).exists():
                 (partial / name).rename(self.path / name)
@@ -137,40 +195,72 @@ def resumable_fields() -> list[str]:
     return [f"{section}.{name}" for section, fields in rules for name, rule in fields.items() if rule.resumable]
 
 
+def strange_problems(flag: str, folder: Path) -> list[str]:
+    """What lies below a work directory in the place of a file or folder of a sweep, and is none: links and devices.
+
+    Following a link could overwrite, remove or copy what lies elsewhere.
+    """
+    found = [*_not_of_kind(folder, FILES, stat.S_ISREG), *_not_of_kind(folder, FOLDERS, stat.S_ISDIR)]
+    found += [path for name in FOLDERS if not found for path in _links_below(folder / name)]
+    if not found:
+        return []
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return [
+        f"{flag}: a link, or no plain file, in a place of the sweep's own - got {found[0]}{more}; allowed: plain files "
+        "and folders (copy what a link points to into its place: cp -rL; the work directory itself may be a link)"
+    ]
+
+
+def _not_of_kind(folder: Path, names: Sequence[str], is_kind) -> Iterator[Path]:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not is_kind((folder / name).lstat().st_mode):
+                yield folder / name
+
+
+def _links_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        modes = ((name, os.lstat(os.path.join(parent, name)).st_mode) for name in (*folders, *files))
+        yield from (Path(parent, name) for name, mode in modes if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)))
+
+
+def _checked_environments(values: object) -> list[dict]:
+    """The environments of a plan. Raises ValueError for what no sweep has written."""
+    whole = isinstance(values, list) and values and all(isinstance(entry, dict) for entry in values)
+    if not whole or not all(type(value) in (str, int) for entry in values for value in entry.values()):
+        raise ValueError("environments: not a list of names and values")
+    if not all(type(entry.get("devices", 1)) is int and entry.get("devices", 1) > 0 for entry in values):
+        raise ValueError("environments: the number of devices is no number above 0")
+    return values
+
+
 def _unreadable(path: Path, error: Exception, flag: str = "workdir") -> str:
-    told = f"{type(error).__name__}: {error}"
+    told = error_text(error)
     return f"{flag}: unreadable - got {path} ({told}); allowed: a good copy in its place, or another --workdir"
 
 
+def error_text(error: Exception) -> str:
+    """One line; a damaged file may be quoted in an error, whole."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200].rstrip(":; ")
+
+
+def json_sha256(value: object) -> str:
+    """A checksum that does not depend on how the JSON is laid out, nor on the order of its names."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises OSError, or ValueError for whatever is not one JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"not an object but {type(value).__name__}")
+    return value
 
 
 def make_writable(folder: Path) -> None:
     """Copies of a read-only tree carry its modes; give the owner back the right to write."""
     for path in (folder, *folder.rglob("*")):
-        path.chmod(path.stat().st_mode | (0o700 if path.is_dir() else 0o600))
-
-
-@contextlib.contextmanager
-def locked(workdir: WorkDir) -> Iterator[None]:
-    """Holds the directory for this process; the kernel gives the lock back whatever way the process ends.
-
-    Raises ConfigError, naming the owner, if another process trains here.
-    """
-    with writing(workdir.path / "lock"):
-        workdir.path.mkdir(parents=True, exist_ok=True)
-        file = open(workdir.path / "lock", "a+b", buffering=0)  # noqa: SIM115
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(OWNER_WRITES_S)
-            file.seek(0)
-            owner = file.read().decode().strip() or "another process"
-            raise ConfigError([f"workdir: {workdir.path} is in use by {owner}"]) from None
-        with writing(workdir.path / "lock"):
-            file.truncate(0)
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
-        yield
+        allow(path.stat().st_mode | (0o700 if path.is_dir() else 0o600), path)

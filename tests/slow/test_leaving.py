@@ -156,10 +156,10 @@ import sys
 from pathlib import Path
 from vsweep import command_line
 from vsweep.config import ConfigError
-from vsweep.workdir import WorkDir, locked
+from vsweep.lock import locked
 sys.stdin.readline()
 try:
-    with locked(WorkDir(Path(sys.argv[1]))):
+    with locked(Path(sys.argv[1])):
         print("held", flush=True)
         sys.stdin.read()
 except ConfigError as error:

@@ -20,7 +20,7 @@ import vsweep
 from vsweep import config as config_lib
 from vsweep import devices, grid, order, plan, tasks
 from vsweep import model as model_lib
-from vsweep.checkpoint import CheckpointFolder
+from vsweep.checkpoint import CheckpointFolder, Origin
 from vsweep.progress import SilentProgress, show_plan
 from vsweep.records import read_runs
 from vsweep.stack import StackPrograms, StackShape, hyper_of
@@ -246,6 +246,12 @@ def same_bits(one, other) -> bool:
 def largest_difference(one, other) -> float:
     gaps = jax.tree.map(lambda a, b: float(np.max(np.abs(np.asarray(a, float) - np.asarray(b, float)))), one, other)
     return max(jax.tree.leaves(gaps))
+
+
+def checkpoints_of(workdir: Path, stack: str = "all") -> CheckpointFolder:
+    """The checkpoints of a stack, to which a test may add one as the sweep itself would."""
+    folder = CheckpointFolder(Path(workdir) / "stacks" / stack / "checkpoints")
+    return CheckpointFolder(folder.folder, Origin(**folder.origin_of(folder.latest())))
 
 
 def finished_params(workdir: Path) -> dict:

@@ -16,7 +16,9 @@ from tests.vsweep import small
 from vsweep import checkpoint, compiling, devices, preflight, records, stack_trainer, trainer
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.clock import Stopwatch
+from vsweep.config import from_dict
 from vsweep.interruption import Interruption
+from vsweep.lock import Lock
 from vsweep.progress import SilentProgress
 from vsweep.records import CannotWrite
 from vsweep.results import StackResults
@@ -84,6 +86,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next_chunk_and_not_a
     monkeypatch.setattr(stack_trainer, "BackgroundWriter", PromptWriter)
     values = small.config(train={"chunk_steps": 4}, sweep={"budget": [700, 2800], "seed": [0]})
     first, last = small.sweep(values).plans[0].boundaries
+    WorkDir(tmp_path).write_config(from_dict(values))
     (tmp_path / "stacks" / "all").mkdir(parents=True)
     (tmp_path / "stacks" / "all" / "finished").write_text("no folder can be made here")
     progress = Steps(last)
@@ -128,13 +131,13 @@ def test_a_save_follows_the_order_that_loses_nothing(tmp_path, monkeypatch):
         (checkpoint, "_sync"),
         (checkpoint, "write_json_atomically"),
         (CheckpointFolder, "problems"),
-        (trainer, "write_table"),
+        (trainer, "write_tables"),
         (CheckpointFolder, "prune"),
     )
     events = vsweep.run_sweep(small.config(sweep={"budget": [700], "seed": [0]}), tmp_path)
     assert next(events).kind == "boundary"
     saved = ["save", "_sync", "write_json_atomically", "problems"]
-    assert calls == [*saved, *saved, *["write_table"] * 3, "prune", "problems"]
+    assert calls == [*saved, *saved, "write_tables", "prune", "problems"]
     events.close()
 
 
@@ -206,7 +209,9 @@ def test_the_split_of_the_time_adds_up_to_the_wall_time(tmp_path):
     begin = preflight.prepare(values, home.path).start
     with Interruption() as interruption:
         stopwatch = Stopwatch(lambda: float(next(ticks)))
-        sweep_trainer = trainer.SweepTrainer(begin.sweep, begin.mesh, home, SilentProgress(), interruption, stopwatch)
+        sweep_trainer = trainer.SweepTrainer(
+            begin.sweep, begin.mesh, home, Lock(), SilentProgress(), interruption, stopwatch
+        )
         kinds = [event.kind for event in sweep_trainer.train()]
     sweep_trainer.analysed()
     assert kinds == ["boundary", "boundary", "stack_finished"]

@@ -17,9 +17,10 @@ import launch
 from tests.vsweep import small
 from vsweep import command_line, preflight
 from vsweep.config import from_dict
+from vsweep.lock import locked
 from vsweep.plan import Hardware, plan_sweep
 from vsweep.tasks import build
-from vsweep.workdir import WorkDir, locked
+from vsweep.workdir import WorkDir
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # how absl reads a config file
 
@@ -167,7 +168,7 @@ PLACES = [
     (a_source_of_another_sweep, ["resume_from: old holds another sweep", "optimizer.lr: ", "0.001", "0.005"]),
     (a_broken_config, ["workdir: unreadable - got old/config.json", "allowed: "]),
     (a_config_that_is_a_list, ["workdir: unreadable - got old/config.json", "allowed: "]),
-    (a_broken_plan, ["workdir: unreadable - got old/plan.json", "allowed: "]),
+    (a_broken_plan, ["workdir: the plan is damaged - got old/plan.json", "allowed: "]),
 ]
 
 
@@ -244,7 +245,7 @@ def test_a_place_that_you_may_not_write_to_is_refused(here, launched):
 
 
 def test_a_place_in_use_is_refused_with_the_process_that_holds_it(here, launched):
-    with locked(WorkDir(here / "old")):
+    with locked(here / "old"):
         assert_refused(launched(SMALL, "--workdir=old"), ["workdir: old is in use by process ", " on ", " since "])
 
 
@@ -252,7 +253,7 @@ def test_a_sweep_of_which_every_checkpoint_is_corrupt_is_stopped_and_never_begun
     shutil.copytree(finished_sweep, here / "old")
     for data in (here / "old" / "stacks" / "all" / "checkpoints").rglob("d/*"):
         data.write_bytes(data.read_bytes()[:-1])
-    assert_refused(launched(SMALL, "--workdir=old"), ["no checkpoint can be trusted", "remove old/stacks/all"])
+    assert_refused(launched(SMALL, "--workdir=old"), ["no checkpoint can be trusted", "move old/stacks/all"])
 
 
 def test_a_disk_with_too_little_room_is_refused_with_what_is_free_and_what_is_needed(here, launched, monkeypatch):

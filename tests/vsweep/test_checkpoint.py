@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from tests.vsweep import small
-from vsweep import checkpoint, devices
-from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
+from vsweep import checkpoint, devices, records
+from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints, Origin
 from vsweep.records import CannotWrite
+from vsweep.workdir import json_sha256
 
 RECORDS = {"runs": {"w4-d1k-s0": {"curve": [{"val_loss": 0.1 + 0.2}], "status": None}}, "train_s": 1.5}
 
@@ -109,7 +110,7 @@ def test_a_step_that_has_lost_its_manifest_is_damaged_and_the_one_before_is_used
 def test_when_every_manifest_is_lost_that_is_an_error_and_no_silent_start_from_scratch(copied):
     for step in (10, 20):
         (copied.folder / f"{step:08d}.manifest.json").unlink()
-    with pytest.raises(CorruptCheckpoints, match=r"(?s)remove .*00000020: missing manifest.*00000010: missing "):
+    with pytest.raises(CorruptCheckpoints, match=r"(?s)move .* away .*00000020: missing manifest.*00000010: missing "):
         copied.latest()
 
 
@@ -232,7 +233,8 @@ def test_pruning_removes_what_killed_saves_left_behind(copied):
     """A timed checkpoint is never at the same step again, so nothing else replaces a half-written one."""
     shutil.copytree(copied.folder / "00000020", copied.folder / "00000015")
     shutil.copytree(copied.folder / "00000020", copied.folder / "00000017.orbax-checkpoint-tmp")
-    (copied.folder / "00000017.saving").touch()
+    for step in (15, 17):
+        (copied.folder / f"{step:08d}.saving").touch()
     (copied.folder / ".00000015.manifest.json.a1b2.unfinished").write_text("{")
     (copied.folder / "notes").mkdir()
     copied.prune()
@@ -304,3 +306,143 @@ def test_a_file_that_the_disk_cannot_read_any_more_is_damage_and_no_crash(copied
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert copied.latest() == 10
     assert "(Input/output error)" in caplog.text
+
+
+# A checkpoint belongs to one stack of one sweep.
+
+OWN = Origin("a" * 64, "w4", "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (Origin("c" * 64, "w4", "b" * 64), "of another sweep"),
+        (Origin("a" * 64, "w8", "b" * 64), "of another stack"),
+        (Origin("a" * 64, "w4", "d" * 64), "of another plan"),
+        (None, "of another sweep"),
+    ],
+)
+def test_a_checkpoint_of_another_origin_is_never_used(tmp_path, other, told):
+    CheckpointFolder(tmp_path, other).save(10, arrays(10), {})
+    assert CheckpointFolder(tmp_path, OWN).problems(10) == [told]
+    with pytest.raises(CorruptCheckpoints, match=f"(?s)no checkpoint can be trusted; .*00000010: {told}"):
+        CheckpointFolder(tmp_path, OWN).latest()
+    CheckpointFolder(tmp_path, OWN).save(20, arrays(20), {})
+    assert CheckpointFolder(tmp_path, OWN).latest() == 20
+
+
+def test_a_manifest_of_an_earlier_version_says_so(copied):
+    sign(copied, 20, remove="origin")
+    assert copied.problems(20) == [
+        "unreadable manifest (ValueError: of an earlier vsweep, it does not say which sweep it belongs to)"
+    ]
+
+
+def sign(folder: CheckpointFolder, step: int, /, *, remove: str = "", **values) -> None:
+    """Changes a manifest and makes its own checksum right again, as whoever crafts a directory can."""
+    path = folder.folder / f"{step:08d}{checkpoint.MANIFEST}"
+    manifest = {**json.loads(path.read_text()), **values}
+    for name in (remove, "own_sha256"):
+        manifest.pop(name, None)
+    path.write_text(json.dumps({**manifest, "own_sha256": json_sha256(manifest)}))
+
+
+CRAFTED = {
+    "checksums as a list": {"sha256": ["x"]},
+    "checksums as a number": {"sha256": 3},
+    "no checksums": {"sha256": None},
+    "a checksum that is null": {"sha256": {"records/metadata": None}},
+    "an empty list of files": {"sha256": {}},
+    "a NUL in a name": {"sha256": {"a\0b": "0" * 64}},
+    "a name that leads outside": {"sha256": {"../../../../../../etc/passwd": "0" * 64}},
+    "an absolute name": {"sha256": {"/etc/passwd": "0" * 64}},
+    "names as a text": {"names": "run-20"},
+    "names that are none": {"names": [3]},
+    "an origin as text": {"origin": "here"},
+    "a step as text": {"step": "20"},
+    "another step": {"step": 21},
+}
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_a_crafted_manifest_is_a_problem_and_no_error(copied, kind):
+    sign(copied, 20, **CRAFTED[kind])
+    assert copied.problems(20)
+    assert copied.latest() == 10
+    assert all(len(problem.splitlines()) == 1 for problem in copied.problems(20))
+    copied.prune()
+    assert copied.steps() == [10, 20]
+
+
+def test_a_manifest_that_is_nested_without_end_is_a_problem_and_no_error(copied):
+    (copied.folder / "00000020.manifest.json").write_text("[" * 200_000)
+    assert copied.problems(20) == ["unreadable manifest (ValueError: nested too deeply)"]
+    assert copied.names(20) == []
+
+
+def test_a_file_that_no_manifest_lists_and_a_link_are_problems(copied, tmp_path):
+    folder = copied.folder / "00000020"
+    (folder / "arrays" / "more").write_text("x")
+    assert copied.problems(20) == ["not in the manifest: 'arrays/more'"]
+    (folder / "arrays" / "more").unlink()
+    victim = files_of(copied, 20)[0]
+    victim.rename(tmp_path / "elsewhere")
+    victim.symlink_to(tmp_path / "elsewhere")
+    assert copied.problems(20) == [f"no plain file: {str(victim.relative_to(folder))!r}"]
+
+
+FOREIGN = ("2024", "00000015", "00000020-backup", "000000020", "notes", "٢٠٢٤٠١٠١")
+
+
+def test_nothing_is_removed_that_a_save_has_not_made(copied):
+    """Folders of the user's with numbers for names, beside the steps; and one where a step is to be saved."""
+    for name in FOREIGN:
+        (copied.folder / name).mkdir()
+        (copied.folder / name / "thesis.txt").write_text("years of work")
+    (copied.folder / "00000030").mkdir()
+    (copied.folder / "00000030" / "thesis.txt").write_text("years of work")
+    copied.save(30, arrays(30), {})
+    copied.prune()
+    assert copied.steps() == [20, 30]
+    assert small.same_bits(copied.restore(30), arrays(30))
+    for name in (*FOREIGN, "00000030.not-ours-1"):
+        assert (copied.folder / name / "thesis.txt").read_text() == "years of work"
+
+
+def test_where_a_step_is_given_up_its_manifest_goes_last_so_that_nothing_is_left_for_ever(copied, monkeypatch):
+    copied.save(30, arrays(30), {})
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            copied.prune()
+    assert copied.steps() == [10, 20, 30]
+    copied.prune()
+    assert copied.steps() == [20, 30]
+
+
+def test_what_cannot_be_restored_is_one_line(copied):
+    """Files that are what the manifest says, and no checkpoint: whoever makes both can make that."""
+    for path in (copied.folder / "00000020").rglob("*"):
+        if path.is_file():
+            path.write_text("[" * 200_000)
+    sign(copied, 20, sha256=checkpoint._hashes(copied.folder / "00000020"))
+    assert copied.latest() == 20
+    for read in (copied.restore, copied.records):
+        with pytest.raises(CorruptCheckpoints, match="no checkpoint of a sweep - got ") as caught:
+            read(20)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_system_that_cannot_force_data_to_the_disk_is_said_once_and_is_no_error(copied, monkeypatch, caplog):
+    def refuse(descriptor):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    records.weaker.cache_clear()
+    monkeypatch.setattr(os, "fsync", refuse)
+    copied.save(30, arrays(30), {})
+    assert copied.latest() == 30
+    assert caplog.text.count("a power cut may lose the newest checkpoint") == 1

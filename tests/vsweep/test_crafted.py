@@ -15,7 +15,7 @@ import analysis
 from tests.vsweep import small
 from vsweep import checkpoint, records
 from vsweep.checkpoint import MANIFEST, CheckpointFolder
-from vsweep.workdir import WorkDir
+from vsweep.workdir import WorkDir, json_sha256
 
 ROOT = Path(__file__).parents[2]
 unpickled = []
@@ -55,7 +55,7 @@ def sign(folder: CheckpointFolder, step: int) -> None:
     path = folder.folder / f"{step:08d}{MANIFEST}"
     manifest = {**json.loads(path.read_text()), "sha256": checkpoint._hashes(folder.folder / f"{step:08d}")}
     del manifest["own_sha256"]
-    path.write_text(json.dumps({**manifest, "own_sha256": checkpoint._hash_of(manifest)}))
+    path.write_text(json.dumps({**manifest, "own_sha256": json_sha256(manifest)}))
 
 
 def test_the_bomb_goes_off_where_it_is_unpickled(tmp_path):

@@ -27,6 +27,7 @@ HOUSE = (
     "train_step",
     "devices",
     "stack",
+    "lock",
     "workdir",
     "checkpoint",
     "writer",

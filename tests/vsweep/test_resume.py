@@ -9,13 +9,14 @@ import pytest
 
 import vsweep
 from tests.vsweep import small
-from vsweep import accounting, devices, resume, tasks, trainer
+from vsweep import accounting, checkpoint, devices, generate, resume, tasks, trainer
 from vsweep import config as config_lib
-from vsweep.checkpoint import CheckpointFolder
 from vsweep.config import ConfigError
 from vsweep.plan import model_shape
 from vsweep.progress import SilentProgress
 from vsweep.records import read_runs
+from vsweep.results import StackResults
+from vsweep.tasks.addition import Addition
 from vsweep.workdir import WorkDir
 
 TWO_WIDTHS = small.config(sweep={"width": [4, 8]})
@@ -137,9 +138,8 @@ def test_a_finished_sweep_may_be_looked_at_anywhere(finished_sweep, tmp_path, el
 
 
 def test_a_work_directory_that_recorded_no_environment_says_that_nothing_is_known(workdir):
-    plan = json.loads((workdir / "plan.json").read_text())
-    del plan["environments"]
-    (workdir / "plan.json").write_text(json.dumps(plan))
+    home = WorkDir(workdir)
+    home.write_plan(home.read_plan()[0], [{}])
     with pytest.raises(ConfigError, match="jax: began with nothing recorded, now "):
         small.train(small.config(), workdir)
 
@@ -148,7 +148,7 @@ def test_a_work_directory_that_recorded_no_environment_says_that_nothing_is_know
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"stacks": [{}]}', '{"stacks": 3}'])
 def test_a_damaged_plan_or_config_is_named_and_nothing_is_trained(workdir, name, text):
     (workdir / name).write_text(text)
-    with pytest.raises(ConfigError, match=f"unreadable - got .*{name}|holds another sweep"):
+    with pytest.raises(ConfigError, match=f"(unreadable|is damaged) - got .*{name}|holds another sweep"):
         small.train(small.config(), workdir)
 
 
@@ -162,8 +162,9 @@ def begun(home: WorkDir, values: dict, device_count: int, steps: dict[str, int])
     mesh = devices.slots_mesh(device_count)
     sweep = resume.plan_lib.plan_sweep(parsed, task, devices.hardware(mesh))
     home.write_plan(sweep.plans, [resume.environment(sweep.hardware)])
-    for name, step in steps.items():
-        CheckpointFolder(home.checkpoints(name)).save(step, {"x": np.zeros(1)}, {})
+    for plan in sweep.plans:
+        if plan.name in steps:
+            checkpoint.to_resume(home, sweep, plan).save(steps[plan.name], {"x": np.zeros(1)}, {})
     return resume.Start(sweep, mesh, ())
 
 
@@ -196,7 +197,8 @@ def test_what_has_not_begun_is_trained_elsewhere_as_a_new_sweep_would_train_it(t
     uneven = small.config(sweep={"width": [4, 8]}, train={"slots": 3})
     home = WorkDir(tmp_path / "one_finished")
     old = begun(home, uneven, 1, {})
-    CheckpointFolder(home.checkpoints("w4")).save(old.sweep.plans[0].steps, {"x": np.zeros(1)}, {})
+    first = old.sweep.plans[0]
+    checkpoint.to_resume(home, old.sweep, first).save(first.steps, {"x": np.zeros(1)}, {})
     with pytest.raises(ConfigError, match="devices: began with 1, now 2"):
         started(home, {**uneven, "train": {**uneven["train"], "devices": 2}})
     start = started(home, uneven, allow_inexact=True)
@@ -213,3 +215,112 @@ def test_a_stack_under_way_that_does_not_fit_here_is_refused_whatever_is_allowed
         started(home, small.config(), allow_inexact=True)
     shutil.rmtree(home.checkpoints("all"))
     assert slots(started(home, small.config(), allow_inexact=True)) == [2]
+
+
+# A plan that is gone, and folders of other sweeps.
+
+
+def test_a_plan_that_is_gone_is_written_anew_if_it_comes_out_as_the_checkpoints_say(workdir, finished_sweep):
+    old = (workdir / "plan.json").read_text()
+    (workdir / "plan.json").unlink()
+    told = Told()
+    small.train(small.config(), workdir, progress=told)
+    assert told.lines == [resume.NO_PLAN]
+    assert (workdir / "plan.json").read_text() == old
+    assert small.differing(workdir, finished_sweep) == []
+
+
+def test_a_plan_that_is_gone_and_comes_out_otherwise_here_is_refused(workdir, monkeypatch):
+    (workdir / "plan.json").unlink()
+    before = contents(workdir)
+    too_little_memory_for_the_plan(monkeypatch, small.sweep(small.config()).plans[0])
+    for allowed in (False, True):
+        with pytest.raises(
+            ConfigError, match=r"plan\.json is missing, and a new plan is not the one of the checkpoints"
+        ):
+            small.train(small.config(), workdir, allow_inexact_resume=allowed)
+    assert contents(workdir) == before
+
+
+def test_the_plan_of_stacks_that_began_on_other_devices_is_found_for_each(tmp_path):
+    """The first stack finished on one device, the second one began on two."""
+    uneven = small.config(sweep={"width": [4, 8]}, train={"slots": 3})
+    home = WorkDir(tmp_path)
+    for values, count, name in ((uneven, 1, "w4"), (uneven, 2, "w8")):
+        start = begun(home, values, count, {})
+        plan = next(plan for plan in start.sweep.plans if plan.name == name)
+        records = StackResults.empty(next(stack for stack in start.sweep.stacks if stack.name == name))
+        records.environment = resume.environment(start.sweep.hardware)
+        checkpoint.to_resume(home, start.sweep, plan).save(5, {"x": np.zeros(1)}, records.to_json())
+    (tmp_path / "plan.json").unlink()
+    start = started(home, uneven, allow_inexact=True)
+    assert slots(start) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"optimizer": {"lr": 1e-3}}, "of another sweep"),
+        ({"optimizer": {"beta2": 0.99}}, "of another sweep"),
+        ({"task": {"split_seed": 1}}, "of another sweep"),
+        ({"train": {"slots": 2}}, "of another sweep"),
+    ],
+)
+def test_stacks_of_another_sweep_are_never_gone_on_with(workdir, tmp_path, change, told):
+    """Each of them is whole, with manifests of its own; only the config beside it is another one."""
+    other = small.config(**change)
+    begun(WorkDir(tmp_path / "other"), other, 2, {})
+    WorkDir(tmp_path / "other").write_config(config_lib.from_dict(other))
+    shutil.copytree(workdir / "stacks", tmp_path / "other" / "stacks")
+    for plan_too in (True, False):
+        before = contents(tmp_path / "other")
+        with pytest.raises(ConfigError, match=f"{told}|not the one of the checkpoints"):
+            small.train(other, tmp_path / "other")
+        assert contents(tmp_path / "other").keys() - before.keys() <= {tmp_path / "other" / "lock"}
+        if plan_too:
+            (tmp_path / "other" / "plan.json").unlink()
+
+
+def test_finished_parameters_of_another_sweep_are_not_taken_for_those_of_this_one(finished_sweep, tmp_path):
+    copied = shutil.copytree(finished_sweep, tmp_path / "copy")
+    other = small.config(optimizer={"lr": 1e-3})
+    small.train(other, tmp_path / "other")
+    shutil.rmtree(copied / "stacks" / "all" / "finished")
+    shutil.copytree(tmp_path / "other" / "stacks" / "all" / "finished", copied / "stacks" / "all" / "finished")
+    with pytest.raises(ConfigError, match="missing or damaged: .*of another sweep"):
+        small.train(small.config(), copied)
+    with pytest.raises(ConfigError, match="are damaged: of another sweep"):
+        generate.load_run(copied, "d700-s0")
+
+
+def test_a_task_with_other_data_is_another_sweep(workdir, monkeypatch):
+    monkeypatch.setattr(Addition, "digest", "another numpy has drawn another split")
+    with pytest.raises(ConfigError, match="of another sweep"):
+        small.train(small.config(), workdir)
+
+
+def test_results_that_no_sweep_has_written_are_one_line(workdir, finished_sweep):
+    folder = small.checkpoints_of(workdir)
+    records = folder.records(folder.latest())
+    runs = records["runs"]
+    crafted = (
+        {**records, "runs": "d700-s0"},
+        {**records, "runs": {**runs, "d700-s0": {**runs["d700-s0"], "finished": "yes"}}},
+        {**records, "runs": {**runs, "d700-s0": {**runs["d700-s0"], "curve": [{"steps": "many"}]}}},
+        {**records, "runs": {**runs, "d700-s0": {**runs["d700-s0"], "more": 1}}},
+        {**records, "runs": {"another": runs["d700-s0"]}},
+        {**records, "seconds": None},
+        {**records, "seconds": {}},
+        {**records, "environment": [3]},
+        {**records, "moved_at": ["x"]},
+        {},
+    )
+    step, state = folder.latest(), folder.restore(folder.latest())
+    for values in crafted:
+        folder.save(step, state, values)
+        for old in folder.steps()[:-1]:
+            shutil.rmtree(folder.folder / f"{old:08d}")
+            (folder.folder / f"{old:08d}.manifest.json").unlink()
+        with pytest.raises(ConfigError, match="no checkpoint of ") as caught:
+            small.train(small.config(), workdir)
+        assert len(caught.value.problems) == 1

@@ -8,11 +8,12 @@ import pytest
 
 import vsweep
 from tests.vsweep import small
-from vsweep import devices, order, stack_trainer, trainer
+from vsweep import config, devices, order, stack_trainer, trainer
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.config import ConfigError
 from vsweep.grid import build_stacks
 from vsweep.records import read_curves, read_runs
+from vsweep.workdir import WorkDir
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def broken_mask(state):
 def test_a_restored_state_that_is_broken_on_purpose_is_seen(harm, interrupted_sweep, finished_sweep, tmp_path):
     """The test that interrupted equals uninterrupted can fail: whatever is not restored changes the results."""
     workdir = copy_of(interrupted_sweep, tmp_path)
-    folder = CheckpointFolder(workdir / "stacks" / "all" / "checkpoints")
+    folder = small.checkpoints_of(workdir)
     step = folder.latest()
     state = restored_state(folder, step)
     folder.save(step, harm(state), folder.records(step))
@@ -154,7 +155,7 @@ def assert_results_differ(workdir, expected):
 def test_a_restored_state_that_is_saved_again_unbroken_changes_nothing(interrupted_sweep, finished_sweep, tmp_path):
     """The control of the test above."""
     workdir = copy_of(interrupted_sweep, tmp_path)
-    folder = CheckpointFolder(workdir / "stacks" / "all" / "checkpoints")
+    folder = small.checkpoints_of(workdir)
     step = folder.latest()
     folder.save(step, restored_state(folder, step), folder.records(step))
     small.train(small.config(), workdir)
@@ -218,10 +219,11 @@ def test_a_run_that_blows_up_in_its_last_update_is_diverged_and_not_finished(tmp
 
 
 def test_a_plan_that_was_made_for_other_runs_is_never_followed(interrupted_sweep, tmp_path):
-    (tmp_path / "here").mkdir()
+    other = small.config(train={"batch_size": 16})
+    WorkDir(tmp_path / "here").write_config(config.from_dict(other))
     shutil.copy(interrupted_sweep / "plan.json", tmp_path / "here" / "plan.json")
     with pytest.raises(ConfigError, match="plans other runs"):
-        small.train(small.config(train={"batch_size": 16}), tmp_path / "here")
+        small.train(other, tmp_path / "here")
 
 
 def test_damaged_parameters_of_a_finished_run_are_named_before_anything_is_trained(finished_sweep, tmp_path):
@@ -230,7 +232,7 @@ def test_damaged_parameters_of_a_finished_run_are_named_before_anything_is_train
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"missing or damaged: d.*remove .*stacks/all"):
+    with pytest.raises(ConfigError, match=r"missing or damaged: d.*move .*stacks/all away"):
         small.train(small.config(), workdir)
 
 

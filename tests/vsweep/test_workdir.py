@@ -1,49 +1,25 @@
-import contextlib
 import dataclasses
 import errno
 import hashlib
+import json
 import os
-import socket
+import shutil
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.vsweep import small
-from vsweep import config
+from vsweep import config, records
+from vsweep import workdir as workdir_lib
 from vsweep.config import ConfigError
 from vsweep.records import AXES, CannotWrite
-from vsweep.workdir import WorkDir, locked
-
-ROOT = Path(__file__).parents[2]
-
-HOLD_THE_LOCK = """
-import sys
-from pathlib import Path
-from vsweep.workdir import WorkDir, locked
-with locked(WorkDir(Path(sys.argv[1]))):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+from vsweep.workdir import WorkDir
 
 
 @pytest.fixture
 def parsed() -> config.SweepConfig:
     return config.from_dict(small.config())
-
-
-@contextlib.contextmanager
-def process_holding(path: Path):
-    """A live process that holds the lock of `path`."""
-    program = [sys.executable, "-c", HOLD_THE_LOCK, str(path)]
-    with subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def contents(folder: Path) -> dict[str, tuple]:
@@ -157,26 +133,6 @@ def test_the_plan_comes_back_with_the_environments_it_was_followed_in(tmp_path):
     assert WorkDir(tmp_path).read_plan() == (plans, environments)
 
 
-def test_a_second_process_is_refused_with_pid_host_and_time_of_the_first_and_a_killed_one_holds_nothing(tmp_path):
-    home = WorkDir(tmp_path / "work")
-    with process_holding(home.path) as process:
-        owner = rf"process {process.pid} on {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
-        with pytest.raises(ConfigError, match=rf"workdir: .*work is in use by {owner}"), locked(home):
-            pytest.fail("two processes in one work directory")
-        process.kill()
-        process.wait()
-        with locked(home):
-            assert f"process {os.getpid()} on " in (home.path / "lock").read_text()
-
-
-def test_the_lock_is_free_again_after_an_error_inside(tmp_path):
-    home = WorkDir(tmp_path)
-    with pytest.raises(ZeroDivisionError), locked(home):
-        _ = 1 / 0
-    with locked(home):
-        pass
-
-
 @pytest.fixture
 def read_only_source(tmp_path, parsed):
     """A work directory as Kaggle mounts it: nobody may write, and it is full of what an old session left."""
@@ -217,7 +173,7 @@ def test_a_read_only_work_directory_is_copied_as_far_as_it_is_needed_and_can_be_
 def test_a_copy_that_finds_no_room_says_so_and_leaves_none_of_it_and_can_be_made_later(tmp_path, read_only_source):
     before = contents(read_only_source.path)
     home = WorkDir(tmp_path / "home")
-    told = r"home/copying: No space left on device\..* run the same command again"
+    told = r"home/\.copying\.unfinished: No space left on device\..* run the same command again"
     with pytest.raises(CannotWrite, match=told), small.FailingDisk(4, errno.ENOSPC, lasting=True):
         home.copy_from(read_only_source.path)
     assert list(home.path.iterdir()) == []
@@ -241,3 +197,152 @@ def test_a_source_that_is_no_work_directory_or_of_another_sweep_says_so(tmp_path
     heading, field = read_only_source.source_problems(config.from_dict(small.config(optimizer={"lr": 1e-3})))
     assert heading.startswith(f"resume_from: {read_only_source.path} holds another sweep")
     assert field.strip() == "optimizer.lr: the work directory has 0.005, the config has 0.001"
+
+
+# Links and foreign files: nothing outside the work directory, and nothing of somebody else's inside it, is touched.
+
+
+def link_to(target: Path, place: Path) -> None:
+    """Puts a link in the place of what lies there."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
+
+
+FOLDERS = ("stacks", "stacks/all", "stacks/all/checkpoints", "stacks/all/finished", "compile_cache", "analysis")
+FILES = ("lock", "config.json", "plan.json", "runs.csv", "tables.json", "stacks/all/checkpoints/00000016.manifest.json")
+
+
+@pytest.mark.parametrize("name", [*FOLDERS, *FILES])
+def test_a_link_in_a_place_of_the_sweep_is_refused_and_not_followed(finished_sweep, tmp_path, name):
+    """Also as the work directory to go on from: a copy would read what it points to."""
+    outside = tmp_path / "outside"
+    (outside / "2024").mkdir(parents=True)
+    (outside / "2024" / "thesis.txt").write_text("years of work")
+    (outside / "file").write_text("of the user")
+    workdir = shutil.copytree(finished_sweep, tmp_path / "work")
+    link_to(outside if name in FOLDERS else outside / "file", workdir / name)
+    before, inside = contents(outside), contents(workdir)
+    for place in ({"workdir": workdir}, {"workdir": tmp_path / "new", "resume_from": workdir}):
+        with pytest.raises(ConfigError, match=rf"a link, or no plain file, .*{name}") as caught:
+            small.train(small.config(), **place)
+        assert len(caught.value.problems) == 1
+    assert contents(outside) == before
+    assert contents(workdir) == inside
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_work_directory_itself_may_be_a_link(finished_sweep, tmp_path):
+    shutil.copytree(finished_sweep, tmp_path / "scratch")
+    (tmp_path / "work").symlink_to(tmp_path / "scratch")
+    assert small.train(small.config(), tmp_path / "work")[-1].kind == "finished"
+
+
+def test_a_device_or_a_pipe_in_a_place_of_the_sweep_is_refused(tmp_path, parsed):
+    os.mkfifo(tmp_path / "config.json")
+    (problem,) = WorkDir(tmp_path).problems(parsed)
+    assert "no plain file, in a place of the sweep's own" in problem
+
+
+@pytest.mark.parametrize("name", ["lock", "stacks/notes.txt", "compile_cache/x", "runs.csv", "thesis.tex", "plan.json"])
+def test_a_folder_with_somebody_elses_files_is_refused_untouched(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("of the user")
+    before = contents(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"not empty, and no work directory \(no config.json\) - got .*allowed: a new"
+    ):
+        small.train(small.config(), tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_what_a_killed_start_leaves_is_no_reason_to_refuse(tmp_path, parsed):
+    (tmp_path / "lock").write_text("process 7 on a-machine since 2026-01-01 00:00:00\n")
+    (tmp_path / ".config.json.abc.unfinished").write_text("{")
+    (tmp_path / ".gitkeep").touch()
+    assert WorkDir(tmp_path).problems(parsed) == []
+
+
+def test_a_copy_that_was_not_finished_is_gone_on_with_or_named(tmp_path, parsed, read_only_source):
+    home = WorkDir(tmp_path / "home")
+    home.copy_from(read_only_source.path)
+    (home.path / ".copying.unfinished").mkdir()
+    (home.path / "config.json").rename(home.path / ".copying.unfinished" / "config.json")
+    with pytest.raises(ConfigError, match="a copy of another work directory was not finished"):
+        small.train(small.config(), home.path)
+    assert home.place_problems() == []
+    home.copy_from(read_only_source.path)
+    assert home.read_config() == parsed
+    assert not (home.path / ".copying.unfinished").exists()
+
+
+def test_a_link_that_appears_while_it_is_copied_is_not_followed(tmp_path, read_only_source):
+    (tmp_path / "secret").write_text("of the user")
+    (read_only_source.path / "stacks" / "all").chmod(0o755)
+    (read_only_source.path / "stacks" / "all" / "more").symlink_to(tmp_path / "secret")
+    home = WorkDir(tmp_path / "home")
+    with pytest.raises(ConfigError, match="a link, or no plain file"):
+        home.copy_from(read_only_source.path)
+    assert list(home.path.iterdir()) == []
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_system_without_permissions_is_no_error(tmp_path, read_only_source, monkeypatch, caplog):
+    def refuse(path, mode):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    records.weaker.cache_clear()
+    home = WorkDir(tmp_path / "home")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "chmod", refuse)
+        home.copy_from(read_only_source.path)
+        home.write_plan(*read_only_source.read_plan())
+    assert home.read_plan() == read_only_source.read_plan()
+    assert caplog.text.count("it has no permissions") == 1
+
+
+# What no sweep has written, with a checksum that is right: whoever makes such a file can make that too.
+
+ENTRY = ["d700-s0", 0, 0, 8, 0, None]
+CRAFTED_PLANS = {
+    "environments as text": {"environments": "cpu"},
+    "no environment": {"environments": []},
+    "devices as text": {"environments": [{"devices": "2"}]},
+    "devices below 1": {"environments": [{"devices": -1}]},
+    "a nested environment": {"environments": [{"jax": {"version": 1}}]},
+    "stacks as text": {"stacks": "all"},
+    "a stack without entries": {"stacks": [{"name": "all", "slots": 2, "entries": []}]},
+    "a slot that there is not": {"stacks": [{"name": "all", "slots": 2, "entries": [["d700-s0", 5, 0, 8, 0, None]]}]},
+    "a slot as text": {"stacks": [{"name": "all", "slots": "2", "entries": [ENTRY]}]},
+    "a run twice": {"stacks": [{"name": "all", "slots": 2, "entries": [ENTRY, ["d700-s0", 1, 0, 8, 0, None]]}]},
+    "two runs in a slot": {"stacks": [{"name": "all", "slots": 2, "entries": [ENTRY, ["x", 0, 4, 9, 0, None]]}]},
+    "a run that ends first": {"stacks": [{"name": "all", "slots": 2, "entries": [["x", 0, 9, 8, 0, None]]}]},
+    "a trunk that is none": {"stacks": [{"name": "all", "slots": 2, "entries": [["x", 0, 0, 8, 4, "y"]]}]},
+    "a huge step": {"stacks": [{"name": "all", "slots": 2, "entries": [["x", 0, 0, 2**40, 0, None]]}]},
+}
+
+
+@pytest.mark.parametrize("kind", CRAFTED_PLANS)
+def test_a_crafted_plan_is_refused_in_one_line(tmp_path, kind):
+    whole = {"environments": [{"devices": 2}], "stacks": [{"name": "all", "slots": 2, "entries": [ENTRY]}]}
+    for values in ({**whole, **CRAFTED_PLANS[kind]}, whole):
+        signed = {**values, "own_sha256": workdir_lib.json_sha256(values)}
+        (tmp_path / "plan.json").write_text(json.dumps(signed))
+        if values is whole:
+            assert WorkDir(tmp_path).read_plan()[1] == [{"devices": 2}]
+        else:
+            with pytest.raises(ConfigError, match=r"the plan is damaged - got .*plan\.json") as caught:
+                WorkDir(tmp_path).read_plan()
+            assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["plan.json", "config.json"])
+def test_json_that_is_nested_without_end_is_refused_in_one_line(tmp_path, parsed, name):
+    home = WorkDir(tmp_path)
+    home.write_config(parsed)
+    (tmp_path / name).write_text("[" * 200_000)
+    with pytest.raises(ConfigError, match=f"got .*{name} .ValueError: nested too deeply") as caught:
+        small.train(small.config(), tmp_path)
+    assert len(caught.value.problems) == 1

@@ -31,6 +31,7 @@ class Task(Protocol):
     floor: float  # exact entropy of the labels, nats a label token, over all examples
     mean_label_tokens: float  # label tokens of a training example, mean over all examples
     train_examples: int
+    digest: str  # of the data: two tasks of one digest have the same examples; a resume checks it, so it must be cheap
 
     @property
     def train_tokens_NxS(self) -> np.ndarray: ...
