@@ -41,6 +41,7 @@ PLAN_ADVICE = (
     "allowed: a good copy of this one file in its place, or none: move it away, and the same command writes it anew if "
     "it comes out as the checkpoints say"
 )
+LOST_CONFIG = "the same command writes one at the start of a new --workdir"
 NOT_COPIED = (LOCK, LEASE, "analysis", "compile_cache")
 
 
@@ -97,7 +98,7 @@ class WorkDir:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         return [
             f"workdir: not empty, and no work directory (no config.json) - got {self.path} with {named}; "
-            "allowed: a new or empty folder, or a work directory with its config.json"
+            f"allowed: a new or empty folder, or a work directory with its config.json ({LOST_CONFIG})"
         ]
 
     def half_copied(self) -> list[str]:
@@ -235,8 +236,8 @@ def _checked_environments(values: object) -> list[dict]:
 
 
 def _unreadable(path: Path, error: Exception, flag: str = "workdir") -> str:
-    told = error_text(error)
-    return f"{flag}: unreadable - got {path} ({told}); allowed: a good copy in its place, or another --workdir"
+    got = f"got {path} ({error_text(error)})"
+    return f"{flag}: unreadable - {got}; allowed: a good copy in its place ({LOST_CONFIG}), or another --workdir"
 
 
 def error_text(error: Exception) -> str:

@@ -1,5 +1,6 @@
-"""500 random faults in the files of a real checkpoint: each is found, and none is ever used."""
+"""Random faults in every file of a work directory: each is refused, repaired, or without effect on any number."""
 
+import collections
 import json
 import logging
 import random
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.vsweep import small
+from vsweep import compiling, generate, records
 from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
 from vsweep.config import ConfigError
 
@@ -102,3 +104,127 @@ def test_a_fault_in_the_parameters_of_finished_runs_names_them_fifty_times(finis
         with pytest.raises(ConfigError, match=f"(?s)missing or damaged: .*{names[0]}"):
             pytest.fail(f"seed {seed}: {done} was not seen: {small.train(small.config(), workdir)}")
         shutil.rmtree(workdir)
+
+
+# Every file of a work directory, with any harm.
+
+REFUSED, EQUAL = "refused in one line each", "the same to the bit"
+
+
+def edit_a_digit(path: Path, rng: random.Random) -> str:
+    """A number that is another one, and a file that is as well formed as before."""
+    content = bytearray(path.read_bytes())
+    digits = [place for place, byte in enumerate(content) if 48 <= byte <= 57]
+    if not digits:
+        return flip_a_bit(path, rng)
+    place = rng.choice(digits)
+    content[place] = rng.choice([digit for digit in range(48, 58) if digit != content[place]])
+    path.write_bytes(content)
+    return f"digit {place} edited"
+
+
+def append(path: Path, rng: random.Random) -> str:
+    path.write_bytes(path.read_bytes() + rng.randbytes(rng.randrange(1, 40)))
+    return "bytes appended"
+
+
+def nest(path: Path, rng: random.Random) -> str:
+    path.write_text("[" * 100_000)
+    return "nested without end"
+
+
+def drop_a_line(path: Path, rng: random.Random) -> str:
+    lines = path.read_bytes().splitlines(keepends=True)
+    del lines[rng.randrange(len(lines))]
+    path.write_bytes(b"".join(lines))
+    return "a line dropped"
+
+
+def take_another(path: Path, rng: random.Random) -> str:
+    """The content of a file beside it: whole, and not its own."""
+    other = rng.choice([each for each in sorted(path.parent.iterdir()) if each.is_file()])
+    path.write_bytes(other.read_bytes())
+    return f"replaced by {other.name}"
+
+
+HARMS = (flip_a_bit, flip_a_bit, edit_a_digit, edit_a_digit, truncate, delete, append, nest, drop_a_line, take_another)
+
+
+def files_by_kind(workdir: Path) -> dict[str, list[Path]]:
+    """Every file, in kinds: there are many array files, and the few others are to be harmed as often."""
+    kinds = collections.defaultdict(list)
+    for path in sorted(workdir.rglob("*")):
+        if path.is_file() and path.stat().st_size:
+            parts = path.relative_to(workdir).parts
+            kind = parts[0] if parts[0] != "stacks" else "/".join([parts[2], *path.suffixes[:1], *parts[4:5]])
+            kinds[kind].append(path)
+    return kinds
+
+
+def read_only(workdir: Path, expected: Path, run_id: str) -> set[str]:
+    """What the analysis and `generate` make of it, without a sweep that repairs anything first."""
+    told = set()
+    for read, refusal in ((records.read_runs, (ValueError, OSError)), (records.read_curves, (ValueError, OSError))):
+        try:
+            assert read(workdir).equals(read(expected))
+            told.add(EQUAL)
+        except refusal:
+            told.add(REFUSED)
+    try:
+        assert small.same_bits(generate.load_run(workdir, run_id)[2], generate.load_run(expected, run_id)[2])
+    except (ConfigError, FileNotFoundError):
+        told.add(REFUSED)
+    return told
+
+
+def gone_on_with(workdir: Path, expected: Path) -> str:
+    problems = []
+    try:
+        events = small.train(small.config(), workdir)
+    except ConfigError as error:
+        problems = error.problems
+    if problems:
+        assert all(len(problem.splitlines()) == 1 for problem in problems)
+        return REFUSED
+    assert events[-1].kind == "finished"
+    assert small.differing(workdir, expected) == []
+    return EQUAL
+
+
+@pytest.mark.parametrize(("begun", "faults"), [("finished", 2 * FAULTS), ("interrupted_sweep", FAULTS // 4)])
+def test_no_fault_in_any_file_of_a_work_directory_changes_a_number(
+    begun, faults, finished, tmp_path, request, monkeypatch
+):
+    """1,000 in a finished sweep, 125 in one under way. A fault that is taken back leaves a sweep that goes on."""
+    compile_stack, programs = compiling.compile_stack, {}
+
+    def compiled_once(sweep, stack, stack_plan, mesh):
+        if stack_plan.slots not in programs:
+            programs[stack_plan.slots] = compile_stack(sweep, stack, stack_plan, mesh)
+        return programs[stack_plan.slots]
+
+    monkeypatch.setattr(compiling, "compile_stack", compiled_once)
+    original = finished if begun == "finished" else request.getfixturevalue(begun)
+    seed = random.randrange(10**6)
+    rng, outcomes = random.Random(seed), collections.Counter()
+    for number in range(faults):
+        workdir = shutil.copytree(original, tmp_path / "copy")
+        kinds = files_by_kind(workdir)
+        kind = rng.choice(sorted(kinds))
+        path = rng.choice(kinds[kind])
+        whole, done = path.read_bytes(), rng.choice(HARMS)(path, rng)
+        try:
+            if begun == "finished":
+                read_only(workdir, finished, "d2800-s1")
+            outcome = gone_on_with(workdir, finished)
+            if outcome == REFUSED and number % 5 == 0:
+                path.write_bytes(whole)
+                assert gone_on_with(workdir, finished) == EQUAL
+        except Exception:
+            print(f"seed {seed}, fault {number}: {path.relative_to(workdir)}: {done}")
+            raise
+        outcomes[kind, outcome] += 1
+        shutil.rmtree(workdir)
+    print(*(f"{kind}: {outcome}: {count}" for (kind, outcome), count in sorted(outcomes.items())), sep="\n")
+    assert sum(outcomes.values()) == faults
+    assert {outcome for _, outcome in outcomes} == {REFUSED, EQUAL}

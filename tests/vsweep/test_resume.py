@@ -287,7 +287,7 @@ def test_finished_parameters_of_another_sweep_are_not_taken_for_those_of_this_on
     small.train(other, tmp_path / "other")
     shutil.rmtree(copied / "stacks" / "all" / "finished")
     shutil.copytree(tmp_path / "other" / "stacks" / "all" / "finished", copied / "stacks" / "all" / "finished")
-    with pytest.raises(ConfigError, match="missing or damaged: .*of another sweep"):
+    with pytest.raises(ConfigError, match=r"missing or damaged: .*of another sweep"):
         small.train(small.config(), copied)
     with pytest.raises(ConfigError, match="are damaged: of another sweep"):
         generate.load_run(copied, "d700-s0")
