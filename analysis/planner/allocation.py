@@ -98,9 +98,13 @@ def plan(
     _check(flops=flops, level=level, reserve=reserve, tokens=tokens, served=served, residual_sd_log=residual_sd_log)
     count = 0 if resamples is None else np.size(resamples.alpha)
     laws = _Laws(_as_numpy(law), resamples if count >= resamples_needed(level) else None, residual_sd_log, level)
-    with np.errstate(over="ignore", divide="ignore"):  # beyond the largest float, inf is the answer
-        _check_reach(laws.law, flops)
-        return _plan(laws, flops, count, reserve, tokens, served)
+    try:
+        # Beyond the largest float, inf is the answer; inf - inf is none.
+        with np.errstate(over="ignore", divide="ignore", invalid="raise"):
+            _check_reach(laws.law, flops)
+            return _plan(laws, flops, count, reserve, tokens, served)
+    except FloatingPointError as error:
+        raise ValueError(f"law: no plan by constants this large or small, {law} - or by a resample of it") from error
 
 
 def _plan(
