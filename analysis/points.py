@@ -33,9 +33,11 @@ TEXT_COLUMNS = (
     *("status", "device", "matmul_precision", "versions"),
 )
 PLANNED_COLUMNS = ("params", "params_non_embedding", "budget")  # known before a run has begun
+COUNTED_COLUMNS = (*PLANNED_COLUMNS, "tokens", "flops_6nd", "flops_counted")
 # What a diverging run may make infinite, and noise negative. All other numbers are counts, times and settings.
 MEASURED_COLUMNS = tuple(name for name in records.RUN_COLUMNS if name.endswith(("_loss", "_se", "_match")))
 LARGEST_SEED = 2.0**62
+LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square one
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
 
@@ -192,7 +194,7 @@ def _load_workdir(path: Path) -> Source:
         _raise(path / records.CURVES_FILE, _no_numbers(curves))
         curves = _as_floats(curves)
     if times is not None:
-        _raise(path / records.TIMES_FILE, _wrong(times, records.ACTIVITIES, allow_zero=True))
+        _raise(path / records.TIMES_FILE, list(_wrong(times, records.ACTIVITIES, allow_zero=True).values()))
     runs["seed_block"] = _seed_blocks(runs)
     return Source(path, True, runs, curves, times=times)
 
@@ -200,16 +202,15 @@ def _load_workdir(path: Path) -> Source:
 def _check_runs(path: Path, runs: pd.DataFrame) -> None:
     if runs.empty:
         raise BadTable(f"{path}: the table has no rows")
-    problems = _wrong(runs, PLANNED_COLUMNS)
-    problems += _no_numbers(runs.drop(columns=[*PLANNED_COLUMNS])) + _no_names(runs["run_id"])
-    _raise(path, problems)
+    wrong = _wrong(runs, PLANNED_COLUMNS)
+    _raise(path, [*wrong.values(), *_no_numbers(runs.drop(columns=list(wrong))), *_no_names(runs["run_id"])])
 
 
-def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> list[str]:
-    """What is wrong in columns of positive numbers, none of which may be empty."""
+def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> dict[str, str]:
+    """What is wrong, by column, in columns of positive numbers, none of which may be empty."""
     rows = np.arange(2, len(frame) + 2)  # the header is row 1
     checked = {name: numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
-    return [f"column {name}: {problem}" for name, problem in checked.items() if problem]
+    return {name: f"column {name}: {problem}" for name, problem in checked.items() if problem}
 
 
 def _no_names(run_ids: pd.Series) -> list[str]:
@@ -221,10 +222,14 @@ def _no_numbers(frame: pd.DataFrame) -> list[str]:
     """Cells that no sweep writes into a column of numbers; an empty one has not been measured yet."""
     problems = []
     for name in _number_columns(frame):
-        values = pd.to_numeric(frame[name], errors="coerce").astype(float)
+        values = _floats(frame[name])
         wrong = {"not a number": frame[name].notna() & values.isna()}
-        if name not in MEASURED_COLUMNS:
-            wrong["negative or infinite"] = (values < 0) | np.isinf(values)
+        if name in MEASURED_COLUMNS:
+            wrong["too large"] = (values.abs() > LARGEST) & np.isfinite(values)
+        else:
+            wrong["negative, too large or infinite"] = (values < 0) | (values > LARGEST)
+        if name in COUNTED_COLUMNS:
+            wrong["below one"] = (values > 0) & (values < 1)
         if name in SEED_COLUMNS:
             wrong["no seed"] = (values % 1 > 0) | (values > LARGEST_SEED) & np.isfinite(values)
         problems += [
@@ -233,6 +238,14 @@ def _no_numbers(frame: pd.DataFrame) -> list[str]:
             if rows.any()
         ]
     return problems
+
+
+def _floats(column: pd.Series) -> pd.Series:
+    """Its numbers, and NaN for text; an integer of hundreds of digits is infinite."""
+    try:
+        return pd.to_numeric(column, errors="coerce").astype(float)
+    except OverflowError:
+        return pd.Series(numbers(column, np.arange(len(column)))[0], column.index)
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
@@ -326,7 +339,8 @@ def _add_worse_settings(runs: pd.DataFrame, table: pd.DataFrame, reasons: dict[i
     usable = table.drop(index=list(reasons))
     if not settings or usable.empty:
         return
-    keys = runs.loc[usable.index, settings].astype(str).agg(", ".join, axis=1)
+    # Not agg(", ".join): an empty cell (None examples, no clipping) is NaN, and no text to join.
+    keys = [", ".join(map(str, row)) for row in runs.loc[usable.index, settings].itertuples(index=False)]
     usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
     for _, cell in usable.groupby(["size", "budget"]):
         best = cell.groupby("setting")["log_loss"].mean().idxmin()

@@ -1,6 +1,7 @@
 """The whole analysis: files, partial sweeps, the command line, and what it must not touch."""
 
 import hashlib
+import html
 import json
 import re
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 import analysis
 from analysis import __main__ as command
 from analysis import report
+from analysis.markup import POLICY
 from analysis.points import TEXT_COLUMNS, load
 from analysis.words import about_runs
+from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
 from vsweep import records
@@ -84,26 +87,56 @@ def test_the_report_is_one_self_contained_file(analysed):
     assert "no power law holds for" in page
 
 
-def test_crafted_names_in_every_column_of_text_are_escaped_in_the_report_and_its_figures(tmp_path):
-    workdir = write_planted(tmp_path / "<b>sweep & $co", Planted(widths=(4,), budgets=(125_000, 250_000), seeds=(0, 1)))
-    crafted = "<script>alert(1)</script>\"' onerror='alert(2) $\\frac{ {{7*7}}"
+def write_named(workdir: Path, texts: tuple[str, ...]) -> Path:
+    """A small sweep with `texts` in every column of text of its three tables, and in the name of one column."""
+    write_planted(workdir, Planted(widths=(4,), budgets=(125_000, 250_000, 500_000)))
     rows = records.read_runs(workdir).astype(object).to_dict("records")
     curves = records.read_curves(workdir).astype(object).to_dict("records")
-    for row in rows + curves:
-        row |= {name: f"{row[name]} {crafted}" for name in TEXT_COLUMNS if name in row and name != "status"}
+    named = {row["run_id"]: f"{text} {row['run_id']}" for row, text in zip(rows, texts, strict=True)}
+    for row in rows:
+        row |= {name: named[row["run_id"]] for name in TEXT_COLUMNS if name != "status"} | {texts[0]: 1}
+    for row in curves:
+        row["run_id"] = named[row["run_id"]]
     rows[0]["status"] = records.DIVERGED
-    rows[1]["status"] = crafted
-    write_runs(workdir, rows)
+    rows[1]["status"] = " ".join(texts)
+    times = [dict.fromkeys(records.TIME_COLUMNS, 1.5) | {"stack": text} for text in texts]
+    records.write_table(workdir / records.RUNS_FILE, rows, [*records.RUN_COLUMNS, texts[0]])
     records.write_table(workdir / records.CURVES_FILE, curves, list(records.CURVE_COLUMNS))
-    result = analysis.analyse(workdir, bootstrap=0)
-    page = result.report.read_text(encoding="utf-8")
-    drawn = [path.read_text(encoding="utf-8") for path in (result.out / "figures").glob("*.svg")]
-    assert drawn
-    for text in (page, *drawn):
-        assert "<script" not in text
-        assert "<b>" not in text
-    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27; onerror=&#x27;alert(2)") >= 2 * len(rows)
-    assert "&lt;b&gt;sweep &amp; $co" in page
+    records.write_table(workdir / records.TIMES_FILE, times, list(records.TIME_COLUMNS))
+    return workdir
+
+
+def test_hostile_names_in_all_tables_and_of_the_folder_change_no_tag_of_the_page(tmp_path):
+    texts, pages = hostile.TEXTS, []
+    for name, values in {"sweep": tuple(f"name {n}" for n in range(len(texts))), "=<b>'&\"$\\f": texts}.items():
+        result = analysis.analyse(write_named(tmp_path / name, values), bootstrap=0)
+        pages.append(result.report.read_text(encoding="utf-8"))
+        hostile.assert_harmless(result.out)
+    assert hostile.structure(pages[0]) == hostile.structure(pages[1])
+    for text in texts:
+        assert html.escape(text) in pages[1]
+    assert "=&lt;b&gt;" in pages[1]
+
+
+def test_hostile_names_of_columns_and_seeds_of_a_foreign_table_change_no_tag_of_the_page(tmp_path):
+    pages = []
+    for columns in (["N", "D", "loss", "seed", "U"], ["<N>", "'D'", '"><loss', "<seed>", "<U>"]):
+        grid = [
+            (n, d, 1.8 + LAW.loss(n, d), seed) for n in (1e6, 9e6) for d in (1e8, 2e9) for seed in hostile.TEXTS[2:5]
+        ]
+        table = pd.DataFrame([(*row, row[1]) for row in grid], columns=columns)
+        result = analysis.analyse(table, tmp_path / columns[0], bootstrap=0)
+        pages.append(result.report.read_text(encoding="utf-8"))
+        hostile.assert_harmless(result.out)
+    assert hostile.structure(pages[0]) == hostile.structure(pages[1])
+    assert "unique_tokens is &lt;U&gt;" in pages[1]
+
+
+def test_the_page_forbids_itself_to_load_or_run_anything(analysed):
+    policy = next(found for found in hostile.structure(analysed.report.read_text()) if ("content", POLICY) in found)
+    assert policy[:2] == ("meta", ("http-equiv", "Content-Security-Policy"))
+    assert POLICY.startswith("default-src 'none'; ")
+    assert "script" not in POLICY
 
 
 def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
