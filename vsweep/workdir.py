@@ -84,7 +84,11 @@ class WorkDir:
     def read_config(self) -> SweepConfig:
         if not self.config_file.is_file():
             raise FileNotFoundError(f"{self.path} is not a work directory of vsweep: it has no config.json")
-        return config_lib.from_dict(read_json(self.config_file))
+        try:
+            content = {**read_json(self.config_file)}
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError([_unreadable(self.config_file, error)]) from error
+        return config_lib.from_dict(content)
 
     def write_plan(self, plans: Sequence[StackPlan], environments: Sequence[dict]) -> None:
         stacks = [plan.to_dict() for plan in plans]
@@ -143,7 +147,11 @@ def _unreadable(path: Path, error: Exception, flag: str = "workdir") -> str:
 
 
 def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises ValueError for what is no JSON, nested too deep to be read among it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
 def make_writable(folder: Path) -> None:
