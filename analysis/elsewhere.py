@@ -24,7 +24,7 @@ from analysis.study import LossStudy, study_loss
 from analysis.text import one_line
 
 CHILD = [sys.executable, "-P", "-c", "from analysis import elsewhere; elsewhere.answer()"]
-OUT_OF_MEMORY = {signal.SIGKILL: "killed, most likely for want of memory"}  # what the kernel does then
+OUT_OF_MEMORY = {signal.SIGKILL: "was killed, most likely for want of memory"}  # what the kernel does then
 
 
 class NoAnswer(Exception):
@@ -68,7 +68,7 @@ class Children:
 def _ending(status: int, complained: str) -> str:
     """How a child ended, with the last line of its traceback if it left one."""
     if status < 0:
-        return OUT_OF_MEMORY.get(-status, f"ended by signal {-status}")
+        return OUT_OF_MEMORY.get(-status, f"was ended by signal {-status}")
     said = [line for line in complained.splitlines() if line.strip()]
     return f"failed ({said[-1] if said else f'status {status}'})"
 

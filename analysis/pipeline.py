@@ -138,8 +138,9 @@ def _save_figures(made: Iterator[Drawing | Refusal], folder: Path) -> tuple[list
     for figure in made:
         if isinstance(figure, Refusal):
             skipped.append(figure)
-            for suffix in (".png", ".svg", ".csv"):
-                (folder / f"{figure.method}{suffix}").unlink(missing_ok=True)
+            with records.writing(folder):
+                for suffix in (".png", ".svg", ".csv"):
+                    (folder / f"{figure.method}{suffix}").unlink(missing_ok=True)
         else:
             save(figure, folder)
             drawings.append(figure)

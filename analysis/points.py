@@ -204,6 +204,8 @@ def _check_runs(path: Path, runs: pd.DataFrame) -> None:
         raise BadTable(f"{path}: the table has no rows")
     wrong = _wrong(runs, PLANNED_COLUMNS)
     _raise(path, [*wrong.values(), *_no_numbers(runs.drop(columns=list(wrong))), *_no_names(runs["run_id"])])
+    more = runs["params_non_embedding"].astype(float) > runs["params"].astype(float)
+    _raise(path, [f"column params_non_embedding: more than params in {_rows(more)}"] if more.any() else [])
 
 
 def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> dict[str, str]:

@@ -147,6 +147,7 @@ def cell(name: str, value: bytes):
         ("runs", cell("budget", b"0"), "column budget: zero in row 3"),
         ("runs", cell("params", b"1e-300"), "column params: below one in row 3"),
         ("runs", cell("width", b"9" * 400), "column width: negative, too large or infinite in row 3"),
+        ("runs", cell("params_non_embedding", b"99999"), "params_non_embedding: more than params in row 3"),
         ("curves", cell("val_loss", b"1e300"), "column val_loss: too large in row 3"),
         ("runs", cell("run_id", b"w4-b125000-s0"), "column run_id: not the only run of its name in rows 2, 3"),
         ("runs", cell("run_id", b""), "column run_id: empty in row 3"),

@@ -47,7 +47,8 @@ def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(sou
         assert repr(here.forecast) == repr(there.forecast)
 
 
-def test_a_study_that_fails_in_another_python_fails_here(source, capfd):
+def test_a_study_that_fails_in_another_python_fails_here(source, monkeypatch, capfd):
+    monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "raise KeyError('weight')"])
     unknown = Convention("answer_loss", size="weight")
     with (
         pytest.raises(KeyError, match="weight"),
@@ -62,8 +63,8 @@ def kill(child: subprocess.Popen) -> None:
 
 
 HARMS = {
-    "killed, most likely for want of memory": (elsewhere.CHILD, kill),
-    "ended by signal 15": (elsewhere.CHILD, subprocess.Popen.terminate),
+    "was killed, most likely for want of memory": (elsewhere.CHILD, kill),
+    "was ended by signal 15": (elsewhere.CHILD, subprocess.Popen.terminate),
     "could not be started (No such file or directory)": (["/no/python"], None),
     "was cut off in its answer": ([sys.executable, "-c", 'print(\'{"kind": "dataclass", "name\')'], None),
     "failed (MemoryError: 9 GB)": ([sys.executable, "-c", "raise MemoryError('9 GB')"], None),
