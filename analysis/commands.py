@@ -1,15 +1,16 @@
 """What `python -m analysis` does: fits and a report, or one table in the columns that other tools read."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from analysis import pipeline
+from analysis.answering import command
 from analysis.describe import assessed, describe_range
 from analysis.objective import ABSOLUTE, HUBER, LOG, PENALTIES, RESIDUALS, SQUARED, Objective
 from analysis.pipeline import Result
 from analysis.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
 from analysis.tables import write_four_columns
+from analysis.text import printable
 
 OTHERS = """other commands:
   python -m analysis plan FITS.json --compute FLOP    from the law to a training decision
@@ -18,26 +19,21 @@ OTHERS = """other commands:
 """
 
 
+@command("analysis")
 def analyse(arguments: list[str]) -> int:
     """Fits, figures and report; the exponents as text. 2 where the source or the options are bad."""
     options = _analyse_parser().parse_args(arguments)
-    try:
-        objective = Objective(options.residual, options.penalty, options.delta, options.overestimate)
-        result = pipeline.analyse(
-            options.source,
-            options.out,
-            bootstrap=options.bootstrap,
-            size=options.size,
-            flops=options.flops,
-            floor=options.floor,
-            objective=objective,
-            annealed_only=True if options.annealed_only else None,
-        )
-    except (ValueError, OSError) as error:
-        # BadTable is a ValueError; a folder that cannot be written is as much the caller's to mend.
-        print(f"analysis: {error}", file=sys.stderr)
-        return 2
-    print(summary(result))
+    result = pipeline.analyse(
+        options.source,
+        options.out,
+        bootstrap=options.bootstrap,
+        size=options.size,
+        flops=options.flops,
+        floor=options.floor,
+        objective=Objective(options.residual, options.penalty, options.delta, options.overestimate),
+        annealed_only=True if options.annealed_only else None,
+    )
+    print(printable(summary(result)))
     return 0
 
 
@@ -87,20 +83,17 @@ def summary(result: Result) -> str:
     return "\n".join([*lines, "", f"fits    {result.fits}", f"report  {result.report}"])
 
 
+@command("table")
 def table(arguments: list[str]) -> int:
     """Writes the finished runs of a source as the columns C, N, D, loss."""
     options = _table_parser().parse_args(arguments)
-    try:
-        source = load(options.source)
-        loss = options.loss or source.losses[0]
-        if loss not in source.losses:
-            raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")
-        points = select(source, Convention(loss, options.size, options.flops))
-        write_four_columns(points, options.out)
-    except (ValueError, OSError) as error:
-        print(f"table: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(points.table)} runs, {points.convention.describe()}\n{options.out}")
+    source = load(options.source)
+    loss = options.loss or source.losses[0]
+    if loss not in source.losses:
+        raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")
+    points = select(source, Convention(loss, options.size, options.flops))
+    write_four_columns(points, options.out)
+    print(printable(f"{len(points.table)} runs, {points.convention.describe()}\n{options.out}"))
     return 0
 
 

@@ -4,7 +4,6 @@ Two sets of runs, or two halves of one: what is compared, and how, stands in `co
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import comparison
+from analysis.answering import command, refuse
 from analysis.comparison import Comparison, compare
 from analysis.comparison_report import drawing, sentences, table, to_json
 from analysis.drawing import save
 from analysis.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Refusal, Source, load, select
+from analysis.text import printable
 from vsweep import records
 
 __all__ = ["compare", "drawing", "keep", "main", "sentences", "split", "to_json"]
@@ -23,19 +24,14 @@ __all__ = ["compare", "drawing", "keep", "main", "sentences", "split", "to_json"
 LOOKED_AT = 20  # values of a column that a message names
 
 
+@command("compare")
 def main(arguments: Sequence[str]) -> int:
     """Prints the comparison; returns 0, or 2 where there is none. Argparse leaves with 2 for wrong arguments."""
     options = _read(arguments)
-    try:
-        found = _compared(options)
-    except (ValueError, OSError) as error:
-        # BadTable is a ValueError; a file that cannot be opened is as much the caller's to mend.
-        print(f"compare: {error}", file=sys.stderr)
-        return 2
+    found = _compared(options)
     if isinstance(found, Refusal):
-        print(f"compare: refused - {found.reason}", file=sys.stderr)
-        return 2
-    print(table(found), *sentences(found), sep="\n")
+        return refuse("compare", f"refused - {found.reason}")
+    print(printable("\n".join([table(found), *sentences(found)])))
     if options.out:
         records.write_json_atomically(options.out / "compare.json", to_json(found))
         save(drawing(found), options.out)

@@ -207,6 +207,9 @@ def one_schedule(points: Points) -> Points | Refusal:
         return Refusal(METHOD, "one budget only: nothing can be read off a longer run")
     table, curves = points.table, points.curves[points.curves["loss"] > 0]
     longest = table[table["budget"] == table.groupby("size")["budget"].transform("max")].drop(columns="budget")
+    missing = sorted(set(longest["run_id"]) - set(curves["run_id"]))
+    if missing:
+        return Refusal(METHOD, f"{missing[0]} has no loss curve: no loss of a small budget can be read off it")
     cuts = longest.merge(curves.groupby(["size", "budget"])["steps"].max().rename("end").reset_index(), on="size")
     cuts["cut_id"] = cuts["run_id"] + " cut at " + cuts["budget"].map("{:g}".format)
     cuts = cuts.assign(**_at_cuts(curves, cuts))

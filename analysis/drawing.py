@@ -4,8 +4,11 @@ Figures are made by the object-oriented interface on an Agg canvas: no global st
 for ordered quantities and Okabe and Ito's set for the approaches, both told apart by colour-blind readers.
 """
 
+import contextlib
 import functools
 import io
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +21,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from analysis.text import metric
+from analysis.text import metric, printable
 from vsweep import records
 
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
@@ -45,6 +49,8 @@ STYLE = {
 }
 ONE_PANEL, TWO_PANELS = (5.6, 3.9), (8.4, 4.0)  # inches: text is still readable when a column shrinks one to 3.3
 DPI = 160
+LONGEST_LABEL = 120  # characters of a name, which would leave no room for the figure
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell of text for that begins so
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # More tick marks the fewer decades an axis spans: (decades at least, marks within a decade);
 # on less than the last, evenly spaced round values.
@@ -84,7 +90,7 @@ def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     {"x": axes.set_xscale, "y": axes.set_yscale}[which]("log")
     low, high = {"x": axes.get_xlim, "y": axes.get_ylim}[which]()
-    decades = np.log10(high / low)
+    decades = np.log10(high) - np.log10(low)
     marks = next((marks for least, marks in MARKS if decades >= least), None)
     axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(6))
     axis.set_minor_locator(ticker.NullLocator())
@@ -136,20 +142,39 @@ def legend_above(figure: Figure, columns: int) -> None:
 
 
 def save(drawing: Drawing, folder: Path) -> None:
-    """Writes NAME.png, NAME.svg and NAME.csv into `folder`, each in one step."""
+    """Writes NAME.png, NAME.svg and NAME.csv into `folder`, each in one step. Names in it are text and no more."""
+    for text in drawing.figure.findobj(Text):
+        text.set_parse_math(False)  # a name may hold a $
+        text.set_text(printable(text.get_text())[:LONGEST_LABEL])  # XML has no place for control characters
     # The layout is found once and then kept: finding it anew takes longer than drawing.
-    drawing.figure.get_layout_engine().execute(drawing.figure)
+    with _as_drawn():
+        drawing.figure.get_layout_engine().execute(drawing.figure)
     drawing.figure.set_layout_engine("none")
     records.write_bytes_atomically(folder / f"{drawing.name}.png", _render(drawing.figure, "png"))
     records.write_bytes_atomically(folder / f"{drawing.name}.svg", drawing.svg)
-    table = drawing.numbers.to_csv(index=False, lineterminator="\n")
+    table = without_formulas(drawing.numbers).to_csv(index=False, lineterminator="\n")
     records.write_text_atomically(folder / f"{drawing.name}.csv", table)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a ' before text that a spreadsheet would run; numbers stay numbers."""
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    marked = texts.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell)
+    return table.assign(**dict(marked.items()))
+
+
+@contextlib.contextmanager
+def _as_drawn() -> Iterator[None]:
+    """Without warnings about letters that the font lacks: the figure shows a box, and its CSV the name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
 
 
 def _render(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     # Without a date the same numbers give the same file.
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), _as_drawn():
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()

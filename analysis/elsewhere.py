@@ -1,10 +1,15 @@
 """Studies of other losses in Pythons of their own: fits work on small arrays, mostly under Python's lock.
 
 A child is told by a pipe what to study, and answers by one, in JSON. (multiprocessing would run the caller's script
-again in every child, or fork a process in which jax has threads; and it pickles.)
+again in every child, or fork a process in which jax has threads; and it pickles.) Where a child gives no answer, for it
+could not be started, was killed or failed, its study is made here: a machine that is short of memory or of processes
+makes an analysis slower and no different, and what is wrong with a study itself is raised here.
 """
 
+import functools
+import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,8 +21,14 @@ from json import JSONDecodeError
 from analysis import exact_json
 from analysis.points import Convention, Source
 from analysis.study import LossStudy, study_loss
+from analysis.text import one_line
 
 CHILD = [sys.executable, "-P", "-c", "from analysis import elsewhere; elsewhere.answer()"]
+OUT_OF_MEMORY = {signal.SIGKILL: "was killed, most likely for want of memory"}  # what the kernel does then
+
+
+class NoAnswer(Exception):
+    """A child did not answer; says why in a few words."""
 
 
 class Children:
@@ -29,18 +40,22 @@ class Children:
         self._closed = False
 
     def ask(self, question: str) -> str:
-        """What a child answers. Raises CalledProcessError if it fails, or was ended."""
+        """What a child answers. Raises NoAnswer if it fails, was ended, or cannot be started."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        # A session of its own: Ctrl-C on a terminal is for this program, which ends its children itself.
-        with subprocess.Popen(CHILD, **pipes, env=environment, text=True, start_new_session=True) as child:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"text": True, "errors": "replace"}
+        try:
+            # A session of its own: Ctrl-C on a terminal is for this program, which ends its children itself.
+            child = subprocess.Popen(CHILD, **pipes, env=environment, start_new_session=True)
+        except OSError as error:
+            raise NoAnswer(f"could not be started ({error.strerror})") from error
+        with child:
             with self._lock:
                 self._started.append(child)
                 if self._closed:
                     child.kill()
-            answered, _ = child.communicate(question)
+            answered, complained = child.communicate(question)
         if child.returncode:
-            raise subprocess.CalledProcessError(child.returncode, CHILD)
+            raise NoAnswer(_ending(child.returncode, complained))
         return answered
 
     def close(self) -> None:
@@ -48,6 +63,14 @@ class Children:
             self._closed = True
             for child in self._started:
                 child.kill()
+
+
+def _ending(status: int, complained: str) -> str:
+    """How a child ended, with the last line of its traceback if it left one."""
+    if status < 0:
+        return OUT_OF_MEMORY.get(-status, f"was ended by signal {-status}")
+    said = [line for line in complained.splitlines() if line.strip()]
+    return f"failed ({said[-1] if said else f'status {status}'})"
 
 
 @contextmanager
@@ -63,17 +86,53 @@ def studying(
         yield lambda: studies
         return
     children = Children()
-    with ThreadPoolExecutor(processes) as pool:
-        begun = [pool.submit(_study, children, source, convention, bootstrap) for convention in conventions]
+    pool = ThreadPoolExecutor(processes)
+    begun = [_begin(pool, children, source, convention, bootstrap) for convention in conventions]
+
+    @functools.cache
+    def studies_of_children() -> list[LossStudy]:
+        # One after the other, and not in the pool: memory is what there may be too little of.
+        return [wait() for wait in begun]
+
+    try:
+        yield studies_of_children
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.close()
+        pool.shutdown()
+
+
+def _begin(
+    pool: ThreadPoolExecutor, children: Children, source: Source, convention: Convention, bootstrap: int
+) -> Callable[[], LossStudy]:
+    """Asks a child; the function that is given waits for its study, or makes it."""
+    try:
+        asked = pool.submit(_study, children, source, convention, bootstrap)
+    except RuntimeError as error:  # a system without room for another process has none for a thread either
+        reason = NoAnswer(f"could not be started ({error})")
+        return lambda: _here(source, convention, bootstrap, reason)
+
+    def wait() -> LossStudy:
         try:
-            yield lambda: [study.result() for study in begun]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            children.close()
+            return asked.result()
+        except NoAnswer as error:
+            return _here(source, convention, bootstrap, error)
+
+    return wait
 
 
 def _study(children: Children, source: Source, convention: Convention, bootstrap: int) -> LossStudy:
-    return exact_json.loads(children.ask(exact_json.dumps((source, convention, bootstrap))))
+    answered = children.ask(exact_json.dumps((source, convention, bootstrap)))
+    try:
+        return exact_json.loads(answered)
+    except JSONDecodeError as error:
+        raise NoAnswer("was cut off in its answer") from error
+
+
+def _here(source: Source, convention: Convention, bootstrap: int, reason: Exception) -> LossStudy:
+    told = f"analysis: the process for {convention.loss} {reason}; its study is made in this one instead"
+    logging.getLogger(__name__).warning("%s", one_line(told))
+    return study_loss(source, convention, bootstrap=bootstrap)
 
 
 def answer() -> None:

@@ -240,11 +240,13 @@ def optimal_path(
     log_f = np.concatenate([[log_f[0] - reach * slopes[0]], log_f, [log_f[-1] + reach * slopes[-1]]])
     grid = np.linspace(log_n[0], log_n[-1], OPTIMUM_GRID)
     log_tokens = np.log(flops)[:, None] - np.interp(grid, log_n, log_f)  # [m, grid]
-    loss = law.along(2).loss(np.exp(grid), np.exp(log_tokens))  # [..., m, grid]
+    with np.errstate(over="ignore"):  # where f is as steep as no sweep has it, four decades away is beyond any float
+        loss = law.along(2).loss(np.exp(grid), np.exp(log_tokens))  # [..., m, grid]
     at = _vertex(loss)
     inside = (at > 0) & (at < OPTIMUM_GRID - 1)
     best = grid[0] + np.where(inside, at, np.nan) * (grid[1] - grid[0])
-    return np.exp(best), np.exp(np.log(flops) - np.interp(best, log_n, log_f))
+    with np.errstate(over="ignore"):
+        return np.exp(best), np.exp(np.log(flops) - np.interp(best, log_n, log_f))
 
 
 def _vertex(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ isoflop (the compute of its IsoFLOP group), unique_tokens and weight: one row a 
 Nothing is clipped: a loss without a logarithm, a diverged run or one still in training is listed with its reason.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +33,11 @@ TEXT_COLUMNS = (
     *("status", "device", "matmul_precision", "versions"),
 )
 PLANNED_COLUMNS = ("params", "params_non_embedding", "budget")  # known before a run has begun
+COUNTED_COLUMNS = (*PLANNED_COLUMNS, "tokens", "flops_6nd", "flops_counted")
+# What a diverging run may make infinite, and noise negative. All other numbers are counts, times and settings.
+MEASURED_COLUMNS = tuple(name for name in records.RUN_COLUMNS if name.endswith(("_loss", "_se", "_match")))
+LARGEST_SEED = 2.0**62
+LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square one
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
 
@@ -183,8 +189,12 @@ def _load_workdir(path: Path) -> Source:
     except ValueError as error:
         raise BadTable(str(error)) from error
     _check_runs(path / records.RUNS_FILE, runs)
+    runs = _as_floats(runs)
     if curves is not None:
         _raise(path / records.CURVES_FILE, _no_numbers(curves))
+        curves = _as_floats(curves)
+    if times is not None:
+        _raise(path / records.TIMES_FILE, list(_wrong(times, records.ACTIVITIES, allow_zero=True).values()))
     runs["seed_block"] = _seed_blocks(runs)
     return Source(path, True, runs, curves, times=times)
 
@@ -192,21 +202,66 @@ def _load_workdir(path: Path) -> Source:
 def _check_runs(path: Path, runs: pd.DataFrame) -> None:
     if runs.empty:
         raise BadTable(f"{path}: the table has no rows")
-    rows = np.arange(2, len(runs) + 2)  # the header is row 1
-    checked = {name: numbers(runs[name], rows)[1] for name in PLANNED_COLUMNS}
-    problems = [f"column {name}: {problem}" for name, problem in checked.items() if problem]
-    _raise(path, problems + _no_numbers(runs.drop(columns=[*PLANNED_COLUMNS])))
+    wrong = _wrong(runs, PLANNED_COLUMNS)
+    _raise(path, [*wrong.values(), *_no_numbers(runs.drop(columns=list(wrong))), *_no_names(runs["run_id"])])
+    more = runs["params_non_embedding"].astype(float) > runs["params"].astype(float)
+    _raise(path, [f"column params_non_embedding: more than params in {_rows(more)}"] if more.any() else [])
+
+
+def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> dict[str, str]:
+    """What is wrong, by column, in columns of positive numbers, none of which may be empty."""
+    rows = np.arange(2, len(frame) + 2)  # the header is row 1
+    checked = {name: numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
+    return {name: f"column {name}: {problem}" for name, problem in checked.items() if problem}
+
+
+def _no_names(run_ids: pd.Series) -> list[str]:
+    wrong = {"empty": run_ids.isna(), "not the only run of its name": run_ids.notna() & run_ids.duplicated(keep=False)}
+    return [f"column run_id: {what} in {_rows(rows)}" for what, rows in wrong.items() if rows.any()]
 
 
 def _no_numbers(frame: pd.DataFrame) -> list[str]:
-    """Cells that are text in a column of numbers; an empty one has not been measured yet."""
+    """Cells that no sweep writes into a column of numbers; an empty one has not been measured yet."""
     problems = []
-    for name in [name for name in frame if name in records.RUN_COLUMNS and name not in TEXT_COLUMNS]:
-        wrong = frame[name].notna() & pd.to_numeric(frame[name], errors="coerce").isna()
-        if wrong.any():
-            example = str(frame[name][wrong].iloc[0])[:20]
-            problems.append(f"column {name}: not a number in {named(np.flatnonzero(wrong) + 2)} (such as {example!r})")
+    for name in _number_columns(frame):
+        values = _floats(frame[name])
+        wrong = {"not a number": frame[name].notna() & values.isna()}
+        if name in MEASURED_COLUMNS:
+            wrong["too large"] = (values.abs() > LARGEST) & np.isfinite(values)
+        else:
+            wrong["negative, too large or infinite"] = (values < 0) | (values > LARGEST)
+        if name in COUNTED_COLUMNS:
+            wrong["below one"] = (values > 0) & (values < 1)
+        if name in SEED_COLUMNS:
+            wrong["no seed"] = (values % 1 > 0) | (values > LARGEST_SEED) & np.isfinite(values)
+        problems += [
+            f"column {name}: {what} in {_rows(rows)} (such as {str(frame[name][rows].iloc[0])[:20]!r})"
+            for what, rows in wrong.items()
+            if rows.any()
+        ]
     return problems
+
+
+def _floats(column: pd.Series) -> pd.Series:
+    """Its numbers, and NaN for text; an integer of hundreds of digits is infinite."""
+    try:
+        return pd.to_numeric(column, errors="coerce").astype(float)
+    except OverflowError:
+        return pd.Series(numbers(column, np.arange(len(column)))[0], column.index)
+
+
+def _number_columns(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame if name in records.RUN_COLUMNS and name not in TEXT_COLUMNS]
+
+
+def _as_floats(frame: pd.DataFrame) -> pd.DataFrame:
+    """The checked table, its numbers as numpy's: pandas leaves a column with one too large for 64 bits as objects."""
+    objects = [name for name in _number_columns(frame) if frame[name].dtype == object]
+    return frame.astype(dict.fromkeys(objects, float))
+
+
+def _rows(wrong: pd.Series) -> str:
+    return named(np.flatnonzero(wrong) + 2)
 
 
 def _raise(path: Path, problems: list[str]) -> None:
@@ -259,6 +314,7 @@ def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_w
 
 def _reasons_to_exclude(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, str]:
     reasons = {}
+    trained = (table["tokens"] > 0) & (table["flops"] > 0)
     for row, status, value in zip(table.index, table["status"], table["loss"], strict=True):
         if status == records.DIVERGED:
             step = diverged_at_step[row]
@@ -269,6 +325,8 @@ def _reasons_to_exclude(table: pd.DataFrame, loss: str, diverged_at_step: pd.Ser
             reasons[row] = f"no {loss} recorded"
         elif value <= 0:
             reasons[row] = f"{loss} = {value:.3g} has no logarithm"
+        elif not trained[row]:
+            reasons[row] = "no tokens or FLOP recorded"
     return reasons
 
 
@@ -283,7 +341,8 @@ def _add_worse_settings(runs: pd.DataFrame, table: pd.DataFrame, reasons: dict[i
     usable = table.drop(index=list(reasons))
     if not settings or usable.empty:
         return
-    keys = runs.loc[usable.index, settings].astype(str).agg(", ".join, axis=1)
+    # Not agg(", ".join): an empty cell (None examples, no clipping) is NaN, and no text to join.
+    keys = [", ".join(map(str, row)) for row in runs.loc[usable.index, settings].itertuples(index=False)]
     usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
     for _, cell in usable.groupby(["size", "budget"]):
         best = cell.groupby("setting")["log_loss"].mean().idxmin()

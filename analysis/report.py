@@ -1,7 +1,10 @@
-"""report.html: one self-contained file - styles and figures inside, no script, no request to anywhere."""
+"""report.html: one self-contained file - styles and figures inside, no script, no request to anywhere.
+
+All of it is built by `markup`, so that text is escaped wherever it comes from.
+"""
 
 import base64
-import html
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -11,6 +14,7 @@ from analysis.conventions import Disagreement, Row, SideBySide
 from analysis.describe import NAMES, assessed, describe_range, quantity
 from analysis.drawing import Drawing
 from analysis.forecast import Forecast
+from analysis.markup import Markup, element, joined, page, void
 from analysis.points import Refusal, Source
 from analysis.quantities import largest_flops
 from analysis.study import Approach, LossStudy
@@ -74,59 +78,50 @@ def render(
     findings: list[str],
     drawings: list[Drawing],
     skipped: list[Refusal],
-) -> str:
-    """The whole page. Every name and every sentence is escaped; figures are SVG images inside the page."""
+) -> Markup:
+    """The whole page; figures are SVG images inside it."""
     body = [
-        f"<h1>{_text(source.title)}</h1>",
+        element("h1", source.title),
         _banner(source),
         _trained(source),
-        "<h2>What was found</h2>",
+        element("h2", "What was found"),
         _findings(source, findings),
-        "<h2>Exponents side by side</h2>",
+        element("h2", "Exponents side by side"),
         _exponents(studies),
         _side_by_side(side),
-        "<h2>The parametric law in numbers</h2>",
+        element("h2", "The parametric law in numbers"),
         *(_law(study) for study in studies),
-        "<h2>Forecasts</h2>",
+        element("h2", "Forecasts"),
         *(_forecast(study) for study in studies),
-        "<h2>Figures</h2>",
+        element("h2", "Figures"),
         *(_figure(drawing) for drawing in drawings),
         _skipped(skipped),
-        "<h2>Left out, and refused</h2>",
+        element("h2", "Left out, and refused"),
         *(_left_out(study) for study in studies),
-        "<h2>Runs</h2>",
+        element("h2", "Runs"),
         _runs(source),
         _times(source),
-        "<h2>Conventions, formulas, sources</h2>",
+        element("h2", "Conventions, formulas, sources"),
         _conventions(studies),
         _formulas(),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(source.title)} - scaling law</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(f"{source.title} - scaling law", CSS, *(part for part in body if part))
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _banner(source: Source) -> str:
+def _banner(source: Source) -> Markup | str:
     done, total = source.count("finished") + source.count("diverged"), len(source.runs)
     if done == total:
         return ""
     finished = source.count("finished")
-    return f'<p class="banner">{finished} of {total} runs finished. A partial sweep: the numbers will change.</p>'
+    text = f"{finished} of {total} runs finished. A partial sweep: the numbers will change."
+    return element("p", text, class_="banner")
 
 
-def _trained(source: Source) -> str:
+def _trained(source: Source) -> Markup:
     runs = source.runs
     if not source.is_workdir:
         notes = " ".join(source.notes)
-        return f"<p>{len(runs)} points from a table of N, D (or C) and loss. {_text(notes)}</p>"
+        return element("p", f"{len(runs)} points from a table of N, D (or C) and loss. {notes}")
     counts = ", ".join(f"{source.count(status)} {status}" for status in ("finished", "running", "diverged"))
     # Running rows have no wall time yet.
     wall_s = pd.to_numeric(runs["wall_s"]).sum()
@@ -142,7 +137,7 @@ def _trained(source: Source) -> str:
         "versions": _unique(runs["versions"]),
         "trained in one environment": _in_one_environment(runs["inexact_resumes"]),
     }
-    return _table(["", ""], [[_text(name), _text(value)] for name, value in facts.items()], head=False)
+    return _table([], facts.items())
 
 
 def _in_one_environment(resumes: pd.Series) -> str:
@@ -163,7 +158,7 @@ def _duration(wall_s: float) -> str:
     return f"{hours} h {minutes} min {seconds} s" if hours else f"{minutes} min {seconds} s"
 
 
-def _findings(source: Source, findings: list[str]) -> str:
+def _findings(source: Source, findings: list[str]) -> Markup:
     """General sentences first, then those of each loss under its name; a sentence names its loss by its beginning."""
     groups: dict[str, list[str]] = {"": []}
     for sentence in findings:
@@ -172,25 +167,25 @@ def _findings(source: Source, findings: list[str]) -> str:
         groups.setdefault(name if known else "", []).append(rest if known else sentence)
     parts = []
     for name, sentences in groups.items():
-        items = "".join(f"<li>{_text(sentence[:1].upper() + sentence[1:])}</li>" for sentence in sentences)
+        items = _list(sentence[:1].upper() + sentence[1:] for sentence in sentences)
         if name in ("", source.losses[0]):
-            parts.append((f"<h3>By {_text(name)}</h3>" if name else "") + f"<ul>{items}</ul>")
+            parts.append(joined(element("h3", f"By {name}") if name else "", items))
         else:
-            parts.append(f"<details><summary>By {_text(name)}</summary><ul>{items}</ul></details>")
-    return "\n".join(parts)
+            parts.append(_details(f"By {name}", items))
+    return joined(*parts, between="\n")
 
 
-def _exponents(studies: list[LossStudy]) -> str:
+def _exponents(studies: list[LossStudy]) -> Markup:
     head = ["approach", "a", "range of a", "b", "range of b"]
     parts = []
     for study in studies:
-        rows = [[_text(NAMES[found.method].removeprefix("the ")), *_numbers(found)] for found in study.approaches]
+        rows = [[NAMES[found.method].removeprefix("the "), *_numbers(found)] for found in study.approaches]
         note = f"N_opt ~ C^a, D_opt ~ C^b. {study.convention.describe()}."
-        parts.append(_folded(study, f"<p>{_text(note)}</p>" + _table(head, rows), "exponents"))
-    return "".join(parts)
+        parts.append(_folded(study, joined(element("p", note), _table(head, rows)), "exponents"))
+    return joined(*parts)
 
 
-def _side_by_side(side: SideBySide | None) -> str:
+def _side_by_side(side: SideBySide | None) -> Markup | str:
     """The exponent a of every approach in every convention: one row a convention, one column an approach."""
     if side is None:
         return ""
@@ -198,7 +193,7 @@ def _side_by_side(side: SideBySide | None) -> str:
     found = {(row.size, row.flops, row.method): row for row in side.rows}
     rows = [
         [
-            _text(f"{CONVENTION_LABELS[size]}, {CONVENTION_LABELS[flops]}"),
+            f"{CONVENTION_LABELS[size]}, {CONVENTION_LABELS[flops]}",
             *(_exponent(found[size, flops, method]) for method in methods),
         ]
         for size, flops in dict.fromkeys((row.size, row.flops) for row in side.rows)
@@ -208,7 +203,8 @@ def _side_by_side(side: SideBySide | None) -> str:
     )
     text = " ".join(sentences)
     head = ["a in", *(NAMES[method].removeprefix("the ") for method in methods)]
-    return f"<h3>Under every convention, by {_text(side.loss)}</h3>{_table(head, rows)}<p>{_text(text)}</p>"
+    title = element("h3", f"Under every convention, by {side.loss}")
+    return joined(title, _table(head, rows), element("p", text))
 
 
 def _exponent(row: Row) -> str:
@@ -222,17 +218,17 @@ def _disagreement(found: Disagreement) -> list[str]:
 
 def _numbers(approach: Approach) -> list[str]:
     if approach.refused:
-        return ["refused", f'<span class="why">{_text(approach.result.reason)}</span>', "", ""]
+        return ["refused", element("span", approach.result.reason, class_="why"), "", ""]
     return [cell for name in ("a", "b") for cell in _with_ranges(approach, name)]
 
 
 def _with_ranges(approach: Approach, name: str) -> list[str]:
     """The value of a quantity, and all that is known about its range."""
-    ranges = "<br>".join(_text(describe_range(entry, name)) for entry in assessed(approach, name))
-    return [_text(quantity(name, approach.quantities[name])), f'<span class="range">{ranges or "not assessed"}</span>']
+    ranges = joined(*(describe_range(entry, name) for entry in assessed(approach, name)), between=void("br"))
+    return [quantity(name, approach.quantities[name]), element("span", ranges or "not assessed", class_="range")]
 
 
-def _law(study: LossStudy) -> str:
+def _law(study: LossStudy) -> Markup | str:
     """Constants and the optimum at the largest compute, with their intervals; folded away but for the first loss."""
     approach = study.approach(parametric.METHOD)
     if approach.refused:
@@ -240,7 +236,7 @@ def _law(study: LossStudy) -> str:
     shares = next((entry.seed_share for entry in approach.uncertainty if entry.seed_share), {})
     rows = [
         [
-            _text(LABELS.get(name, name)),
+            LABELS.get(name, name),
             *_with_ranges(approach, name),
             f"{100 * shares[name]:.0f} %" if name in shares else "",
         ]
@@ -248,23 +244,23 @@ def _law(study: LossStudy) -> str:
     ]
     head = ["quantity", "value", "range", "of it single seeds"]
     note = f"Optima are for C = {largest_flops(study.points):.3g} FLOP, the largest compute of these runs. Minimised: "
-    objective = _text(study.convention.objective.describe())
-    return _folded(study, f"<p>{note}{objective}.</p>" + _table(head, rows), "constants and optimum")
+    text = element("p", f"{note}{study.convention.objective.describe()}.")
+    return _folded(study, joined(text, _table(head, rows)), "constants and optimum")
 
 
-def _forecast(study: LossStudy) -> str:
+def _forecast(study: LossStudy) -> Markup:
     """Every law's held-out error; folded away but for the first loss."""
     if not isinstance(study.forecast, Forecast):
-        return f"<p>{_text(study.convention.loss)}: refused - {_text(study.forecast.reason)}.</p>"
+        return element("p", f"{study.convention.loss}: refused - {study.forecast.reason}.")
     forecast = study.forecast
     rows = [
         [
-            _text(law.law),
-            _text(law.formula),
-            str(law.parameters),
-            _text(percent(law.rms_log)),
-            _text(("+" if law.mean_log > 0 else "−") + percent(abs(law.mean_log))),
-            _text(percent(law.fitted_rms_log)),
+            law.law,
+            law.formula,
+            law.parameters,
+            percent(law.rms_log),
+            ("+" if law.mean_log > 0 else "−") + percent(abs(law.mean_log)),
+            percent(law.fitted_rms_log),
             "" if law.coverage is None else f"{100 * law.coverage:.0f} %",
         ]
         for law in sorted(forecast.laws, key=lambda law: law.rms_log)
@@ -275,63 +271,68 @@ def _forecast(study: LossStudy) -> str:
         f"the {forecast.yardstick} is {percent(forecast.yardstick_log)}. Errors are root mean squares of log loss; a "
         "mean error above zero means that the law foretells too high a loss."
     )
-    return _folded(study, f"<p>{_text(note)}</p>" + _table(head, rows), "forecasts by law")
+    return _folded(study, joined(element("p", note), _table(head, rows)), "forecasts by law")
 
 
-def _folded(study: LossStudy, content: str, what: str) -> str:
-    name = _text(study.convention.loss)
-    if study.convention.loss in FIRST_LOSSES:
-        return f"<h3>By {name}</h3>{content}"
-    return f"<details><summary>By {name}: {what}</summary>{content}</details>"
+def _folded(study: LossStudy, content: Markup, what: str) -> Markup:
+    name = study.convention.loss
+    if name in FIRST_LOSSES:
+        return joined(element("h3", f"By {name}"), content)
+    return _details(f"By {name}: {what}", content)
 
 
-def _figure(drawing: Drawing) -> str:
+def _details(summary: str, content: Markup) -> Markup:
+    return element("details", element("summary", summary), content)
+
+
+def _figure(drawing: Drawing) -> Markup:
     picture = base64.b64encode(drawing.svg).decode("ascii")
-    return (
-        f'<figure><h3>{_text(drawing.title)}</h3><img alt="{_text(drawing.title)}" '
-        f'src="data:image/svg+xml;base64,{picture}"><figcaption>{_text(drawing.caption)} '
-        f"Numbers: figures/{_text(drawing.name)}.csv</figcaption></figure>"
+    return element(
+        "figure",
+        element("h3", drawing.title),
+        void("img", alt=drawing.title, src=f"data:image/svg+xml;base64,{picture}"),
+        element("figcaption", f"{drawing.caption} Numbers: figures/{drawing.name}.csv"),
     )
 
 
-def _skipped(skipped: list[Refusal]) -> str:
+def _skipped(skipped: list[Refusal]) -> Markup | str:
     if not skipped:
         return ""
-    items = "".join(f"<li>{_text(refusal.method)}: {_text(refusal.reason)}</li>" for refusal in skipped)
-    return f"<p>Figures not drawn, for they would be empty:</p><ul>{items}</ul>"
+    items = _list(f"{refusal.method}: {refusal.reason}" for refusal in skipped)
+    return joined(element("p", "Figures not drawn, for they would be empty:"), items)
 
 
-def _left_out(study: LossStudy) -> str:
-    rows = [[_text(NAMES.get(r.method, r.method)), "refused", _text(r.reason)] for r in study.refusals]
-    rows += [[_text(entry.run_id), "left out", _text(entry.reason)] for entry in study.points.exclusions]
-    name = _text(study.convention.loss)
+def _left_out(study: LossStudy) -> Markup:
+    rows = [[NAMES.get(refusal.method, refusal.method), "refused", refusal.reason] for refusal in study.refusals]
+    rows += [[entry.run_id, "left out", entry.reason] for entry in study.points.exclusions]
+    name = study.convention.loss
     if not rows:
-        return f"<p>{name}: every run was used, no fit was refused.</p>"
+        return element("p", f"{name}: every run was used, no fit was refused.")
     counts = f"{count(len(study.points.exclusions), 'run')} left out, {count(len(study.refusals), 'fit')} refused"
-    return f"<details><summary>{name}: {counts}</summary>{_table(['what', '', 'why'], rows)}</details>"
+    return _details(f"{name}: {counts}", _table(["what", "", "why"], rows))
 
 
-def _runs(source: Source) -> str:
+def _runs(source: Source) -> Markup:
     columns = [name for name in RUN_TABLE if name in source.runs]
     rows = [[_cell(value) for value in row] for row in source.runs[columns].astype(object).itertuples(index=False)]
-    return f"<details><summary>All {len(rows)} runs</summary>{_table(columns, rows)}</details>"
+    return _details(f"All {len(rows)} runs", _table(columns, rows))
 
 
-def _times(source: Source) -> str:
+def _times(source: Source) -> Markup | str:
     if source.times is None:
         return ""
     table = _table(["stack", "wall time, s", *times.ACTIVITIES.values()], times.rows(source.times))
-    return f"<h2>Where the time went</h2><p>{_text(times.sentence(source.times))}</p>{table}"
+    return joined(element("h2", "Where the time went"), element("p", times.sentence(source.times)), table)
 
 
 def _cell(value: object) -> str:
     if isinstance(value, str):
-        return _text(value)
+        return value
     return "" if pd.isna(value) else f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
 
 
-def _conventions(studies: list[LossStudy]) -> str:
-    items = "".join(f"<li>{_text(study.convention.describe())}</li>" for study in studies)
+def _conventions(studies: list[LossStudy]) -> Markup:
+    items = _list(study.convention.describe() for study in studies)
     text = (
         "Losses in nats a token; D in label tokens; log is natural. E known means that the exact floor was subtracted "
         "and E = 0. Ranges say what was varied. min..max is a spread and no confidence interval; fits to single seeds "
@@ -339,17 +340,23 @@ def _conventions(studies: list[LossStudy]) -> str:
         "widened by what resampled seeds vary more than resampled runs. Draws of the scatter between seeds: every cell "
         "stays, and its mean loss moves as its seeds scatter; that knows nothing of the bias of a method."
     )
-    return f"<ul>{items}</ul><p>{text}</p>"
+    return joined(items, element("p", text))
 
 
-def _formulas() -> str:
-    rows = [[_text(cell) for cell in row] for row in FORMULAS]
-    sources = "".join(f"<li>{_text(source)}</li>" for source in SOURCES)
-    return _table(["what", "formula", "source"], rows) + f"<ul>{sources}</ul>"
+def _formulas() -> Markup:
+    return joined(_table(["what", "formula", "source"], FORMULAS), _list(SOURCES))
 
 
-def _table(columns: list[str], rows: list[list[str]], *, head: bool = True) -> str:
-    """A table of cells that are already HTML, in a box that scrolls sideways on a narrow screen."""
-    top = "<thead><tr>" + "".join(f"<th>{_text(name)}</th>" for name in columns) + "</tr></thead>" if head else ""
-    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table>{top}<tbody>{lines}</tbody></table></div>'
+def _list(items: Iterable[str]) -> Markup:
+    return element("ul", *(element("li", item) for item in items))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Markup:
+    """A table of text and elements, in a box that scrolls sideways on a narrow screen; without columns no head."""
+    head = element("thead", _row("th", columns)) if columns else ""
+    body = element("tbody", *(_row("td", cells) for cells in rows))
+    return element("div", element("table", head, body), class_="scroll")
+
+
+def _row(kind: str, cells: Iterable[object]) -> Markup:
+    return element("tr", *(element(kind, cell) for cell in cells))

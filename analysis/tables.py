@@ -149,6 +149,8 @@ def _counted_from_one(name: str, frame: pd.DataFrame) -> _Raw:
 def _read_text_table(path: Path) -> _Raw:
     """CSV or TSV with a header; its separator is the one of comma, tab and semicolon that the header has most of."""
     text = path.read_text(encoding="utf-8-sig")
+    if "\0" in text:  # pandas ends a cell there
+        raise ValueError("it holds a NUL")
     body = text.lstrip("\n")
     if not body.strip():
         raise ValueError("the file is empty")

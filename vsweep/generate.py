@@ -103,7 +103,8 @@ def main(arguments: list[str]) -> None:
         task, model, params = load_run(workdir, RUN.value)
         encoded = [task.encode(query) for query in queries]
     except (ConfigError, FileNotFoundError, ValueError) as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(2)
     for row in greedy(model, params, encoded, length=task.sequence_length, pad=task.pad):
         print(task.decode(list(row)))
 

@@ -5,6 +5,7 @@ old file or the new one, never half of one. This module imports no jax: `analysi
 """
 
 import contextlib
+import csv
 import errno
 import functools
 import hashlib
@@ -27,6 +28,7 @@ TIMES_FILE = "times.csv"
 CHECKSUMS_FILE = "tables.json"
 READS = 5  # of a table that seems to be changed
 TEMPORARY = ".unfinished"  # suffix of files that are being written
+MOST_COLUMNS = 1_000  # of a table that is read
 logger = logging.getLogger(__name__)
 
 RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
@@ -340,8 +342,39 @@ def _read_checked(path: Path) -> bytes:
 
 def _read_table(path: Path, columns: dict) -> pd.DataFrame:
     content = _read_checked(path)
-    frame = pd.read_csv(io.BytesIO(content), dtype={"run_id": str, "stack": str})
-    missing = [name for name in columns if name not in frame.columns and name not in ADDED_COLUMNS]
+    try:
+        text = content.decode()
+        names = check_rows(text)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: damaged, or no table of vsweep - {error}") from error
+    missing = [name for name in columns if name not in names and name not in ADDED_COLUMNS]
     if missing:
         raise ValueError(f"{path}: not a table of this version of vsweep, these columns are missing: {missing}")
+    frame = pd.read_csv(io.StringIO(text), dtype={"run_id": str, "stack": str}, low_memory=False)
     return frame.assign(**{name: None for name in ADDED_COLUMNS if name in columns and name not in frame.columns})
+
+
+def check_rows(text: str) -> list[str]:
+    """The column names of a CSV in which every row has a cell for each of them, and no name stands twice.
+
+    pandas fills a row that is too short, takes the first cells of one that is too long for its name, and ends a cell at
+    a NUL: a comma that got lost would shift all cells behind it.
+
+    Raises:
+      ValueError, csv.Error: it is not so; says where.
+    """
+    if "\0" in text:
+        raise ValueError(f"line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL")
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    names = next(rows, [])
+    if not names:
+        raise ValueError("it is empty")
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"it has {len(names):,} columns, and at most {MOST_COLUMNS:,} are read")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the column {twice[0]!r} stands there twice")
+    for row in rows:
+        if row and len(row) != len(names):
+            raise ValueError(f"line {rows.line_num} has {len(row)} cells, and the header has {len(names)}")
+    return names

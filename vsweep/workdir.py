@@ -131,7 +131,12 @@ class WorkDir:
     def read_config(self) -> SweepConfig:
         if not self.config_file.is_file():
             raise FileNotFoundError(f"{self.path} is not a work directory of vsweep: it has no config.json")
-        return config_lib.from_dict(read_json(self.config_file))
+        try:
+            return config_lib.from_dict(read_json(self.config_file))
+        except ConfigError:
+            raise
+        except (OSError, ValueError) as error:
+            raise ConfigError([_unreadable(self.config_file, error)]) from error
 
     def write_plan(self, plans: Sequence[StackPlan], environments: Sequence[dict]) -> None:
         values = {"environments": list(environments), "stacks": [plan.to_dict() for plan in plans]}

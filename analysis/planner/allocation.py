@@ -43,12 +43,12 @@ class _Laws:
     level: float
 
     def estimate(self, quantity: Callable[[Law], np.ndarray]) -> Estimate:
-        value = float(quantity(self.law))
+        value = float(_no_nan(quantity(self.law)))
         return Estimate(value) if self.resamples is None else Estimate(value, *self.interval(quantity(self.resamples)))
 
     def interval(self, values: np.ndarray) -> tuple[float, float]:
         """Quantiles outward to the next value, so that infinite ones do no harm."""
-        tail = (1 - self.level) / 2
+        tail, values = (1 - self.level) / 2, _no_nan(values)
         return (
             float(np.quantile(values, tail, method="lower")),
             float(np.quantile(values, 1 - tail, method="higher")),
@@ -68,6 +68,12 @@ class _Laws:
         law = self.interval(losses)
         # Few laws and little scatter: the law's own interval, rounded outward, may be the wider one.
         return min(runs[0], law[0]), max(runs[1], law[1])
+
+
+def _no_nan(values: np.ndarray) -> np.ndarray:
+    if np.isnan(values).any():  # a search for a root, too, may end without one
+        raise FloatingPointError("no number")
+    return values
 
 
 def plan(
@@ -98,9 +104,13 @@ def plan(
     _check(flops=flops, level=level, reserve=reserve, tokens=tokens, served=served, residual_sd_log=residual_sd_log)
     count = 0 if resamples is None else np.size(resamples.alpha)
     laws = _Laws(_as_numpy(law), resamples if count >= resamples_needed(level) else None, residual_sd_log, level)
-    with np.errstate(over="ignore", divide="ignore"):  # beyond the largest float, inf is the answer
-        _check_reach(laws.law, flops)
-        return _plan(laws, flops, count, reserve, tokens, served)
+    try:
+        # Beyond the largest float, inf is the answer; inf - inf is none.
+        with np.errstate(over="ignore", divide="ignore", invalid="raise"):
+            _check_reach(laws.law, flops)
+            return _plan(laws, flops, count, reserve, tokens, served)
+    except FloatingPointError as error:
+        raise ValueError(f"law: no plan by constants this large or small, {law} - or by a resample of it") from error
 
 
 def _plan(

@@ -2,42 +2,39 @@
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 
 import numpy as np
 
+from analysis.answering import command
 from analysis.fits_json import finite
 from analysis.planner.allocation import plan
 from analysis.planner.fitted_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
 from analysis.planner.parts import GpuTime, Plan
 from analysis.planner.text import render
+from analysis.text import printable
 
 
+@command("plan")
 def main(arguments: list[str]) -> int:
     """Prints the plan; returns 0, or 2 where there is no law to plan by. Argparse leaves with 2 for wrong arguments."""
     options = _read(arguments)
     gpu = None
     if options.gpu_hours is not None:
         gpu = GpuTime(options.gpu_hours, options.gpus or 1.0, options.flops, options.mfu or 1.0)
-    try:
-        fitted = given_law(options.law) if options.law else read_fits(options.fits, options.loss_convention)
-        found = plan(
-            fitted.law,
-            gpu.flops if gpu else options.compute,
-            resamples=fitted.resamples,
-            residual_sd_log=fitted.residual_sd_log,
-            level=options.level,
-            reserve=options.reserve,
-            tokens=options.tokens,
-            served=options.served,
-        )
-    except (ValueError, OSError) as error:
-        # BadLaw is a ValueError; a file that cannot be opened is as much the caller's to mend.
-        print(f"plan: {error}", file=sys.stderr)
-        return 2
+    fitted = given_law(options.law) if options.law else read_fits(options.fits, options.loss_convention)
+    found = plan(
+        fitted.law,
+        gpu.flops if gpu else options.compute,
+        resamples=fitted.resamples,
+        residual_sd_log=fitted.residual_sd_log,
+        level=options.level,
+        reserve=options.reserve,
+        tokens=options.tokens,
+        served=options.served,
+    )
     outside = extrapolations(fitted, found)
-    print(to_json(found, fitted, gpu, outside) if options.json else render(found, fitted, gpu, outside))
+    print(to_json(found, fitted, gpu, outside) if options.json else printable(render(found, fitted, gpu, outside)))
     return 0
 
 

@@ -1,6 +1,8 @@
 """A law that was fitted before: read from fits.json with its resamples, or given by its five constants."""
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +11,11 @@ import numpy as np
 from analysis.fits_json import SCHEMA
 from analysis.parametric import HOFFMANN, Law
 from analysis.planner.parts import Plan
+from analysis.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
 
 CONSTANTS = ("E", "A", "B", "alpha", "beta")
+MOST, SMALLEST = sys.float_info.max, sys.float_info.min
+LEAST = {name: 0.0 if name == "E" else SMALLEST for name in CONSTANTS}
 AXES = {"params": "N", "tokens": "D", "flops": "C"}
 
 
@@ -74,11 +79,11 @@ def _read_json(path: Path) -> dict:
         raise BadLaw(f"{path}: no such file - fits.json is written by `python -m analysis`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadLaw(f"{path}: not a JSON file - {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("losses"), dict) or "schema" not in content:
         raise BadLaw(f"{path}: not a fits.json - it has no `schema` and `losses`")
-    if content["schema"] not in range(1, SCHEMA + 1):
+    if not _is_number(content["schema"]) or content["schema"] not in range(1, SCHEMA + 1):
         raise BadLaw(f"{path}: schema {content['schema']!r} of fits.json - this program reads 1 to {SCHEMA}")
     return content
 
@@ -101,26 +106,50 @@ def _fitted(path: str | Path, loss: str, entry: dict) -> Fitted:
     found, convention = entry["parametric"], entry["convention"]
     if _refusal(entry) is not None:
         raise BadLaw(f"{path}: the law of {loss} was refused - {found['refused']}")
-    ranges = {axis: (float(low), float(high)) for axis, (low, high) in (entry.get("range") or {}).items()}
+    where = f"{path}: losses.{loss}"
     return Fitted(
         source=f"the law of {loss} in {path}",
         loss=loss,
-        law=_law(f"{path}: losses.{loss}.parametric", {name: found[name] for name in CONSTANTS}),
-        resamples=_resamples(f"{path}: losses.{loss}.parametric.resamples", found.get("resamples") or {}),
-        residual_sd_log=found.get("residual_sd_log"),
-        floor_value=entry.get("floor_value"),
-        size=convention["N"],
-        flops=convention["C"],
-        ranges=ranges,
+        law=_law(f"{where}.parametric", {name: found[name] for name in CONSTANTS}),
+        resamples=_resamples(f"{where}.parametric.resamples", found.get("resamples") or {}),
+        residual_sd_log=_optional(f"{where}.parametric.residual_sd_log", found.get("residual_sd_log")),
+        floor_value=_optional(f"{where}.floor_value", entry.get("floor_value")),
+        size=_one_of(f"{where}.convention.N", convention["N"], SIZE_CONVENTIONS),
+        flops=_one_of(f"{where}.convention.C", convention["C"], (*FLOP_CONVENTIONS, OWN_FLOPS)),
+        ranges=_ranges(f"{where}.range", entry.get("range") or {}),
     )
 
 
+def _is_number(value: object, least: float = 0.0) -> bool:
+    """Whether it is a finite number of at least `least`; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return least <= value <= MOST  # NaN is not, and an integer may be larger than any float
+
+
+def _optional(where: str, value: object) -> float | None:
+    if value is not None and not _is_number(value):
+        raise BadLaw(f"{where}: must be 0 or more, or null - got {value!r}")
+    return None if value is None else float(value)
+
+
+def _one_of(where: str, value: object, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise BadLaw(f"{where}: unknown convention - got {value!r}; allowed {', '.join(allowed)}")
+    return value
+
+
+def _ranges(where: str, found: dict[str, object]) -> dict[str, tuple[float, float]]:
+    """[lowest, highest] by axis; axes that are not known here are of no use to a plan."""
+    for axis in AXES.keys() & found.keys():
+        ends = found[axis]
+        if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and 0 < ends[0] <= ends[1]):
+            raise BadLaw(f"{where}.{axis}: must be the lowest and the highest of the fitted runs - got {ends!r}")
+    return {axis: (float(found[axis][0]), float(found[axis][1])) for axis in AXES if axis in found}
+
+
 def _law(where: str, constants: dict[str, object]) -> Law:
-    wrong = [
-        f"{name} = {value!r}"
-        for name, value in constants.items()
-        if not isinstance(value, (int, float)) or not np.isfinite(value) or value < 0 or (value == 0 and name != "E")
-    ]
+    wrong = [f"{name} = {value!r}" for name, value in constants.items() if not _is_number(value, LEAST[name])]
     if wrong:
         raise BadLaw(f"{where}: no law with {', '.join(wrong)} - needs E of 0 or more and A, B, alpha, beta above 0")
     return Law(**{name: float(value) for name, value in constants.items()})
@@ -129,10 +158,14 @@ def _law(where: str, constants: dict[str, object]) -> Law:
 def _resamples(where: str, columns: dict[str, list]) -> Law | None:
     if not any(columns.values()):
         return None
-    arrays = {name: np.asarray(columns[name], float) for name in CONSTANTS}
-    if len({values.shape for values in arrays.values()}) > 1 or not all(np.isfinite(v).all() for v in arrays.values()):
-        raise BadLaw(f"{where}: needs one finite number a resample for each of {', '.join(CONSTANTS)}")
-    return Law(**arrays)
+    lists = {name: columns[name] for name in CONSTANTS}
+    good = all(
+        isinstance(values, list) and all(_is_number(value, LEAST[name]) for value in values)
+        for name, values in lists.items()
+    )
+    if not good or len({len(values) for values in lists.values()}) > 1:
+        raise BadLaw(f"{where}: needs one number a resample for each of {', '.join(CONSTANTS)}, all but E above 0")
+    return Law(**{name: np.array(values, float) for name, values in lists.items()})
 
 
 def given_law(text: str) -> Fitted:

@@ -1,20 +1,26 @@
 """The whole analysis: files, partial sweeps, the command line, and what it must not touch."""
 
+import errno
 import hashlib
+import html
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import analysis
 from analysis import __main__ as command
-from analysis import report
+from analysis import pipeline, report
+from analysis.markup import POLICY
 from analysis.points import TEXT_COLUMNS, load
 from analysis.words import about_runs
+from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
 from vsweep import records
@@ -84,26 +90,56 @@ def test_the_report_is_one_self_contained_file(analysed):
     assert "no power law holds for" in page
 
 
-def test_crafted_names_in_every_column_of_text_are_escaped_in_the_report_and_its_figures(tmp_path):
-    workdir = write_planted(tmp_path / "<b>sweep & $co", Planted(widths=(4,), budgets=(125_000, 250_000), seeds=(0, 1)))
-    crafted = "<script>alert(1)</script>\"' onerror='alert(2) $\\frac{ {{7*7}}"
+def write_named(workdir: Path, texts: tuple[str, ...]) -> Path:
+    """A small sweep with `texts` in every column of text of its three tables, and in the name of one column."""
+    write_planted(workdir, Planted(widths=(4,), budgets=(125_000, 250_000, 500_000)))
     rows = records.read_runs(workdir).astype(object).to_dict("records")
     curves = records.read_curves(workdir).astype(object).to_dict("records")
-    for row in rows + curves:
-        row |= {name: f"{row[name]} {crafted}" for name in TEXT_COLUMNS if name in row and name != "status"}
+    named = {row["run_id"]: f"{text} {row['run_id']}" for row, text in zip(rows, texts, strict=True)}
+    for row in rows:
+        row |= {name: named[row["run_id"]] for name in TEXT_COLUMNS if name != "status"} | {texts[0]: 1}
+    for row in curves:
+        row["run_id"] = named[row["run_id"]]
     rows[0]["status"] = records.DIVERGED
-    rows[1]["status"] = crafted
-    write_runs(workdir, rows)
+    rows[1]["status"] = " ".join(texts)
+    times = [dict.fromkeys(records.TIME_COLUMNS, 1.5) | {"stack": text} for text in texts]
+    records.write_table(workdir / records.RUNS_FILE, rows, [*records.RUN_COLUMNS, texts[0]])
     records.write_table(workdir / records.CURVES_FILE, curves, list(records.CURVE_COLUMNS))
-    result = analysis.analyse(workdir, bootstrap=0)
-    page = result.report.read_text(encoding="utf-8")
-    drawn = [path.read_text(encoding="utf-8") for path in (result.out / "figures").glob("*.svg")]
-    assert drawn
-    for text in (page, *drawn):
-        assert "<script" not in text
-        assert "<b>" not in text
-    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27; onerror=&#x27;alert(2)") >= 2 * len(rows)
-    assert "&lt;b&gt;sweep &amp; $co" in page
+    records.write_table(workdir / records.TIMES_FILE, times, list(records.TIME_COLUMNS))
+    return workdir
+
+
+def test_hostile_names_in_all_tables_and_of_the_folder_change_no_tag_of_the_page(tmp_path):
+    texts, pages = hostile.TEXTS, []
+    for name, values in {"sweep": tuple(f"name {n}" for n in range(len(texts))), "=<b>'&\"$\\f": texts}.items():
+        result = analysis.analyse(write_named(tmp_path / name, values), bootstrap=0)
+        pages.append(result.report.read_text(encoding="utf-8"))
+        hostile.assert_harmless(result.out)
+    assert hostile.structure(pages[0]) == hostile.structure(pages[1])
+    for text in texts:
+        assert html.escape(text) in pages[1]
+    assert "=&lt;b&gt;" in pages[1]
+
+
+def test_hostile_names_of_columns_and_seeds_of_a_foreign_table_change_no_tag_of_the_page(tmp_path):
+    pages = []
+    for columns in (["N", "D", "loss", "seed", "U"], ["<N>", "'D'", '"><loss', "<seed>", "<U>"]):
+        grid = [
+            (n, d, 1.8 + LAW.loss(n, d), seed) for n in (1e6, 9e6) for d in (1e8, 2e9) for seed in hostile.TEXTS[2:5]
+        ]
+        table = pd.DataFrame([(*row, row[1]) for row in grid], columns=columns)
+        result = analysis.analyse(table, tmp_path / columns[0], bootstrap=0)
+        pages.append(result.report.read_text(encoding="utf-8"))
+        hostile.assert_harmless(result.out)
+    assert hostile.structure(pages[0]) == hostile.structure(pages[1])
+    assert "unique_tokens is &lt;U&gt;" in pages[1]
+
+
+def test_the_page_forbids_itself_to_load_or_run_anything(analysed):
+    policy = next(found for found in hostile.structure(analysed.report.read_text()) if ("content", POLICY) in found)
+    assert policy[:2] == ("meta", ("http-equiv", "Content-Security-Policy"))
+    assert POLICY.startswith("default-src 'none'; ")
+    assert "script" not in POLICY
 
 
 def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
@@ -154,7 +190,7 @@ def test_a_partial_sweep_is_analysed_with_a_banner_and_its_running_runs_named(tm
 
 
 @pytest.mark.parametrize("finished", [0, 4])
-def test_a_sweep_with_hardly_any_finished_run_is_analysed(tmp_path, finished):
+def test_a_sweep_with_hardly_any_finished_run_is_analysed(tmp_path, one_process, finished):
     workdir = write_planted(tmp_path, Planted(widths=(4, 8), budgets=(125_000, 250_000)))
     names = set(records.read_runs(workdir)["run_id"][:finished])
     leave_running(workdir, lambda row: row["run_id"] in names)
@@ -162,14 +198,14 @@ def test_a_sweep_with_hardly_any_finished_run_is_analysed(tmp_path, finished):
     assert f"{finished} of 12 runs finished" in result.report.read_text(encoding="utf-8")
 
 
-def test_a_sweep_before_its_first_evaluation_has_no_curves_and_is_analysed(tmp_path):
+def test_a_sweep_before_its_first_evaluation_has_no_curves_and_is_analysed(tmp_path, one_process):
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
     leave_running(workdir, lambda row: False)
     (workdir / records.CURVES_FILE).unlink()
     assert analysis.analyse(workdir).report.is_file()
 
 
-def test_many_seeds_of_one_shape_are_a_study_of_the_seeds(tmp_path):
+def test_many_seeds_of_one_shape_are_a_study_of_the_seeds(tmp_path, one_process):
     planted = Planted(widths=(16,), budgets=(500_000, 1_000_000), seeds=tuple(range(24)), noise=0.3)
     result = analysis.analyse(write_planted(tmp_path, planted))
     fits = json.loads(result.fits.read_text(encoding="utf-8"))["losses"]["answer_loss"]
@@ -193,7 +229,7 @@ def test_counted_flops_and_bare_parameters_are_conventions_of_the_whole_analysis
         analysis.analyse(workdir, size="width")
 
 
-def test_analysis_changes_nothing_outside_its_output_directory_and_repeats_itself_exactly(tmp_path):
+def test_analysis_changes_nothing_outside_its_output_directory_and_repeats_itself_exactly(tmp_path, request):
     workdir = write_planted(tmp_path / "sweep", Planted(widths=(4,), budgets=(125_000, 250_000), noise=0.05))
     before = digest(tmp_path)
     analysis.analyse(workdir, bootstrap=20)
@@ -201,8 +237,61 @@ def test_analysis_changes_nothing_outside_its_output_directory_and_repeats_itsel
     assert {name: after[name] for name in before} == before
     assert all(name.startswith("sweep/analysis/") for name in set(after) - set(before))
     assert not [name for name in after if Path(name).name.startswith(".")]
+    request.getfixturevalue("one_process")  # in other processes or in this one
     elsewhere = analysis.analyse(workdir, tmp_path / "elsewhere", bootstrap=20).out
     assert digest(elsewhere) == digest(workdir / "analysis")
+
+
+def test_what_killed_analyses_left_is_removed_when_nobody_can_be_writing_it(tmp_path):
+    names = {
+        ".fits.json.ab12_xyz.unfinished": False,
+        "figures/.loss_curves.png.ab12_xyz.unfinished": False,
+        "figures/.mine.unfinished": True,  # of somebody else
+        ".report.html.new12345.unfinished": True,  # of one at work
+        ".notes.html.folder12.unfinished/kept": True,
+        ".report.html.link1234.unfinished": True,
+    }
+    (tmp_path / "kept").write_text("")
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if "link" in name:
+            path.symlink_to(tmp_path / "kept")
+        else:
+            path.write_text("")
+            for aged in [] if "new" in name else [path, path.parent]:
+                os.utime(aged, (0, 0))
+    os.utime(tmp_path / ".report.html.link1234.unfinished", (0, 0), follow_symlinks=False)
+    pipeline._remove_abandoned(tmp_path)
+    assert {name: os.path.lexists(tmp_path / name) for name in names} == names
+    assert (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_cannot_be_written_is_one_line_and_status_74(tmp_path, monkeypatch, capsys, number):
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
+    monkeypatch.setattr(os, "fsync", refused)
+    assert command.main([str(workdir), "--bootstrap", "0"]) == records.CannotWrite.STATUS
+    said = capsys.readouterr().err
+    assert said.startswith(f"analysis: cannot write {workdir}/analysis/figures/")
+    assert os.strerror(number) in said
+    assert said.count("\n") == 1
+    assert not list(workdir.rglob("*.unfinished"))
+
+
+def test_where_memory_runs_out_it_is_named(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        return np.empty(2**50)
+
+    monkeypatch.setattr(pipeline, "study_loss", full)
+    workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
+    assert command.main([str(workdir), "--bootstrap", "0"]) == os.EX_OSERR
+    said = capsys.readouterr().err
+    assert said.startswith("analysis: not enough memory (Unable to allocate 8.00 PiB")
+    assert said.count("\n") == 1
 
 
 def test_importing_analysis_loads_no_jax():

@@ -10,9 +10,11 @@ import pytest
 
 from analysis import compare, comparison, comparison_report, paired, resampling
 from analysis.comparison import Comparison
+from analysis.drawing import save
 from analysis.parametric import Law
 from analysis.points import Convention, Points, Refusal, load, select
 from analysis.study import fit_parametric
+from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, write_planted, write_runs
 from vsweep import records
@@ -276,6 +278,15 @@ def test_the_command_prints_the_verdict_and_writes_its_files(two_rates, tmp_path
     band = drawn[drawn["kind"] == "multiplier"]
     np.testing.assert_allclose(band["multiplier"], content["multiplier"]["value"])
     assert (tmp_path / "compare.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("names", [('=<b>a"&$', "$\\frac{"), (hostile.ALL, f"--><script>{hostile.ALL}")])
+def test_hostile_names_of_two_sets_are_text_in_every_file(names, tmp_path):
+    found = compared(points(DEARER, seed=1), names=names)
+    save(compare.drawing(found), tmp_path)
+    hostile.assert_harmless(tmp_path)
+    drawn = pd.read_csv(tmp_path / "compare.csv")["set"].dropna().unique().tolist()
+    assert drawn == [f"'{name}" if name[0] in "=-" else name for name in names]
 
 
 def test_two_tables_are_compared_by_their_names(tmp_path, capsys):

@@ -1,7 +1,9 @@
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,18 +12,32 @@ import pandas as pd
 import pytest
 
 from analysis import elsewhere, exact_json
-from analysis.points import Convention, Refusal, load
-from analysis.study import study_loss
+from analysis.points import Convention, Refusal, Source, load
+from analysis.study import LossStudy, study_loss
+from tests.analysis.planted import BUDGETS, Planted, write_planted
 
 ROOT = Path(__file__).parents[2]
 CONVENTIONS = [Convention("answer_loss"), Convention("val_loss")]
 
 
-def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(broken_workdir):
-    source, found = load(broken_workdir), []
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Source:
+    """A sweep as small as every approach can be fitted to."""
+    planted = Planted(widths=(4, 8, 12, 16), budgets=BUDGETS[:4], seeds=(0, 1), noise=0.1)
+    return load(write_planted(tmp_path_factory.mktemp("small"), planted))
+
+
+@pytest.fixture(scope="module")
+def study(source) -> LossStudy:
+    return study_loss(source, CONVENTIONS[0], bootstrap=0)
+
+
+def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(source):
+    found = []
     for processes in (0, 1):
-        with elsewhere.studying(source, CONVENTIONS, 20, processes) as studies:
+        with elsewhere.studying(source, CONVENTIONS[:1], 20, processes) as studies:
             found.append(studies())
+    assert found[0][0].law is not None
     for here, there in zip(*found, strict=True):
         assert here.convention == there.convention
         assert [approach.quantities for approach in here.approaches] == [a.quantities for a in there.approaches]
@@ -31,17 +47,64 @@ def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(bro
         assert repr(here.forecast) == repr(there.forecast)
 
 
-def test_a_study_that_fails_in_another_python_fails_here(broken_workdir, capfd):
+def test_a_study_that_fails_in_another_python_fails_here(source, monkeypatch, capfd):
+    monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "raise KeyError('weight')"])
     unknown = Convention("answer_loss", size="weight")
     with (
-        pytest.raises(subprocess.CalledProcessError),
-        elsewhere.studying(load(broken_workdir), [unknown], 20, 1) as studies,
+        pytest.raises(KeyError, match="weight"),
+        elsewhere.studying(source, [unknown], 20, 1) as studies,
     ):
         studies()
-    assert "KeyError" in capfd.readouterr().err
+    assert "Traceback" not in capfd.readouterr().err
 
 
-def test_children_end_when_their_studies_are_left_by_an_error(broken_workdir, monkeypatch):
+def kill(child: subprocess.Popen) -> None:
+    os.kill(child.pid, signal.SIGKILL)  # as the kernel does where memory has run out
+
+
+HARMS = {
+    "was killed, most likely for want of memory": (elsewhere.CHILD, kill),
+    "was ended by signal 15": (elsewhere.CHILD, subprocess.Popen.terminate),
+    "could not be started (No such file or directory)": (["/no/python"], None),
+    "was cut off in its answer": ([sys.executable, "-c", 'print(\'{"kind": "dataclass", "name\')'], None),
+    "failed (MemoryError: 9 GB)": ([sys.executable, "-c", "raise MemoryError('9 GB')"], None),
+    "failed (status 3)": ([sys.executable, "-c", "raise SystemExit(3)"], None),
+}
+
+
+@pytest.mark.parametrize("reason", HARMS)
+def test_the_study_of_a_child_that_gives_no_answer_is_made_here(reason, source, study, monkeypatch, caplog, capfd):
+    program, harm = HARMS[reason]
+    started, popen = [], subprocess.Popen
+
+    def harmed(*arguments, **keywords):
+        started.append(popen(*arguments, **keywords))
+        if harm:
+            harm(started[-1])
+        return started[-1]
+
+    monkeypatch.setattr(elsewhere, "CHILD", program)
+    monkeypatch.setattr(subprocess, "Popen", harmed)
+    with elsewhere.studying(source, CONVENTIONS[:1], 0, 1) as studies:
+        assert studies() is studies()  # and made once
+    assert exact_json.dumps(studies()[0]) == exact_json.dumps(study)
+    told = f"the process for answer_loss {reason}; its study is made in this one instead"
+    assert [told in record.getMessage() for record in caplog.records] == [True]
+    assert "Traceback" not in capfd.readouterr().err
+    assert all(child.returncode is not None for child in started)  # waited for: no zombie
+
+
+def test_the_studies_are_made_here_where_no_thread_can_be_started(source, monkeypatch, caplog):
+    def full(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with elsewhere.studying(source, CONVENTIONS, 0, 2) as studies:
+        assert [study.convention for study in studies()] == CONVENTIONS
+    assert caplog.text.count("could not be started (can't start new thread)") == 2
+
+
+def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatch):
     """Ctrl-C during an analysis: nothing goes on in the background."""
     monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "import time; time.sleep(600)"])
     started, popen = [], subprocess.Popen
@@ -53,7 +116,7 @@ def test_children_end_when_their_studies_are_left_by_an_error(broken_workdir, mo
     monkeypatch.setattr(subprocess, "Popen", remembered)
 
     def interrupted():
-        with elsewhere.studying(load(broken_workdir), CONVENTIONS, 20, 1):
+        with elsewhere.studying(source, CONVENTIONS, 20, 1):
             while not started:
                 time.sleep(0.01)
             raise KeyboardInterrupt
@@ -63,11 +126,10 @@ def test_children_end_when_their_studies_are_left_by_an_error(broken_workdir, mo
     assert [child.returncode for child in started] == [-9]
 
 
-def test_a_child_never_imports_from_the_folder_it_happens_to_be_started_in(broken_workdir, tmp_path, monkeypatch):
+def test_a_child_never_imports_from_the_folder_it_happens_to_be_started_in(source, tmp_path, monkeypatch):
     for name in ("numpy", "analysis", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(Path(__file__).parents[2])])
-    source = load(broken_workdir)
     monkeypatch.chdir(tmp_path)
     with elsewhere.studying(source, CONVENTIONS[:1], 0, 1) as studies:
         assert len(studies()) == 1
@@ -99,8 +161,7 @@ def test_arrays_and_tables_come_back_with_every_bit_type_and_label():
     pd.testing.assert_frame_equal(again, table, check_exact=True)
 
 
-def test_a_study_comes_back_as_it_was(broken_workdir):
-    source = load(broken_workdir)
+def test_a_study_comes_back_as_it_was(source):
     study = study_loss(source, CONVENTIONS[0], bootstrap=20)
     for value in (source, study):
         text = exact_json.dumps(value)
@@ -117,9 +178,9 @@ def test_json_makes_nothing_that_is_not_known():
 
 
 @pytest.mark.parametrize("question", ["[", None])
-def test_a_child_whose_asker_was_killed_ends_without_a_word(question, broken_workdir):
+def test_a_child_whose_asker_was_killed_ends_without_a_word(question, source):
     """In the middle of the question, or before the answer."""
-    asked = exact_json.dumps((load(broken_workdir), CONVENTIONS[0], 0)) if question is None else question
+    asked = exact_json.dumps((source, CONVENTIONS[0], 0)) if question is None else question
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(elsewhere.CHILD, **pipes, env=environment, text=True) as child:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,73 @@ def test_a_file_without_a_law_to_plan_by_is_answered_in_one_line(tmp_path, capsy
     assert message in said.err
     assert said.err.count("\n") == 1
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000 + "]" * 200_000, "not a JSON file - maximum recursion depth exceeded"),
+        ('{"schema": 2, "losses": {"val_loss": ' + '{"a":' * 200_000, "not a JSON file"),
+        ('{"schema": ' + "9" * 10_000 + "}", "not a JSON file"),
+        ('{"schema": 1.5, "losses": {}}', "schema 1.5"),
+        ('{"schema": true, "losses": {}}', "schema True"),
+        ('{"schema": 2, "losses": []}', "not a fits.json"),
+        ("\x00", "not a JSON file"),
+        ("null", "not a fits.json"),
+    ],
+)
+def test_json_that_no_analysis_writes_is_answered_in_one_line(tmp_path, capsys, text, message):
+    (tmp_path / "fits.json").write_text(text)
+    assert planner.main([str(tmp_path / "fits.json"), "--compute", "1e12"]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+ODD = (
+    *(None, True, 0, -1, -0.0, 1e-320, 1e308, 10**400, 2**63, float("nan"), float("inf")),
+    *("", "x", "3", "\x1b[31m\n", [], [None], [[]], [1, 2], ["2", 3], {}, {"refused": None}, {"refused": 3}, {"a": {}}),
+)
+
+
+def nodes(node: object, path: tuple = ()) -> Iterator[tuple]:
+    """The path of everything in a JSON document."""
+    yield path
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        yield from nodes(value, (*path, key))
+
+
+def replaced(node: object, path: tuple, value: object) -> object:
+    """The document with `value` at `path`."""
+    if not path:
+        return value
+    copied = copy.copy(node)
+    copied[path[0]] = replaced(node[path[0]], path[1:], value)
+    return copied
+
+
+def test_five_hundred_edits_of_a_real_file_are_planned_by_or_refused_in_one_line(tmp_path, capsys):
+    content = json.loads(LAPTOP_FITS.read_text(encoding="utf-8"))
+    entry = content["losses"]["excess_loss"]
+    resamples = {name: values[:30] for name, values in entry["parametric"]["resamples"].items()}
+    entry = {name: entry[name] for name in ("convention", "range", "floor_value", "design", "parametric")}
+    content["losses"] = {"excess_loss": {**entry, "parametric": {**entry["parametric"], "resamples": resamples}}}
+    content = {name: content[name] for name in ("schema", "runs", "units", "losses")}
+    rng, places = random.Random(8), list(nodes(content))
+    shallow = [place for place in places if "resamples" not in place[:-1]]
+    statuses = []
+    for number in range(500):
+        place, value = rng.choice((shallow, places)[number % 2]), rng.choice(ODD)
+        path = write(tmp_path, replaced(content, place, value))
+        options = rng.choice((["--json"], ["--served", "1e9", "--tokens", "1e7"]))
+        statuses.append(planner.main([path, "--compute", "1e12", *options]))
+        said = capsys.readouterr()
+        assert (statuses[-1], said.err.count("\n")) in ((0, 0), (2, 1)), f"{place} = {value!r}: {said.err}"
+        assert (statuses[-1] == 0) == bool(said.out)
+        assert "nan" not in said.out.lower(), f"{place} = {value!r}"
+        assert "\x1b" not in said.out + said.err
+    assert min(statuses.count(0), statuses.count(2)) > 50
 
 
 def test_a_path_that_is_no_json_file_is_answered_in_one_line(tmp_path, capsys):

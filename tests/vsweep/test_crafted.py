@@ -124,12 +124,23 @@ def test_a_crafted_manifest_names_no_file_outside_and_runs_nothing(interrupted_s
 def test_crafted_tables_run_nothing_and_their_names_are_escaped(finished_sweep, tmp_path):
     call = f"__import__('os').mkdir({str(tmp_path / 'executed')!r})"
     html = "<img src=x onerror=alert(1)>"
+    texts = [call, f"=cmd|'{call}'!A1", f"@{call}", html, f"{{{{{call}}}}}", "\x1b]0;x\x07"]
     runs = records.read_runs(finished_sweep).astype(object).to_dict("records")
-    for run, text in zip(runs, [call, f"=cmd|'{call}'!A1", f"@{call}", html, f"{{{{{call}}}}}", "\x00"], strict=True):
-        run |= {"run_id": text, "stack": text, "task": text, "device": text, "versions": text}
+    curves = records.read_curves(finished_sweep).astype(object).to_dict("records")
+    named = {run["run_id"]: text for run, text in zip(runs, texts, strict=True)}
+    for run in runs:
+        run |= dict.fromkeys(("run_id", "stack", "task", "device", "versions"), named[run["run_id"]])
+    for row in curves:
+        row["run_id"] = named[row["run_id"]]
+    times = [dict.fromkeys(records.TIME_COLUMNS, 1.0) | {"stack": text} for text in texts]
     records.write_table(tmp_path / "sweep" / records.RUNS_FILE, runs, records.RUN_COLUMNS)
+    records.write_table(tmp_path / "sweep" / records.CURVES_FILE, curves, records.CURVE_COLUMNS)
+    records.write_table(tmp_path / "sweep" / records.TIMES_FILE, times, records.TIME_COLUMNS)
+    for name in ("config.json", "plan.json"):  # which an analysis does not read
+        (tmp_path / "sweep" / name).write_text("[" * 200_000)
     unpickled.clear()
     page = analysis.analyse(tmp_path / "sweep", bootstrap=0).report.read_text(encoding="utf-8")
+    assert "Where the time went" in page
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page
     for column in ("loss", "N", "D"):

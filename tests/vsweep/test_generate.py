@@ -81,6 +81,17 @@ def test_an_unknown_run_is_answered_with_the_closest_and_all_finished_ones(finis
         generate.load_run(finished_sweep, "d2.9k-s0")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, "[]", "null", "{", "\xff", '{"model": 3}', '{"sweep": {"width": {"a": 1}}}', '{"name": null}'],
+)
+def test_an_odd_config_is_answered_with_its_problems(tmp_path, text):
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        generate.load_run(tmp_path, "d700-s0")
+    assert all("allowed" in problem and "\n" not in problem for problem in caught.value.problems)
+
+
 def test_a_folder_that_is_no_work_directory_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="not a work directory"):
         generate.load_run(tmp_path, "d700-s0")

@@ -1,0 +1,40 @@
+"""How every command ends: what is wrong with its input is one line on stderr, and never a traceback."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from analysis.text import one_line
+from vsweep.records import CannotWrite
+
+BAD_INPUT = 2
+NO_MEMORY = os.EX_OSERR
+
+Command = Callable[[Sequence[str]], int]
+
+
+def command(name: str) -> Callable[[Command], Command]:
+    """Makes a status and a line that begins with `name` of the errors that are the caller's to mend."""
+
+    def decorate(run: Command) -> Command:
+        @functools.wraps(run)
+        def answering(arguments: Sequence[str]) -> int:
+            try:
+                return run(arguments)
+            except CannotWrite as error:
+                return refuse(name, error, CannotWrite.STATUS)
+            except (ValueError, OSError) as error:  # BadTable and BadLaw are ValueErrors
+                return refuse(name, error)
+            except MemoryError as error:
+                needs = "free some, or use fewer resamples (--bootstrap)"
+                return refuse(name, f"not enough memory ({error or 'no more was given'}): {needs}", NO_MEMORY)
+
+        return answering
+
+    return decorate
+
+
+def refuse(name: str, reason: object, status: int = BAD_INPUT) -> int:
+    print(f"{name}: {one_line(reason)}", file=sys.stderr)
+    return status
