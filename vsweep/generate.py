@@ -3,6 +3,11 @@
 python -m vsweep.generate WORKDIR --run RUN_ID "123+456="
 """
 
+from vsweep import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import functools
 import sys
 from pathlib import Path
