@@ -93,15 +93,12 @@ def _tell(text: str) -> None:
 
 
 class Interruption:
-    """A context manager that listens while it is open; outside the main thread only the wall clock counts.
-
-    `save_s` tells in how many seconds everything will be saved, while there is something to save; None: all is saved.
-    """
+    """A context manager that listens while it is open; outside the main thread only the wall clock counts."""
 
     def __init__(self, max_wall_hours: float = 0.0):
         self.deadline = time.monotonic() + 3600 * max_wall_hours if max_wall_hours else None
         self.received: int | None = None
-        self.save_s: Callable[[], float] | None = None
+        self._save_s: Callable[[], float] | None = None  # None: there is nothing to save
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
@@ -121,6 +118,15 @@ class Interruption:
             return "max_wall_hours reached"
         return None
 
+    @contextlib.contextmanager
+    def saving(self, save_s: Callable[[], float]) -> Iterator[None]:
+        """Inside there is something to save; `save_s` tells in how many seconds it will be, if asked to stop now."""
+        self._save_s = save_s
+        try:
+            yield
+        finally:
+            self._save_s = None
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number not in HURRYING and self.received is not None:
             return
@@ -131,6 +137,6 @@ class Interruption:
         _tell(f"{signal.Signals(number).name} received: {self._outlook()}; once more to leave at once")
 
     def _outlook(self) -> str:
-        if self.save_s is None:
+        if self._save_s is None:
             return "all that was trained is saved, leaving when the work under way (such as a compile) has ended"
-        return f"stopping, everything will be saved in about {max(1.0, self.save_s()):.0f} s"
+        return f"stopping, everything will be saved in about {max(1.0, self._save_s()):.0f} s"

@@ -70,13 +70,18 @@ def wall_problems(ready: Ready) -> list[str]:
     limit_h = ready.sweep.config.train.max_wall_hours
     compiled = jax.config.jax_compilation_cache_dir is not None or ready.home.compile_cache.is_dir()
     compile_s = 0.0 if compiled else ready.sweep.hardware.speed.compile_s
-    needed_s = compile_s + SAVE_S + max(cost.disk_bytes for cost in ready.sweep.estimates) / DISK_BYTES_PER_S
+    needed_s = compile_s + save_seconds(max(cost.disk_bytes for cost in ready.sweep.estimates))
     if not 0 < 3600 * limit_h < needed_s:
         return []
     return [
         f"train.max_wall_hours: too short to compile and save - got {limit_h:g}; "
         f"allowed: from {needed_s / 3600:.2g}, {needed_s:.0f} s by estimate (0: no limit)"
     ]
+
+
+def save_seconds(disk_bytes: int) -> float:
+    """What a save is expected to take; a guess, for disks differ."""
+    return SAVE_S + disk_bytes / DISK_BYTES_PER_S
 
 
 def _read(source: SweepConfig | Mapping) -> tuple[SweepConfig, list[str]]:
