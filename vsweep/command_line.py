@@ -5,11 +5,21 @@ import sys
 from typing import NoReturn
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
-from vsweep.config import ConfigError
+from vsweep.config import Anything, ConfigError
 
 EXAMPLE = "--config=configs/addition.py:laptop"
+
+
+class AsItIs(flags.ArgumentParser):
+    """Takes text as it is, for `config` reads the numbers in it, and a config file's value too."""
+
+    def parse(self, argument: object) -> object:
+        return argument
+
+
+config_flags.register_flag_parser_for_type(Anything, AsItIs())
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

@@ -101,7 +101,8 @@ def test_the_analysis_knows_the_schema_of_the_records_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("library", "only"), [("orbax", {"checkpoint"}), ("flax", {"model"}), ("ml_collections", {"command_line"})]
+    ("library", "only"),
+    [("orbax", {"checkpoint"}), ("flax", {"model"}), ("ml_collections", {"command_line", "config"})],
 )
 def test_a_library_has_one_place_where_it_is_known(library, only):
     assert importers(library, PACKAGE) == only
