@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from vsweep import config as config_lib
-from vsweep import devices, grid, plan, tasks
+from vsweep import devices, grid, plan, preflight, tasks
 from vsweep import model as model_lib
 from vsweep.checkpoint import CheckpointFolder
 from vsweep.config import ConfigError
@@ -56,6 +56,8 @@ def _decode(model: Model, params, tokens_QxS, starts_Q):
 
 def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
     """(task, model, parameters) of a finished run. Raises ConfigError with what can be loaded if it is not there."""
+    if problems := preflight.name_problems("WORKDIR", workdir):
+        raise ConfigError(problems)
     home = WorkDir(workdir)
     config = home.read_config()
     task = tasks.build(config.task)

@@ -4,6 +4,7 @@ Nothing is written or compiled before all of it is right, and all that is wrong 
 """
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,6 +114,9 @@ def _start(config: SweepConfig, problems: list[str], stored: WorkDir | None, *, 
 
 def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[str]:
     """Without a good config, places are not compared with it."""
+    source = name_problems("resume_from", resume_from) if resume_from is not None else []
+    if problems := name_problems("workdir", home.path) + source:
+        return problems
     try:
         problems = home.problems(config) if config else home.place_problems()
         if config and resume_from is not None and not home.config_file.exists():
@@ -120,6 +124,17 @@ def _place_problems(home: WorkDir, resume_from: str | Path | None, config: Sweep
     except OSError as error:
         return [f"workdir: not usable - got {home.path} ({error.strerror}); allowed: a folder that you may write to"]
     return problems
+
+
+def name_problems(flag: str, path: str | Path) -> list[str]:
+    """XLA and Orbax take names as UTF-8; a file system takes any bytes."""
+    whole = Path(path).absolute()
+    try:
+        str(whole).encode()
+    except UnicodeEncodeError:
+        got = os.fsencode(whole)
+        return [f"{flag}: a path that is not UTF-8 - got {got}; allowed: a folder whose whole path is UTF-8 text"]
+    return []
 
 
 def _disk_problems(sweep: SweepPlan, home: WorkDir) -> list[str]:

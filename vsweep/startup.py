@@ -66,13 +66,16 @@ def refuse_without_posix() -> None:
 
 
 def _silenced(number: int, old: TextIO | None) -> TextIO:
-    """With the encoding and the buffering of the stream that it replaces; None: there was none."""
-    old = old or io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    """With the encoding and the buffering of the stream that it replaces (None: there was none).
+
+    What that encoding has no character for is written as an escape: no message is worth a sweep.
+    """
+    old = old or io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     raw = SilencedFile(number, "wb", closefd=False)
     return io.TextIOWrapper(
         raw if old.write_through else io.BufferedWriter(raw),
         encoding=old.encoding,
-        errors=old.errors,
+        errors="backslashreplace" if old.errors == "strict" else old.errors,
         newline="\n",
         line_buffering=old.line_buffering,
         write_through=old.write_through,
