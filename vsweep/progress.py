@@ -13,6 +13,7 @@ from vsweep import devices
 from vsweep.plan import SweepPlan
 
 PLAIN_LINE_EVERY_S = 30.0
+DRAWN_EVERY_S = 0.1  # a bar
 PLAIN_WIDTH = 132  # columns of lines that go to a file or a pipe
 
 
@@ -74,12 +75,13 @@ class TerminalProgress(PlainProgress):
     def __init__(self, console: Console):
         super().__init__(console)
         columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.fields[status]}"))
-        self._bar = Progress(*columns, console=console, transient=True)
+        # Drawn by the training itself, not by a thread of rich, whose errors nobody could catch.
+        self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", total=1.0, status="")
         self._started = False
 
     def __enter__(self) -> Self:
-        self._show(self._bar.start)
+        self._show(self._bar.live.start)  # and no first picture, an error in which would leave it half started
         self._started = not self._silent
         return self
 
@@ -88,11 +90,13 @@ class TerminalProgress(PlainProgress):
         self._show(self._bar.stop)
 
     def compiling(self, stack: str) -> None:
-        self._show(lambda: self._bar.update(self._task, description=stack, status="compiling"))
+        self._show(lambda: self._bar.update(self._task, description=stack, status="compiling", refresh=True))
 
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
-        status = _status(runs, tokens_per_s, eta_s)
-        self._show(lambda: self._bar.update(self._task, description=stack, completed=done, status=status))
+        fields = {"description": stack, "completed": done, "status": _status(runs, tokens_per_s, eta_s)}
+        drawn = time.monotonic() - self._last >= DRAWN_EVERY_S
+        self._last = time.monotonic() if drawn else self._last
+        self._show(lambda: self._bar.update(self._task, **fields, refresh=drawn))
 
 
 def standard_console() -> Console:
