@@ -2,7 +2,8 @@
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
 analysis now and then and at the end -> report. Exit status: 0 all done; 2 bad config or flag; 74 the disk is full or
-broken; 75 interrupted: run it again. docs/reliability.md says which signals, and how long they take.
+broken: make room and run it again; 75 interrupted by SIGTERM, SIGINT or SIGHUP (give it 30 s before SIGKILL, more for
+stacks of gigabytes: docs/reliability.md): run it again. A second SIGTERM or SIGINT leaves at once, with its own status.
 """
 
 from vsweep import startup
