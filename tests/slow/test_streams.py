@@ -4,9 +4,7 @@ Each is done while a sweep trains. It must leave with 75, or train to its end wh
 same command must end it bit for bit as one that nobody disturbed.
 """
 
-import contextlib
 import os
-import pty
 import shlex
 import signal
 import subprocess
@@ -105,18 +103,24 @@ def test_where_nothing_asks_it_to_stop_it_trains_to_its_end(text, send, uninterr
     assert_it_goes_on(workdir, uninterrupted, stopped=False)
 
 
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal that this session belongs to
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def test_a_terminal_that_is_closed_saves_and_leaves_with_75(uninterrupted, tmp_path):
-    """Its bar cannot be drawn any more, and its kernel sends a SIGHUP."""
+    """Its bar cannot be drawn any more, and the kernel sends a SIGHUP."""
     workdir = tmp_path / "sweep"
-    child, terminal = pty.fork()
-    if child == 0:
-        program = command(workdir)
-        os.execve(program[0], program, ENVIRONMENT)
-    deadline = time.monotonic() + 120
-    while not list(workdir.glob("stacks/*/checkpoints/*.manifest.json")) and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            os.read(terminal, 65536)
-    os.close(terminal)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == EXIT_STATUS
+    ours, its = os.openpty()
+    program = [sys.executable, "-c", ON_A_TERMINAL, *command(workdir)]
+    process = subprocess.Popen(program, env=ENVIRONMENT, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    drawn = b""
+    while not list(workdir.glob("stacks/*/checkpoints/*.manifest.json")):
+        drawn += os.read(ours, 65536)
+    os.close(ours)
+    assert b"compiling" in drawn
+    assert process.wait(timeout=300) == EXIT_STATUS
     assert_it_goes_on(workdir, uninterrupted, stopped=True)
