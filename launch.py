@@ -2,15 +2,19 @@
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
 analysis now and then and at the end -> report. Exit status: 0 all done; 2 bad config or flag; 74 the disk is full or
-broken, make room and run it again; 75 interrupted, run it again. A second signal leaves at once, with its own status.
+broken: make room and run it again; 75 interrupted by SIGTERM, SIGINT or SIGHUP (give it 30 s before SIGKILL, more for
+stacks of gigabytes: docs/reliability.md): run it again. A second SIGTERM or SIGINT leaves at once, with its own status.
 """
 
+from vsweep import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
-from rich.console import Console
 
 from vsweep import command_line, interruption
 from vsweep.config import ConfigError
@@ -20,9 +24,7 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
 PLAN = flags.DEFINE_bool("plan", False, "Print what would be trained and what it would cost; touch nothing.")
 RESUME_FROM = flags.DEFINE_string("resume_from", None, "A work directory, possibly read-only, to copy and go on from.")
-INEXACT = flags.DEFINE_bool(
-    "allow_inexact_resume", False, "Go on with other versions or devices than it began with; runs.csv marks the runs."
-)
+INEXACT = flags.DEFINE_bool("allow_inexact_resume", False, "Go on with other versions or devices; runs.csv marks it.")
 
 
 def main(arguments: list[str]) -> int:
@@ -42,13 +44,13 @@ def launch() -> int:
     from vsweep import clock, preflight, progress, trainer  # here: a bad flag is answered before jax is loaded
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
-    console = Console(width=None if sys.stdout.isatty() else progress.PLAIN_WIDTH)
+    console = progress.standard_console()
     elsewhere = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value}
     sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, **elsewhere)
     progress.show_plan(sweep, console)
     if PLAN.value:
         return 0
-    workdir = Path(WORKDIR.value or preflight.default_workdir(sweep.config))
+    workdir = WORKDIR.value or preflight.default_workdir(sweep.config)
     pace = clock.ReportPace()
     with progress.for_console(console) as display:
         display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")

@@ -1,5 +1,10 @@
 """`python -m analysis SOURCE`, and with a word before it `plan`, `compare` or `table`."""
 
+from vsweep import startup
+
+if __name__ == "__main__":
+    startup.steady_streams()
+
 import sys
 
 from analysis import commands, compare, planner

@@ -1,21 +1,35 @@
 """The door of the command line: flags and config files in, one list of problems out, never a traceback."""
 
+import contextlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
-from vsweep.config import ConfigError
+from vsweep.config import Anything, ConfigError
 
 EXAMPLE = "--config=configs/addition.py:laptop"
+
+
+class AsItIs(flags.ArgumentParser):
+    """Takes text as it is, for `config` reads the numbers in it, and a config file's value too."""
+
+    def parse(self, argument: object) -> object:
+        return argument
+
+
+config_flags.register_flag_parser_for_type(Anything, AsItIs())
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
     """absl's parser; a mistake in a flag or in the config file ends the program with its problems and status 2."""
     try:
-        rest = flags.FLAGS(arguments)
+        with _warnings_of_the_loader_apart():
+            rest = flags.FLAGS(arguments)
         problems = [f"command line: stray argument - got {word!r}; allowed: flags, --name=value" for word in rest[1:]]
         problems += _config_problems(arguments)
     except ConfigError as error:
@@ -23,7 +37,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
     except flags.Error as error:
         problems = [f"command line: {_message(error)}"]
     except Exception as error:  # a config file is the user's code and may raise anything
-        problems = [f"--config: {_message(error)}; allowed: a file with get_config(), such as {EXAMPLE}"]
+        problems = [_config_problem(_message(error))]
     if problems:
         fail(problems)
     return rest
@@ -41,6 +55,14 @@ def leave_at_once(message: str, status: int) -> NoReturn:
     os._exit(status)
 
 
+@contextlib.contextmanager
+def _warnings_of_the_loader_apart() -> Iterator[None]:
+    """How ml_collections loads a config file is deprecated: under `python -W error` no fault of the file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"the load_module\(\) method is deprecated", DeprecationWarning)
+        yield
+
+
 def _config_problems(arguments: list[str]) -> list[str]:
     if not flags.FLAGS["config"].present:
         return [f"--config: not given; allowed: a config file, such as {EXAMPLE}"]
@@ -50,6 +72,15 @@ def _config_problems(arguments: list[str]) -> list[str]:
     if isinstance(config, ConfigDict):
         return []
     return [f"--config: get_config returned {type(config).__name__}; allowed: a ConfigDict, as in configs/addition.py"]
+
+
+def _config_problem(told: str) -> str:
+    if told.partition(":")[0].endswith("Warning"):
+        return (
+            f"python -W error: a warning became an error while --config was loaded - got {told}; allowed: a file and "
+            "libraries that do not warn, or Python without -W error and PYTHONWARNINGS"
+        )
+    return f"--config: {told}; allowed: a file with get_config(), such as {EXAMPLE}"
 
 
 def _message(error: BaseException) -> str:

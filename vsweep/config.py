@@ -5,6 +5,7 @@ in `sweep` replaces the field of the same name in its section, and the runs are 
 stop here: below this file there are only these dataclasses, and the code trusts their types.
 """
 
+import abc
 import contextlib
 import dataclasses
 import difflib
@@ -15,6 +16,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from ml_collections import FieldReference
 
 from vsweep.records import AXES
 
@@ -39,6 +42,17 @@ class ConfigError(ValueError):
         self.problems = list(problems)
         self.rest = rest
         super().__init__("\n".join(self.problems))
+
+
+class Anything(abc.ABC):  # noqa: B024
+    """The type of a field of a ConfigDict that holds values of several types: its Rule says which.
+
+    Not `object`, whose flags ml_collections takes for switches: `--config.train.slots all` would be two words.
+    """
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> bool:
+        return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,8 +247,13 @@ def without_repeats(more: list[str], problems: list[str]) -> list[str]:
 
 
 def default_dict() -> dict:
-    """Every section with its defaults, and every axis empty (not swept): the start of a config file."""
-    return {**SweepConfig().to_dict(), "sweep": {axis: () for axis in AXES}}
+    """Every section with its defaults, and every axis empty (not swept): the start of a config file.
+
+    A ConfigDict holds each field to the type of its default; `train.slots` may be a word or a number.
+    """
+    values = {**SweepConfig().to_dict(), "sweep": {axis: () for axis in AXES}}
+    values["train"]["slots"] = FieldReference(values["train"]["slots"], field_type=Anything)
+    return values
 
 
 def _read_section(section: str, kind: type, values: Mapping, problems: list[str]):
@@ -341,7 +360,8 @@ def _as_kind(rule: Rule, value):
 def _plain(source: Mapping) -> dict:
     """A ConfigDict or mapping as nested dicts."""
     items = source.to_dict() if hasattr(source, "to_dict") else dict(source)
-    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in items.items()}
+    found = {key: value.get() if isinstance(value, FieldReference) else value for key, value in items.items()}
+    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in found.items()}
 
 
 def _results_only(values: dict) -> dict:

@@ -3,6 +3,11 @@
 python -m vsweep.generate WORKDIR --run RUN_ID "123+456="
 """
 
+from vsweep import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import functools
 import sys
 from collections.abc import Sequence
@@ -14,7 +19,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from vsweep import config as config_lib
-from vsweep import devices, grid, plan, tasks
+from vsweep import devices, grid, plan, preflight, tasks
 from vsweep import model as model_lib
 from vsweep.checkpoint import CheckpointFolder, Origin
 from vsweep.config import ConfigError
@@ -52,6 +57,8 @@ def _decode(model: Model, params, tokens_QxS, starts_Q):
 
 def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
     """(task, model, parameters) of a finished run. Raises ConfigError with what can be loaded if it is not there."""
+    if problems := preflight.name_problems("WORKDIR", workdir):
+        raise ConfigError(problems)
     home = WorkDir(workdir)
     if problems := strange_problems("workdir", home.path):
         raise ConfigError(problems)

@@ -1,20 +1,23 @@
 """Signals and the wall clock, turned into one question: should_stop().
 
-The first SIGTERM or SIGINT asks for a stop at the next chunk, with a committed checkpoint; a second one leaves at once.
-Where there is nothing to commit (before training, in an analysis) `leaving` turns the first one into an exception.
+The first SIGTERM, SIGINT or SIGHUP asks for a stop at the next chunk, with a committed checkpoint; a second one leaves
+at once. Where there is nothing to commit (before training, in an analysis) `leaving` turns the first one into an
+exception. A SIGHUP never hurries: a terminal that closes sends several, and some systems a SIGTERM with it. One that is
+ignored at the start (`nohup`) stays ignored.
 """
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: nothing is wrong, run the same command again
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HURRYING = (signal.SIGTERM, signal.SIGINT)
 AGAIN_S = 0.01
 
 
@@ -24,14 +27,15 @@ class Leave(BaseException):
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """Inside, the first SIGTERM or SIGINT raises Leave, and a second one leaves at once; in the main thread only."""
+    """Inside, the first signal raises Leave, and a second one leaves at once; in the main thread only."""
 
     def leave(number: int, frame: FrameType | None) -> None:
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if number in HURRYING:
+            _set_handlers(dict.fromkeys(HURRYING, signal.SIG_DFL))
         raise Leave(f"{signal.Signals(number).name} received")
 
-    previous = {number: signal.signal(number, leave) for number in SIGNALS}
+    previous = {number: signal.signal(number, leave) for number in _heeded()}
     try:
         with _raised_again_where_python_drops_it():
             yield
@@ -66,9 +70,26 @@ def _raised_again_where_python_drops_it() -> Iterator[None]:
         _set_handlers(previous)
 
 
+def _heeded() -> list[signal.Signals]:
+    """The signals that ask for a stop."""
+    hung_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [*HURRYING, *hung_up]
+
+
 def _set_handlers(handlers: dict[int, object]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def _tell(text: str) -> None:
+    """From a signal's handler: straight to the descriptor, for the stream's buffer may be in use.
+
+    Whoever read it may be dead, or behind; then it is not told. Where standard error was closed at the start, its
+    descriptor may be any file.
+    """
+    with contextlib.suppress(OSError):
+        if sys.__stderr__ is not None and select.select([], [2], [], 0)[1]:
+            os.write(2, f"{text}\n".encode())
 
 
 class Interruption:
@@ -77,11 +98,12 @@ class Interruption:
     def __init__(self, max_wall_hours: float = 0.0):
         self.deadline = time.monotonic() + 3600 * max_wall_hours if max_wall_hours else None
         self.received: int | None = None
+        self._save_s: Callable[[], float] | None = None  # None: there is nothing to save
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in _heeded():
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -96,9 +118,25 @@ class Interruption:
             return "max_wall_hours reached"
         return None
 
+    @contextlib.contextmanager
+    def saving(self, save_s: Callable[[], float]) -> Iterator[None]:
+        """Inside there is something to save; `save_s` tells in how many seconds it will be, if asked to stop now."""
+        self._save_s = save_s
+        try:
+            yield
+        finally:
+            self._save_s = None
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if number not in HURRYING and self.received is not None:
+            return
+        if self.received in HURRYING:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.received = number
-        os.write(2, b"stopping at the next chunk, with everything saved; once more to leave at once\n")
+        _tell(f"{signal.Signals(number).name} received: {self._outlook()}; once more to leave at once")
+
+    def _outlook(self) -> str:
+        if self._save_s is None:
+            return "all that was trained is saved, leaving when the work under way (such as a compile) has ended"
+        return f"stopping, everything will be saved in about {max(1.0, self._save_s()):.0f} s"

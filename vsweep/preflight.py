@@ -4,6 +4,7 @@ Nothing is written or compiled before all of it is right, and all that is wrong 
 """
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,13 +71,18 @@ def wall_problems(ready: Ready) -> list[str]:
     limit_h = ready.sweep.config.train.max_wall_hours
     compiled = jax.config.jax_compilation_cache_dir is not None or ready.home.compile_cache.is_dir()
     compile_s = 0.0 if compiled else ready.sweep.hardware.speed.compile_s
-    needed_s = compile_s + SAVE_S + max(cost.disk_bytes for cost in ready.sweep.estimates) / DISK_BYTES_PER_S
+    needed_s = compile_s + save_seconds(max(cost.disk_bytes for cost in ready.sweep.estimates))
     if not 0 < 3600 * limit_h < needed_s:
         return []
     return [
         f"train.max_wall_hours: too short to compile and save - got {limit_h:g}; "
         f"allowed: from {needed_s / 3600:.2g}, {needed_s:.0f} s by estimate (0: no limit)"
     ]
+
+
+def save_seconds(disk_bytes: int) -> float:
+    """What a save is expected to take; a guess, for disks differ."""
+    return SAVE_S + disk_bytes / DISK_BYTES_PER_S
 
 
 def _read(source: SweepConfig | Mapping) -> tuple[SweepConfig, list[str]]:
@@ -108,6 +114,9 @@ def _start(config: SweepConfig, problems: list[str], stored: WorkDir | None, *, 
 
 def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[str]:
     """Without a good config, places are not compared with it."""
+    source = name_problems("resume_from", resume_from) if resume_from is not None else []
+    if problems := name_problems("workdir", home.path) + source:
+        return problems
     try:
         problems = home.problems(config) if config else home.place_problems()
         if resume_from is None:
@@ -117,6 +126,17 @@ def _place_problems(home: WorkDir, resume_from: str | Path | None, config: Sweep
     except OSError as error:
         return [f"workdir: not usable - got {home.path} ({error.strerror}); allowed: a folder that you may write to"]
     return problems
+
+
+def name_problems(flag: str, path: str | Path) -> list[str]:
+    """XLA and Orbax take names as UTF-8; a file system takes any bytes."""
+    whole = Path(path).absolute()
+    try:
+        str(whole).encode()
+    except UnicodeEncodeError:
+        got = os.fsencode(whole)
+        return [f"{flag}: a path that is not UTF-8 - got {got}; allowed: a folder whose whole path is UTF-8 text"]
+    return []
 
 
 def _disk_problems(sweep: SweepPlan, home: WorkDir) -> list[str]:

@@ -1,6 +1,8 @@
 """What a person sees: the plan before training, and how far it is: a bar on a terminal, plain lines elsewhere."""
 
+import sys
 import time
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console
@@ -11,6 +13,7 @@ from vsweep import devices
 from vsweep.plan import SweepPlan
 
 PLAIN_LINE_EVERY_S = 30.0
+DRAWN_EVERY_S = 0.1  # a bar
 PLAIN_WIDTH = 132  # columns of lines that go to a file or a pipe
 
 
@@ -30,14 +33,32 @@ class SilentProgress:
 
 
 class PlainProgress(SilentProgress):
-    """Lines for logs and notebooks: one a message, and one every half minute."""
+    """Lines for logs and notebooks: one a message, and one every half minute; silent once they cannot be written."""
 
     def __init__(self, console: Console):
         self.console = console
         self._last = time.monotonic()
+        self._silent = False
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._show(lambda: self.console.print(text, highlight=False, markup=False, soft_wrap=True))
+
+    def _show(self, show: Callable[[], None]) -> None:
+        """Training goes on whoever looks."""
+        if self._silent:
+            return
+        try:
+            show()
+        except OSError:
+            self._silent = True
+        except SystemExit:  # of rich, which ends a program whose reader is gone
+            self._silent = self.console.quiet
+            if not self._silent:
+                raise
+        except ValueError:
+            self._silent = self.console.file.closed
+            if not self._silent:
+                raise
 
     def compiling(self, stack: str) -> None:
         self.say(f"{stack}: compiling")
@@ -54,21 +75,33 @@ class TerminalProgress(PlainProgress):
     def __init__(self, console: Console):
         super().__init__(console)
         columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.fields[status]}"))
-        self._bar = Progress(*columns, console=console, transient=True)
+        # Drawn by the training itself, not by a thread of rich, whose errors nobody could catch.
+        self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", total=1.0, status="")
+        self._started = False
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._show(self._bar.live.start)  # and no first picture, an error in which would leave it half started
+        self._started = not self._silent
         return self
 
     def __exit__(self, *_) -> None:
-        self._bar.stop()
+        self._silent = not self._started  # it may have fallen silent since, but it has standard output to give back
+        self._show(self._bar.stop)
 
     def compiling(self, stack: str) -> None:
-        self._bar.update(self._task, description=stack, status="compiling")
+        self._show(lambda: self._bar.update(self._task, description=stack, status="compiling", refresh=True))
 
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
-        self._bar.update(self._task, description=stack, completed=done, status=_status(runs, tokens_per_s, eta_s))
+        fields = {"description": stack, "completed": done, "status": _status(runs, tokens_per_s, eta_s)}
+        drawn = time.monotonic() - self._last >= DRAWN_EVERY_S
+        self._last = time.monotonic() if drawn else self._last
+        self._show(lambda: self._bar.update(self._task, **fields, refresh=drawn))
+
+
+def standard_console() -> Console:
+    """Standard output; its lines are as long as a terminal is wide, or `PLAIN_WIDTH` away from one."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def for_console(console: Console) -> SilentProgress:

@@ -9,6 +9,7 @@ import bisect
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from vsweep import checkpoint, devices, metrics, order, plan, results, resume
+from vsweep import checkpoint, devices, metrics, order, plan, preflight, results, resume
 from vsweep.clock import Stopwatch, SweepClock
 from vsweep.compiling import StackCompiler
 from vsweep.grid import Run, Stack
 from vsweep.interruption import Interruption
 from vsweep.lock import Lock
+from vsweep.pace import Pace
 from vsweep.packing import StackPlan
 from vsweep.plan import Due, SweepPlan
 from vsweep.progress import SilentProgress
@@ -32,8 +34,6 @@ from vsweep.tasks import Task
 from vsweep.train_step import NEVER, RunState
 from vsweep.workdir import WorkDir
 from vsweep.writer import BackgroundWriter
-
-CHUNKS_IN_FLIGHT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,15 +81,28 @@ class Snapshot:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measure:
+    """An evaluation of the due slots that one dispatch may hold, on examples from each of `firsts`: a dispatch each."""
+
+    due: list[Due]
+    firsts: range
+    passes: int  # of all its dispatches
+
+
+@dataclasses.dataclass(frozen=True)
 class Dispatched:
-    """A chunk and what follows it on the devices: read while the next one runs."""
+    """A chunk and what follows it on the devices: read while the next one runs. Times are of `time.perf_counter`."""
 
     step: int  # after the chunk
+    steps: int
     done: jax.Array
     evaluations: list[tuple[list[Due], list[Evaluation]]]
-    evaluation_s: concurrent.futures.Future[float]  # what they took
+    passes: int
     snapshot: Snapshot | None
     train_s: float  # that all chunks had taken when this one was sent
+    sent_at: float
+    done_at: concurrent.futures.Future[float]
+    ended_at: concurrent.futures.Future[float]  # with its evaluations
 
     def is_ready(self) -> bool:
         """Whether the devices have nothing of this left to do."""
@@ -120,7 +133,6 @@ class StackTrainer:
         self.checkpoints = checkpoint.to_resume(session.home, session.sweep, stack_plan)
         self.finished = checkpoint.of_finished(session.home, session.sweep, stack_plan)
         self.environment = {"device": devices.describe(self.sweep.hardware), "versions": results.versions()}
-        self.pending: list[tuple[list[Due], list[Evaluation]]] = []
         self.waiting: dict[str, RunState] = {}  # branches between their trunks and their slots, on the host
         step = self.checkpoints.latest()
         self.results = StackResults.of_checkpoint(stack, self.checkpoints, step)
@@ -132,6 +144,9 @@ class StackTrainer:
         self._lap(COMPILE)
         self.step, self.state = self._begin(step)
         self.snapshot_step, self.snapshot_s = self.step, time.monotonic()
+        state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.programs.state_struct))
+        self.pace = Pace(preflight.save_seconds(state_bytes))
+        self.free_at = 0.0  # when the devices had nothing of the chunk before left to do
         self.writer = BackgroundWriter()
         self.watcher = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="watcher")
 
@@ -139,11 +154,11 @@ class StackTrainer:
         """Yields the step of each boundary once it is committed; None, once, if interrupted before the end."""
         self.clock.begin(self.step, self.compile_s, self._trained_s())
         in_flight: collections.deque[Dispatched] = collections.deque()
-        with self.watcher, self.writer:
+        with self.watcher, self.writer, self.interruption.saving(self.pace.stop_s):
             while self.step < self.plan.steps and not self.interruption.should_stop():
                 self._lap(OTHER if all(chunk.is_ready() for chunk in in_flight) else TRAIN)
-                in_flight.append(self._dispatch())
-                while len(in_flight) >= CHUNKS_IN_FLIGHT:
+                in_flight.extend(self._dispatch())
+                while len(in_flight) >= self.pace.chunks_in_flight:
                     yield from self._finish(in_flight.popleft())
             for chunk in in_flight:
                 yield from self._finish(chunk)
@@ -162,12 +177,28 @@ class StackTrainer:
             return step, state
         return 0, self._enter_runs(self.programs.empty_state(), 0)
 
-    def _dispatch(self) -> Dispatched:
-        """Sends the devices a chunk and what follows it, without waiting for any of it."""
-        done = self._train_chunk()
-        if self.step in self.due:
-            self._evaluate(self.due[self.step])
-        evaluations, self.pending = self.pending, []
+    def _dispatch(self) -> list[Dispatched]:
+        """Sends the devices a chunk and what follows it, without waiting for any of it but a long evaluation.
+
+        None of it, and the state is what it was, if a stop was asked for in the middle of that.
+        """
+        sent_at, train_s, steps = time.perf_counter(), self.results.seconds[TRAIN], self._chunk_length()
+        measures = self._measures(self.due.get(self.step + steps, []))
+        passes = sum(measure.passes for measure in measures)
+        is_long = self.pace.is_long(passes)
+        before = (self.step, devices.copy_on_device(self.state)) if is_long else None
+        done = self._train_chunk(steps)
+        done_at = self.watcher.submit(_when_ready, done)
+        evaluations = self._evaluate(measures, abandon=is_long) if measures else []
+        if evaluations is None:
+            self.step, self.state = before
+            return []
+        ended_at = self.watcher.submit(_when_ready, evaluations)
+        snapshot = self._arrive()
+        return [Dispatched(self.step, steps, done, evaluations, passes, snapshot, train_s, sent_at, done_at, ended_at)]
+
+    def _arrive(self) -> Snapshot | None:
+        """After the evaluations of a step: forks, the next runs, and a snapshot where a checkpoint is due."""
         snapshot = None
         if self.step in self.boundaries:
             ended_params = devices.copy_on_device(self.state.params)
@@ -177,8 +208,7 @@ class StackTrainer:
             self.state = self._enter_runs(self.state, self.step)
         if snapshot is None and time.monotonic() - self.snapshot_s >= 60 * self.sweep.config.train.checkpoint_minutes:
             snapshot = self._snapshot(ended_params=None)
-        evaluation_s = self.watcher.submit(_seconds_between, done, evaluations)
-        return Dispatched(self.step, done, evaluations, evaluation_s, snapshot, self.results.seconds[TRAIN])
+        return snapshot
 
     def _snapshot(self, ended_params: Any) -> Snapshot:
         self.snapshot_step, self.snapshot_s = self.step, time.monotonic()
@@ -193,8 +223,11 @@ class StackTrainer:
         chunk.done.block_until_ready()
         measured = jax.device_get(chunk.evaluations)
         self._lap(TRAIN)
-        seconds = self.results.seconds
-        evaluation_s = min(chunk.evaluation_s.result(), seconds[TRAIN] - chunk.train_s)
+        seconds, done_at, ended_at = self.results.seconds, chunk.done_at.result(), chunk.ended_at.result()
+        self.pace.trained(chunk.steps, done_at - max(chunk.sent_at, self.free_at))
+        self.pace.evaluated(chunk.passes, ended_at - done_at)
+        self.free_at = ended_at
+        evaluation_s = min(ended_at - done_at, seconds[TRAIN] - chunk.train_s)
         seconds[TRAIN] -= evaluation_s
         seconds[EVALUATE] += evaluation_s
         for due, evaluations in measured:
@@ -223,7 +256,7 @@ class StackTrainer:
         yield from self._committed(wait=True)
         self._lap(TRAIN)
         records = self.results.to_json()
-        self.writer.start(lambda: self._write(snapshot, records))
+        self.writer.start(lambda: self._save(snapshot, records))
 
     def _committed(self, *, wait: bool) -> Iterator[int]:
         """The step of a boundary that has been committed since the last call; raises what went wrong in writing it."""
@@ -231,6 +264,10 @@ class StackTrainer:
         steps = self.writer.collect(wait=wait)
         self._lap(CHECKPOINT)
         yield from (step for step in steps if step in self.boundaries)
+
+    def _save(self, snapshot: Snapshot, records: dict) -> int:
+        with self.pace.saving():
+            return self._write(snapshot, records)
 
     def _write(self, snapshot: Snapshot, records: dict) -> int:
         """In the order that loses nothing: the parameters of the runs that ended are safe before the state.
@@ -274,10 +311,13 @@ class StackTrainer:
         enters_K = np.array([entry is not None for entry in entering])
         return self.programs.enter(state, *jax.device_put((hyper_K, enters_K), devices.over_slots(self.mesh)))
 
-    def _train_chunk(self) -> jax.Array:
-        """Dispatches the steps up to the next stop; returns an array that is ready when they are done."""
+    def _chunk_length(self) -> int:
+        """Steps up to the next stop, as far as one dispatch goes."""
         next_stop = self.stops[bisect.bisect_right(self.stops, self.step)]
-        count = min(self.sweep.config.train.chunk_steps, next_stop - self.step)
+        return min(self.sweep.config.train.chunk_steps, self.pace.steps, next_stop - self.step)
+
+    def _train_chunk(self, count: int) -> jax.Array:
+        """Dispatches `count` steps; returns an array that is ready when they are done."""
         examples = jax.device_put(self._examples(count), devices.over_slots(self.mesh, axis=1))
         steps = jax.device_put(np.int32(count), devices.replicated(self.mesh))
         self.state, done = self.programs.train_chunk(self.state, self.data.train_tokens, examples, steps)
@@ -295,17 +335,37 @@ class StackTrainer:
                 examples_CxKxB[:count, slot] = seen.reshape(count, batch)
         return examples_CxKxB
 
-    def _evaluate(self, due_here: list[Due]) -> None:
-        """Dispatches an evaluation of the due slots, a longer one for runs at their horizon; read later."""
-        train = self.sweep.config.train
-        ending = [run for run in due_here if run.final]
-        under_way = [run for run in due_here if not run.final]
-        for due, examples in ((under_way, train.curve_examples), (ending, train.final_examples)):
-            if due:
-                due_K = np.isin(np.arange(self.plan.slots), [run.slot for run in due])
-                due_K = jax.device_put(due_K, devices.over_slots(self.mesh))
-                firsts = range(0, examples, train.curve_examples)
-                self.pending.append((due, [self._evaluate_from(first, due_K) for first in firsts]))
+    def _measures(self, due_here: list[Due]) -> list[Measure]:
+        """An evaluation of each due slot, a longer one for runs at their horizon, in parts that a dispatch may hold."""
+        train, at_once, a_device = self.sweep.config.train, self.pace.passes, self.plan.slots // self.mesh.size
+        measures = []
+        for final, examples in ((False, train.curve_examples), (True, train.final_examples)):
+            firsts = range(0, examples, train.curve_examples)
+            slots = sorted({run.slot for run in due_here if run.final == final})
+            rank = {}  # of a slot among the due ones of its device
+            for _, here in itertools.groupby(slots, lambda slot: slot // a_device):
+                rank.update({slot: place for place, slot in enumerate(here)})
+            for start in range(0, max(rank.values(), default=-1) + 1, at_once):
+                part = [run for run in due_here if run.final == final and start <= rank[run.slot] < start + at_once]
+                most = 1 + max(rank[run.slot] for run in part) - start
+                measures.append(Measure(part, firsts, most * len(firsts)))
+        return measures
+
+    def _evaluate(self, measures: list[Measure], *, abandon: bool) -> list[tuple[list[Due], list[Evaluation]]] | None:
+        """Dispatches evaluations, to be read later; with `abandon`, stays close and gives None once asked to stop."""
+        evaluations, sent = [], collections.deque(maxlen=2)
+        for measure in measures:
+            due_K = np.isin(np.arange(self.plan.slots), [run.slot for run in measure.due])
+            due_K = jax.device_put(due_K, devices.over_slots(self.mesh))
+            evaluations.append((measure.due, []))
+            for first in measure.firsts:
+                if abandon and len(sent) == sent.maxlen:
+                    jax.block_until_ready(sent[0])
+                    if self.interruption.should_stop():
+                        return None
+                sent.append(self._evaluate_from(first, due_K))
+                evaluations[-1][1].append(sent[-1])
+        return evaluations
 
     def _evaluate_from(self, first: int, due_K) -> Evaluation:
         first = jax.device_put(np.int32(first), devices.replicated(self.mesh))
@@ -332,9 +392,7 @@ def _saved(state, waiting: dict[str, RunState]):
     return (state, waiting) if waiting else state
 
 
-def _seconds_between(done: jax.Array, evaluations: Any) -> float:
-    """Waits for both in a thread of its own: the host itself may be late, for a dispatch can wait for a donation."""
-    done.block_until_ready()
-    started = time.perf_counter()
-    jax.block_until_ready(evaluations)
-    return time.perf_counter() - started
+def _when_ready(arrays: Any) -> float:
+    """In a thread of its own, for the host itself may be late: a dispatch can wait for a donation."""
+    jax.block_until_ready(arrays)
+    return time.perf_counter()

@@ -29,7 +29,9 @@ from tests.vsweep import killing, small
 from vsweep.interruption import EXIT_STATUS
 from vsweep.records import CannotWrite
 
-HARMS = ("SIGKILL", "SIGTERM", "SIGINT", "two SIGTERM", "full disk", "broken disk", "SIGKILL while it writes")
+HARMS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "two SIGTERM", "full disk", "broken disk", "SIGKILL while it writes")
+STREAMS = ("dead reader", "dead reader, then SIGINT", "closed streams, then SIGTERM", "full stream, then SIGHUP")
+REDIRECTED = {"closed streams": "<&- >&- 2>&-", "full stream": "> /dev/full 2>&1"}
 VALUES = small.config(sweep={"budget": [700, 1400], "seed": [0]})
 DISK_CALLS = 600  # about what the smoke sweep makes
 WARM_ROUNDS = 5  # before memory is judged: every program compiled, every library loaded
@@ -82,8 +84,23 @@ def harmed(workdir: Path, harm: str, seconds: float, library: Path, rng: random.
     return process.returncode, output
 
 
+def without_streams(workdir: Path, harm: str, seconds: float, rng: random.Random) -> tuple[int, str]:
+    """One session that cannot write what it has to say, and may get a signal then; nobody hears what it said."""
+    stream, _, number = harm.partition(", then ")
+    shell = ["bash", "-c", f'exec "$@" {REDIRECTED.get(stream, "2>&1")}', "bash", *killing.command(workdir)]
+    with subprocess.Popen(shell, stdout=subprocess.PIPE) as process:
+        time.sleep(rng.uniform(0, seconds / 2))
+        process.stdout.close()
+        if number:
+            time.sleep(rng.uniform(0, seconds / 2))
+            process.send_signal(signal.Signals[number])
+    return process.returncode, ""
+
+
 def allowed(harm: str) -> set[int]:
     """Exit statuses that a harm may lead to; 0 always, for it may come too late."""
+    if harm in STREAMS:
+        return {0, *(allowed(harm.partition(", then ")[2]) if ", then " in harm else ())}
     if harm.endswith("disk"):
         return {0, CannotWrite.STATUS}
     if harm.startswith("SIGKILL"):
@@ -95,8 +112,11 @@ def allowed(harm: str) -> set[int]:
 def sweep_in_processes(folder: Path, expected: Path, seconds: float, library: Path, rng, outcome: Outcome) -> None:
     workdir = folder / "work"
     with killing.reading(workdir) as reads:
-        for harm in rng.choices(HARMS, k=rng.randint(1, 4)):
-            status, output = harmed(workdir, harm, seconds, library, rng)
+        for harm in rng.choices(HARMS + STREAMS, k=rng.randint(1, 4)):
+            if harm in STREAMS:
+                status, output = without_streams(workdir, harm, seconds, rng)
+            else:
+                status, output = harmed(workdir, harm, seconds, library, rng)
             outcome.harms[harm] += 1
             outcome.sessions += 1
             unexplained = status not in allowed(harm) or ("Traceback" in output and not harm.endswith("SIGINT"))

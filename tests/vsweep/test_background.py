@@ -19,6 +19,7 @@ from vsweep.clock import Stopwatch
 from vsweep.config import from_dict
 from vsweep.interruption import Interruption
 from vsweep.lock import Lock
+from vsweep.pace import CHUNKS_IN_FLIGHT
 from vsweep.progress import SilentProgress
 from vsweep.records import CannotWrite
 from vsweep.results import StackResults
@@ -120,7 +121,7 @@ def test_no_more_than_checkpoint_minutes_of_training_is_ever_without_a_checkpoin
     progress = Watched(small.sweep(values).plans[0].steps, tmp_path, monkeypatch)
     small.train(values, tmp_path, progress=progress)
     assert len(progress.seen) > 8
-    assert max(progress.behind) <= 4 * (3 + stack_trainer.CHUNKS_IN_FLIGHT)
+    assert max(progress.behind) <= 4 * (3 + CHUNKS_IN_FLIGHT)
 
 
 def test_a_save_follows_the_order_that_loses_nothing(tmp_path, monkeypatch):

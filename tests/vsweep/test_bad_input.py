@@ -22,8 +22,6 @@ from vsweep.plan import Hardware, plan_sweep
 from vsweep.tasks import build
 from vsweep.workdir import WorkDir
 
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # how absl reads a config file
-
 ROOT = Path(__file__).parents[2]
 ADDITION = f"--config={ROOT}/configs/addition.py"
 SMALL = "--config=../configs/small.py"
@@ -34,6 +32,7 @@ CONFIG_FILES = {
     "none.py": "def get_config():\n    return None\n",
     "a_dict.py": "def get_config():\n    return {'model': {'width': 4}}\n",
     "raises.py": "def get_config():\n    raise RuntimeError('no such data set')\n",
+    "warns.py": "import warnings\n\ndef get_config():\n    warnings.warn('soon gone', FutureWarning)\n",
     "missing_import.py": "import no_such_module\n",
     "small.py": """
 from ml_collections import ConfigDict
@@ -57,6 +56,7 @@ COMMAND_LINES = [
     (["--config=../configs/none.py"], ["--config: get_config returned None", "allowed: a ConfigDict"]),
     (["--config=../configs/a_dict.py"], ["--config: get_config returned dict", "allowed: a ConfigDict"]),
     (["--config=../configs/raises.py"], ["--config: RuntimeError: no such data set"]),
+    (["--config=../configs/warns.py"], ["python -W error: a warning became an error", "FutureWarning: soon gone"]),
     (["--config=../configs/missing_import.py"], ["--config: ", "no_such_module"]),
     ([f"{ADDITION}:lapotp"], ["lapotp", "allowed: full, laptop, wsd, seeds, smoke"]),
     ([SMALL, "--config.model.widht=8"], ["widht", "width"]),
@@ -121,6 +121,15 @@ def a_link_to_nothing(here: Path) -> list[str]:
     return ["--workdir=taken"]
 
 
+def a_name_that_is_no_text(here: Path) -> list[str]:
+    return [os.fsdecode(b"--workdir=runs/\xff")]
+
+
+def a_source_that_is_no_text(here: Path) -> list[str]:
+    (here / os.fsdecode(b"\xff")).mkdir()
+    return [os.fsdecode(b"--resume_from=\xff")]
+
+
 def an_endless_name(here: Path) -> list[str]:
     return [f"--workdir={'a' * 300}"]
 
@@ -162,6 +171,8 @@ PLACES = [
     (a_file, ["workdir: not a folder - got taken", "allowed: a folder"]),
     (below_a_file, ["workdir: not a folder - got taken/below", "allowed: a folder"]),
     (a_link_to_nothing, ["workdir: not a folder - got taken", "allowed: a folder"]),
+    (a_name_that_is_no_text, ["workdir: a path that is not UTF-8 - got b'/", "runs/\\xff'; allowed: a folder whose"]),
+    (a_source_that_is_no_text, ["resume_from: a path that is not UTF-8 - got b'/", "\\xff'; allowed: a folder whose"]),
     (an_endless_name, ["workdir: not usable - got aaa", "allowed: a folder"]),
     (another_sweep, ["workdir: old holds another sweep", "another --workdir", "optimizer.lr: ", "0.001", "0.005"]),
     (no_source, ["resume_from: not a work directory - got nowhere", "allowed: one with a config.json"]),
@@ -254,6 +265,15 @@ def test_a_sweep_of_which_every_checkpoint_is_corrupt_is_stopped_and_never_begun
     for data in (here / "old" / "stacks" / "all" / "checkpoints").rglob("d/*"):
         data.write_bytes(data.read_bytes()[:-1])
     assert_refused(launched(SMALL, "--workdir=old"), ["no checkpoint can be trusted", "move old/stacks/all"])
+
+
+def test_slots_on_the_command_line_are_a_word_or_a_number_whatever_the_config_file_says(here, launched):
+    text = CONFIG_FILES["small.py"].replace("    return", "    config.train.slots = 3\n    return")
+    (here.parent / "configs" / "three.py").write_text(text)
+    for config in (SMALL, "--config=../configs/three.py"):
+        for flag in (["--config.train.slots=2"], ["--config.train.slots", "all"], ["--config.train.slots=packed"]):
+            assert launched(config, *flag, "--plan").status == 0, flag
+        assert_refused(launched(config, "--config.train.slots=paked"), ["train.slots: ", "did you mean packed?"])
 
 
 def test_a_disk_with_too_little_room_is_refused_with_what_is_free_and_what_is_needed(here, launched, monkeypatch):

@@ -76,6 +76,23 @@ def test_a_config_dict_with_problems_names_them_too():
     assert [problem.partition(":")[0] for problem in problems_of(config)] == ["optimizer.lr", "sweep.seed"]
 
 
+@pytest.mark.parametrize(("given", "slots"), [(3, 3), ("3", 3), ("all", "all"), ("packed", "packed")])
+def test_slots_are_a_word_or_a_number_in_a_config_file_too(given, slots):
+    """A ConfigDict holds a field to the type of its default, a word here."""
+    config = ConfigDict(default_dict())
+    config.train.slots = given
+    assert from_dict(config).train.slots == slots
+    assert from_dict(config).to_dict() == from_dict({"train": {"slots": given}}).to_dict()
+
+
+@pytest.mark.parametrize("given", [0, 2.5, None, True, "none", [3]])
+def test_other_slots_in_a_config_file_are_named_as_any_bad_value(given):
+    config = ConfigDict(default_dict())
+    config.train.slots = given
+    (problem,) = problems_of(config)
+    assert problem.startswith(f"train.slots: not a valid value - got {given!r}; allowed: packed, all, or an integer")
+
+
 def test_nothing_given_means_every_default_and_no_axis():
     assert from_dict({}) == from_dict(default_dict()) == SweepConfig()
     assert from_dict({"model": {}, "sweep": {"seed": [], "width": None}}) == SweepConfig()

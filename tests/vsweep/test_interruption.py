@@ -36,10 +36,21 @@ with leaving():
 """
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def hang_ups_are_not_ignored():
+    """They are where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_the_first_signal_asks_for_a_stop_and_the_old_handlers_come_back(name):
     number = signal.Signals[name]
-    before = {known: signal.getsignal(known) for known in (signal.SIGTERM, signal.SIGINT)}
+    before = {known: signal.getsignal(known) for known in HEEDED}
     with Interruption() as interruption:
         assert interruption.should_stop() is None
         signal.raise_signal(number)
@@ -95,6 +106,85 @@ def test_the_second_signal_leaves_at_once(name, text):
     assert done.returncode == -signal.Signals[name]
 
 
+@pytest.mark.parametrize("listening", [leaving, Interruption])
+def test_a_hang_up_that_is_ignored_at_the_start_stays_ignored(listening):
+    """As under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with listening():
+        signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_a_hang_up_never_hurries_whatever_came_before_and_what_comes_after_it_is_the_first_request(capfd):
+    """A terminal that closes sends several, and its session may end with a SIGTERM."""
+    with Interruption() as interruption:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+        assert interruption.should_stop() == "SIGTERM received"
+    assert [line.partition(":")[0] for line in capfd.readouterr().err.splitlines()] == [
+        "SIGHUP received",
+        "SIGTERM received",
+    ]
+
+
+def hang_up_twice() -> None:
+    with leaving():
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_second_hang_up_does_not_kill_what_the_first_one_ended():
+    with pytest.raises(Leave, match="SIGHUP received"):
+        hang_up_twice()
+
+
+def test_the_message_says_when_everything_will_be_saved_or_that_it_is(capfd):
+    with Interruption() as interruption, interruption.saving(lambda: 12.4):
+        signal.raise_signal(signal.SIGINT)
+    with Interruption():
+        signal.raise_signal(signal.SIGTERM)
+    first, second = capfd.readouterr().err.splitlines()
+    assert first == "SIGINT received: stopping, everything will be saved in about 12 s; once more to leave at once"
+    assert second.startswith("SIGTERM received: all that was trained is saved, leaving when the work under way")
+
+
+TOLD_TO_NOBODY = """
+import os, signal
+from vsweep.interruption import Interruption
+{harm}
+with Interruption() as interruption:
+    signal.raise_signal(signal.SIGINT)
+    os._exit(75 if interruption.should_stop() else 1)
+"""
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "reader, writer = os.pipe(); os.dup2(writer, 2); os.close(reader); os.close(writer)",
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)",
+        "os.close(2)",
+        "os.set_blocking(2, True); reader, writer = os.pipe(); os.dup2(writer, 2); os.set_blocking(writer, False)\n"
+        "try:\n    while True: os.write(2, b'x')\nexcept BlockingIOError: os.set_blocking(2, True)",
+    ],
+    ids=["dead reader", "full disk", "closed", "a reader that is behind"],
+)
+def test_a_message_that_cannot_be_written_is_not_and_the_stop_is_the_same(harm):
+    """Without `startup`, as in a notebook or a script of its own."""
+    program = [sys.executable, "-c", TOLD_TO_NOBODY.format(harm=harm)]
+    assert subprocess.run(program, cwd=ROOT, timeout=60, check=False).returncode == 75
+
+
+def test_a_message_never_goes_into_a_file_that_took_the_descriptor_of_a_closed_stream(tmp_path):
+    harm = f"file = open({str(tmp_path / 'lock')!r}, 'w'); assert file.fileno() == 2"
+    command = [sys.executable, "-c", TOLD_TO_NOBODY.format(harm=harm)]
+    done = subprocess.run(["bash", "-c", '"$@" 2>&-', "bash", *command], cwd=ROOT, timeout=60, check=False)
+    assert (done.returncode, (tmp_path / "lock").read_text()) == (75, "")
+
+
 def test_the_wall_clock_asks_for_a_stop_when_its_hours_are_over():
     with Interruption(max_wall_hours=1e-15) as over, Interruption(max_wall_hours=1000) as far:
         assert over.should_stop() == "max_wall_hours reached"
@@ -128,9 +218,9 @@ def test_wherever_it_is_stopped_it_saves_leaves_and_goes_on_bit_for_bit(
     leaves_and_goes_on(place, cause, interrupted_sweep, tmp_path / "sweep", finished_sweep, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_where_nothing_needs_saving_a_signal_ends_the_work_there_and_the_old_handlers_come_back(name):
-    before = {known: signal.getsignal(known) for known in (signal.SIGTERM, signal.SIGINT)}
+    before = {known: signal.getsignal(known) for known in HEEDED}
     with pytest.raises(Leave, match=f"{name} received"), leaving():
         signal.raise_signal(signal.Signals[name])
     assert {known: signal.getsignal(known) for known in before} == before

@@ -1,4 +1,6 @@
 import io
+import os
+import sys
 
 import pytest
 from rich.console import Console
@@ -7,7 +9,7 @@ from configs import addition
 from tests.vsweep import small
 from vsweep import config, plan, progress, tasks
 from vsweep.plan import Hardware
-from vsweep.progress import PlainProgress, TerminalProgress, duration_text, size_text
+from vsweep.progress import PlainProgress, SilentProgress, TerminalProgress, duration_text, size_text
 
 
 def console(width: int = 132, *, terminal: bool = False) -> Console:
@@ -90,6 +92,51 @@ def test_on_a_terminal_there_is_a_bar_with_the_runs_the_speed_and_the_time_to_go
     text = display.console.file.getvalue()
     assert "6 of 12 runs done, 1,000 tokens/s, 30 s to go" in text
     assert "[w8] half of it" in text
+
+
+class Unwritable(io.StringIO):
+    """A stream that raises from some write on."""
+
+    def __init__(self, error: Exception, writes: int):
+        super().__init__()
+        self.error = error
+        self.left = writes
+
+    def write(self, text: str) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().write(text)
+
+
+def show_everything(display: SilentProgress) -> None:
+    with display:
+        for _ in range(3):
+            display.say("a message")
+            display.compiling("w8")
+            display.update("w8", done=0.5, runs="6 of 12", tokens_per_s=1000.0, eta_s=30.0)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "gone"), OSError(28, "full"), OSError(5, "hung up")])
+def test_a_display_that_cannot_be_written_falls_silent_and_gives_standard_output_back(
+    error, terminal, writes, monkeypatch
+):
+    """Without `startup`, as in a script of its own. rich itself ends a program whose reader is gone."""
+    before, file = (sys.stdout, sys.stderr), Unwritable(error, writes)
+    monkeypatch.setattr(os, "dup2", lambda *descriptors: None)  # rich would take pytest's own standard output away
+    show_everything(progress.for_console(Console(file=file, width=132, force_terminal=terminal)))
+    assert (sys.stdout, sys.stderr) == before
+    assert file.left < 0
+
+
+def test_a_display_whose_file_was_closed_falls_silent_and_other_errors_are_told():
+    display = PlainProgress(console())
+    display.console.file.close()
+    show_everything(display)
+    with pytest.raises(UnicodeEncodeError):
+        show_everything(PlainProgress(Console(file=Unwritable(UnicodeEncodeError("ascii", "é", 0, 1, "no"), 0))))
 
 
 @pytest.mark.parametrize(
