@@ -174,12 +174,22 @@ def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardwa
     # The cheapest at best come first: as soon as one is dearer at best than another is in fact, so are all that follow.
     candidates = sorted(cost(jobs.least_steps(slots), slots) for slots in range(devices, largest + 1, devices))
     cheapest = (math.inf, devices)
-    for at_best in candidates[: max(1, MOST_PACKED_RUNS // runs)]:
+    for at_best in _worth_a_try(candidates, runs, devices):
         if at_best > cheapest:
             break
         slots = at_best[1]
         cheapest = min(cheapest, cost(packed_steps(jobs, slots, devices), slots))
     return cheapest[1]
+
+
+def _worth_a_try(candidates: list[tuple[float, int]], runs: int, devices: int) -> list[tuple[float, int]]:
+    """All (cost at best, slots), or of too many those cheapest at best and those that share the runs out evenly."""
+    most = MOST_PACKED_RUNS // runs
+    if len(candidates) <= most:
+        return candidates
+    even = {_round_up(-(-runs // rounds), devices) for rounds in range(1, most // 2 + 1)}
+    cheapest = candidates[: max(1, most - len(even))]
+    return sorted({*cheapest, *(candidate for candidate in candidates if candidate[1] in even)})
 
 
 def slots_that_fit(shape: Shape, task: Task, hardware: Hardware) -> int:
