@@ -1,7 +1,9 @@
 """The door of the command line: flags and config files in, one list of problems out, never a traceback."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import flags
@@ -27,6 +29,15 @@ def parse_flags(arguments: list[str]) -> list[str]:
     if problems:
         fail(problems)
     return rest
+
+
+@contextlib.contextmanager
+def reading_variables() -> Iterator[None]:
+    """Loading jax, which answers an environment variable that it cannot read with a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError([f"environment: {error}"]) from None
 
 
 def fail(problems: list[str]) -> NoReturn:

@@ -124,7 +124,9 @@ class StackTrainer:
         self.results = (
             StackResults.empty(stack) if step is None else StackResults.from_json(self.checkpoints.records(step))
         )
-        self.results.move_to(resume.environment(self.sweep.hardware), step or 0)
+        here = resume.environment(self.sweep.hardware)
+        moved = bool(step) and bool(resume.differences(self.results.environment, here))
+        self.results.move_to(here, moved_at=step if moved else None)
         self._lap(OTHER)
         session.progress.compiling(stack.name)
         self.programs = session.compiler.programs(stack, stack_plan)
