@@ -41,7 +41,8 @@ def main(arguments: list[str]) -> int:
 
 
 def launch() -> int:
-    from vsweep import clock, preflight, progress, trainer  # here: a bad flag is answered before jax is loaded
+    with command_line.reading_variables():  # here: a bad flag is answered before jax is loaded
+        from vsweep import clock, preflight, progress, trainer
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = progress.standard_console()

@@ -43,6 +43,15 @@ def parse_flags(arguments: list[str]) -> list[str]:
     return rest
 
 
+@contextlib.contextmanager
+def reading_variables() -> Iterator[None]:
+    """Loading jax, which answers an environment variable that it cannot read with a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError([f"environment: {error}"]) from None
+
+
 def fail(problems: list[str]) -> NoReturn:
     print("\n".join(["vsweep cannot start:", *(f"  {problem}" for problem in problems)]), file=sys.stderr)
     sys.exit(2)

@@ -7,6 +7,7 @@ stop here: below this file there are only these dataclasses, and the code trusts
 
 import abc
 import contextlib
+import ctypes
 import dataclasses
 import difflib
 import hashlib
@@ -29,6 +30,8 @@ OPTIMIZERS = ("adamw",)
 SLOT_CHOICES = ("packed", "all")
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = sys.float_info.max
+SMALLEST_FLOAT32 = 2.0**-126  # of the normal ones: XLA takes what lies below for 0
+DROPOUT_STEPS = 256  # model.Dropout rounds to multiples of 1/256
 SEED_OF_RUN = -1
 
 
@@ -57,17 +60,25 @@ class Anything(abc.ABC):  # noqa: B024
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a field may hold: a type, a test, and the words for both."""
+    """What a field may hold: a type, a test, and the words for both.
+
+    `held` says what the programs make of a value. The test is for both, and no other value may come to mean `off`.
+    """
 
     kind: type
     allowed: str
     test: Callable[[Any], bool]
     resumable: bool = False  # may differ when an old sweep is continued
+    held: Callable[[Any], Any] = lambda value: value
+    off: object = None
 
     def problem(self, name: str, value: object) -> str | None:
         if not self.fits_kind(value) or not self.test(value):
             hint = closest(value, self.allowed.split(", ")) if isinstance(value, str) else ""
             return f"{name}: not a valid value - got {value!r}; allowed: {self.allowed}{hint}"
+        held = self.held(value)
+        if not self.test(held) or (held == self.off != value):
+            return f"{name}: not a valid value in float32 - got {value!r}, there {held!r}; allowed: {self.allowed}"
         return None
 
     def fits_kind(self, value: object) -> bool:
@@ -81,8 +92,23 @@ class Rule:
         return isinstance(value, self.kind)
 
 
-def _field(default, kind, allowed, test, *, resumable=False):
-    return dataclasses.field(default=default, metadata={"rule": Rule(kind, allowed, test, resumable)})
+def in_float32(value: float) -> float:
+    """What XLA computes with for `value`: the nearest float32, 0 for what is too small to be a normal one."""
+    nearest = ctypes.c_float(value).value
+    return nearest if abs(nearest) >= SMALLEST_FLOAT32 else 0.0
+
+
+def _dropped(value: float) -> float:
+    return round(DROPOUT_STEPS * in_float32(value)) / DROPOUT_STEPS
+
+
+def _field(default, kind, allowed, test, **rule):
+    return dataclasses.field(default=default, metadata={"rule": Rule(kind, allowed, test, **rule)})
+
+
+def _float32(default, allowed, test, *, held=in_float32, off=None):
+    """A number that the programs compute with."""
+    return _field(default, float, allowed, test, held=held, off=off)
 
 
 def _positive_int(default, *, resumable=False):
@@ -121,22 +147,22 @@ class ModelConfig:
     head_dim: int = _positive_int(4)
     ff_multiple: int = _positive_int(4)
     tied_embeddings: bool = _field(True, bool, "True or False", lambda v: True)
-    dropout: float = _field(0.15, float, "a number from 0 to below 0.99", lambda v: 0 <= v < 0.99)
+    dropout: float = _float32(0.15, "a number from 0 to below 0.99", lambda v: 0 <= v < 0.99, held=_dropped)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     name: str = _one_of("adamw", OPTIMIZERS)
-    lr: float = _field(5e-3, float, "a finite number above 0", lambda v: 0 < v < math.inf)
+    lr: float = _float32(5e-3, "a finite number above 0", lambda v: 0 < v < math.inf)
     schedule: str = _one_of("cosine", SCHEDULES)
-    final_lr_fraction: float = _field(0.1, float, "a share from 0 to 1", lambda v: 0 <= v <= 1)
+    final_lr_fraction: float = _float32(0.1, "a share from 0 to 1", lambda v: 0 <= v <= 1)
     cooldown_fraction: float = _field(0.2, float, "a share above 0, at most 1 (of wsd)", lambda v: 0 < v <= 1)
     warmup_steps: int = _natural(0)
-    weight_decay: float = _field(1e-4, float, "a finite number from 0", lambda v: 0 <= v < math.inf)
-    clip: float = _field(1.0, float, "a finite number from 0 (0: no clipping)", lambda v: 0 <= v < math.inf)
-    beta1: float = _field(0.9, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
-    beta2: float = _field(0.999, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
-    epsilon: float = _field(1e-8, float, "a finite number above 0", lambda v: 0 < v < math.inf)
+    weight_decay: float = _float32(1e-4, "a finite number from 0", lambda v: 0 <= v < math.inf)
+    clip: float = _float32(1.0, "a finite number from 0 (0: no clipping)", lambda v: 0 <= v < math.inf, off=0)
+    beta1: float = _float32(0.9, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+    beta2: float = _float32(0.999, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+    epsilon: float = _float32(1e-8, "a finite number above 0", lambda v: 0 < v < math.inf)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -284,6 +310,9 @@ def _read_axes(values: Mapping, problems: list[str]) -> tuple[tuple[str, tuple],
         found = [text for text in (rule.problem(f"sweep.{axis}", point) for point in points) if text]
         if not found and len(set(points)) < len(points):
             found = [f"sweep.{axis}: duplicates - got {points}; allowed: each value once"]
+        if not found and len({rule.held(point) for point in points}) < len(points):
+            held = f"to the programs {tuple(map(rule.held, points))}"
+            found = [f"sweep.{axis}: the same run twice - got {points}, {held}; allowed: each value once"]
         if not found and axis == "budget" and list(points) != sorted(points):
             found = [f"sweep.budget: not increasing - got {points}; allowed: budgets from small to large"]
         problems += found

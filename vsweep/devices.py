@@ -21,6 +21,21 @@ from vsweep.plan import Hardware
 from vsweep.records import allow
 
 SLOTS_AXIS = "slots"
+# What JAX's settings have to be: with any other value a sweep ends in a traceback, sooner or later.
+USABLE_SETTINGS = {
+    "jax_enable_x64": (False,),
+    "jax_disable_jit": (False,),
+    "jax_no_tracing": (False,),
+    "jax_no_execution": (False,),
+    "jax_debug_nans": (False,),  # a diverged run is frozen, not an error
+    "jax_debug_infs": (False,),  # no clipping is a limit of infinity
+    "jax_error_checking_behavior_nan": ("ignore",),
+    "jax_error_checking_behavior_divide": ("ignore",),
+    "jax_error_checking_behavior_oob": ("ignore",),
+    "jax_numpy_dtype_promotion": ("standard",),
+    "jax_numpy_rank_promotion": ("allow", "warn"),
+    "jax_transfer_guard": ("allow", None, "log", "log_explicit", "disallow"),
+}
 _own_cache: str | None = None  # the compile cache that this module has set
 
 
@@ -29,6 +44,16 @@ def use_cpu_cores_as_devices() -> None:
     with contextlib.suppress(RuntimeError):  # in a notebook the backend may be up: then its devices stay as they are
         if jax.config.jax_num_cpu_devices < 1:
             jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def setting_problems() -> list[str]:
+    """Settings of JAX's (environment variables, or `jax.config`) under which nothing here can run."""
+    found = ((name, jax.config.values.get(name, allowed[0]), allowed) for name, allowed in USABLE_SETTINGS.items())
+    return [
+        f"{name.upper()}: vsweep cannot run with it - got {value}; allowed: {', '.join(map(str, allowed))}"
+        for name, value, allowed in found
+        if value not in allowed
+    ]
 
 
 def usable_cores() -> int:
@@ -89,6 +114,11 @@ def has_bfloat16(device: jax.Device) -> bool:
 
 def describe(hardware: Hardware) -> str:
     return f"{hardware.kind} x {hardware.devices}"
+
+
+def platform_version() -> str:
+    """Of the runtime below the devices, such as CUDA's."""
+    return " ".join(jax.local_devices()[0].client.platform_version.split())
 
 
 def memory_bytes(mesh: Mesh) -> int:

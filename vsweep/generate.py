@@ -13,7 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
+try:
+    import jax
+except ValueError as error:  # so jax answers an environment variable that it cannot read
+    sys.exit(f"environment: {error}")
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
@@ -106,6 +109,8 @@ def main(arguments: list[str]) -> None:
     workdir, queries = Path(arguments[1]), arguments[2:]
     logging.set_verbosity(logging.WARNING)  # orbax tells every step it takes
     devices.use_cpu_cores_as_devices()
+    if problems := devices.setting_problems():
+        sys.exit("\n".join(problems))
     try:
         task, model, params = load_run(workdir, RUN.value)
         encoded = [task.encode(query) for query in queries]

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from vsweep.config import INT32_MAX
@@ -99,7 +99,11 @@ class StackPlan:
 
     @property
     def most_waiting(self) -> int:
-        return max((len(self.waiting_at(fork)) for fork in self.forks), default=0)
+        """Of branches between their trunks and their slots, at any step: at one where it has grown, a fork."""
+        coming = ((step, len(branches)) for step, branches in self.forks.items())
+        going = ((entry.start, -1) for entry in self.entries if entry.trunk)
+        changes = sorted([*coming, *going])  # who goes on at once is gone before others come
+        return max(itertools.accumulate((change for _, change in changes), initial=0))
 
     def to_dict(self) -> dict:
         return {"name": self.name, "slots": self.slots, "entries": [dataclasses.astuple(e) for e in self.entries]}
@@ -149,15 +153,60 @@ class Job(NamedTuple):
     trunk: str | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Jobs:
+    """All jobs of a stack."""
+
+    ready: tuple[Job, ...]  # can begin at step 0; a heap
+    branches: dict[str, list[Job]]  # run_id of the trunk -> the jobs that leave it
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], *, share_trunks: bool) -> "Jobs":
+        trunk_of = trunks(runs) if share_trunks else {}
+        ready, branches = [], {}
+        for index, run in enumerate(runs):
+            trunk = trunk_of.get(run.run_id)
+            fork_step = run.decay_start if trunk else 0
+            job = Job((fork_step - run.steps, index), run, fork_step, trunk)
+            (branches.setdefault(trunk, []) if trunk else ready).append(job)
+        heapq.heapify(ready)
+        return cls(tuple(ready), branches)
+
+    @functools.cached_property
+    def steps(self) -> int:
+        """Slot-steps that all of them need."""
+        return sum(-job.order[0] for jobs in (self.ready, *self.branches.values()) for job in jobs)
+
+    @functools.cached_property
+    def longest(self) -> int:
+        """Steps before which no stack can end."""
+        return max(job.run.steps for job in self.ready)
+
+    def least_steps(self, slots: int) -> int:
+        """Steps that a stack of so many slots needs at least, however well they are packed."""
+        return max(self.longest, -(-self.steps // slots))
+
+
 def pack(runs: Sequence[Run], slots: int, devices: int, *, share_trunks: bool) -> tuple[Entry, ...]:
     """Of what can begin, the longest goes into the slot that is free first; empty slots fill device after device.
 
     A branch can begin when its trunk has come to the fork; a slot for which there is nothing yet waits for that.
     """
-    ready, branches = _jobs(runs, trunks(runs) if share_trunks else {})
-    free = _empty_slots(slots // devices, devices)
+    return tuple(
+        Entry(job.run.run_id, slot, start, stop, job.fork_step, job.trunk)
+        for job, slot, start, stop in _schedule(Jobs.of(runs, share_trunks=share_trunks), slots, devices)
+    )
+
+
+def packed_steps(jobs: Jobs, slots: int, devices: int) -> int:
+    """Steps that the stack takes when `pack` has packed it."""
+    return max(stop for *_, stop in _schedule(jobs, slots, devices))
+
+
+def _schedule(jobs: Jobs, slots: int, devices: int) -> Iterator[tuple[Job, int, int, int]]:
+    """(job, slot, start, stop), in the order in which they begin."""
+    ready, free = list(jobs.ready), _empty_slots(slots // devices, devices)
     later: list[tuple[int, Job]] = []  # (stack step of the fork, branch)
-    entries = []
     while ready or later:
         start, position, slot = heapq.heappop(free)
         while later and later[0][0] <= start:
@@ -166,12 +215,11 @@ def pack(runs: Sequence[Run], slots: int, devices: int, *, share_trunks: bool) -
             heapq.heappush(free, (later[0][0], position, slot))
             continue
         job = heapq.heappop(ready)
-        stop = start + job.run.steps - job.fork_step
-        entries.append(Entry(job.run.run_id, slot, start, stop, job.fork_step, job.trunk))
+        stop = start - job.order[0]
+        yield job, slot, start, stop
         heapq.heappush(free, (stop, position, slot))
-        for branch in branches.get(job.run.run_id, ()):
+        for branch in jobs.branches.get(job.run.run_id, ()):
             heapq.heappush(later, (start + branch.fork_step, branch))
-    return tuple(entries)
 
 
 def trunks(runs: Sequence[Run]) -> dict[str, str]:
@@ -183,18 +231,6 @@ def trunks(runs: Sequence[Run]) -> dict[str, str]:
             groups.setdefault(but_for_budget, []).append(run)
     longest = [(max(group, key=lambda run: run.steps), group) for group in groups.values()]
     return {run.run_id: trunk.run_id for trunk, group in longest for run in group if run is not trunk}
-
-
-def _jobs(runs: Sequence[Run], trunk_of: dict[str, str]) -> tuple[list[Job], dict[str, list[Job]]]:
-    """(a heap of the jobs that can begin at step 0, the branches of each trunk)."""
-    ready, branches = [], {}
-    for index, run in enumerate(runs):
-        trunk = trunk_of.get(run.run_id)
-        fork_step = run.decay_start if trunk else 0
-        job = Job((fork_step - run.steps, index), run, fork_step, trunk)
-        (branches.setdefault(trunk, []) if trunk else ready).append(job)
-    heapq.heapify(ready)
-    return ready, branches
 
 
 def _empty_slots(local: int, devices: int) -> list[tuple[int, int, int]]:

@@ -46,6 +46,7 @@ def prepare(
     `source` is a SweepConfig, ConfigDict or mapping; `workdir` is `runs/<name of the config>` unless it is given.
     """
     config, problems = _read(source)
+    problems = [*devices.setting_problems(), *problems]
     home = WorkDir(Path(workdir or default_workdir(config)))
     places = _place_problems(home, resume_from, config if not problems else None)
     stored = None if problems or places else _stored(home, resume_from)

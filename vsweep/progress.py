@@ -10,10 +10,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from vsweep import devices
-from vsweep.plan import SweepPlan
+from vsweep.grid import Stack
+from vsweep.packing import StackPlan
+from vsweep.plan import Estimate, SweepPlan
 
 PLAIN_LINE_EVERY_S = 30.0
 DRAWN_EVERY_S = 0.1  # a bar
+STACKS_SHOWN = 100  # of the smallest and of the largest ones: a table of 10,000 rows takes ten seconds and no reader
 PLAIN_WIDTH = 132  # columns of lines that go to a file or a pipe
 
 
@@ -109,27 +112,19 @@ def for_console(console: Console) -> SilentProgress:
 
 
 def show_plan(sweep: SweepPlan, console: Console) -> None:
-    """Prints what would be trained and what it would cost: one line a stack, and the totals."""
-    estimates = sweep.estimates
+    """Prints what would be trained and what it would cost: a line for each stack, or for some of many; the totals."""
     table = Table(title=f"{sweep.config.name}: {sweep.runs} runs in {len(sweep.stacks)} stacks", title_justify="left")
     headings = ("stack", "params", "runs", "slots", "steps", "boundaries", "wasted", "FLOP", "memory", "disk", "time")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "stack" else "right", no_wrap=True)
-    for stack, plan, cost in zip(sweep.stacks, sweep.plans, estimates, strict=True):
-        table.add_row(
-            stack.name,
-            f"{cost.params:,}",
-            str(len(stack.runs)),
-            str(plan.slots),
-            f"{plan.steps:,}",
-            str(len(plan.boundaries)),
-            f"{plan.wasted_share:.1%}",
-            f"{cost.flops:.1e}",
-            size_text(cost.memory_bytes),
-            size_text(cost.disk_bytes),
-            duration_text(cost.train_s + cost.compile_s),
-        )
+    left_out = len(sweep.stacks) - 2 * STACKS_SHOWN
+    for index, row in enumerate(zip(sweep.stacks, sweep.plans, sweep.estimates, strict=True)):
+        if left_out <= 1 or not STACKS_SHOWN <= index < STACKS_SHOWN + left_out:
+            table.add_row(*_stack_row(*row))
+        elif index == STACKS_SHOWN:
+            table.add_row(f"... {left_out:,} more")
     console.print(table)
+    estimates = sweep.estimates
     total_s = sum(cost.train_s + cost.compile_s for cost in estimates)
     console.print(
         f"{devices.describe(sweep.hardware)}: {sum(c.flops for c in estimates):.2e} FLOP (counted), "
@@ -142,6 +137,22 @@ def show_plan(sweep: SweepPlan, console: Console) -> None:
     )
     for note in sweep.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _stack_row(stack: Stack, plan: StackPlan, cost: Estimate) -> tuple[str, ...]:
+    return (
+        stack.name,
+        f"{cost.params:,}",
+        str(len(stack.runs)),
+        str(plan.slots),
+        f"{plan.steps:,}",
+        str(len(plan.boundaries)),
+        f"{plan.wasted_share:.1%}",
+        f"{cost.flops:.1e}",
+        size_text(cost.memory_bytes),
+        size_text(cost.disk_bytes),
+        duration_text(cost.train_s + cost.compile_s),
+    )
 
 
 def wasted_share(sweep: SweepPlan) -> float:

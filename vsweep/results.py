@@ -100,10 +100,10 @@ class StackResults:
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
 
-    def move_to(self, environment: dict[str, str | int], step: int) -> None:
-        """The stack goes on at `step`, a checkpoint's; notes it where the environment is not that of the checkpoint."""
-        if step and environment != self.environment:
-            self.moved_at.append(step)
+    def move_to(self, environment: dict[str, str | int], moved_at: int | None) -> None:
+        """The stack goes on in `environment`; `moved_at` is the checkpoint's step if that was saved in another one."""
+        if moved_at is not None:
+            self.moved_at.append(moved_at)
         self.environment = environment
 
     def inexact_resumes(self, stack_plan: StackPlan, run_id: str) -> int:

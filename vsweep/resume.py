@@ -8,6 +8,7 @@ environments, `runs.csv` counts the changes each run went through. The name of t
 import contextlib
 import dataclasses
 import importlib.metadata
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,21 @@ from vsweep.results import StackResults
 from vsweep.tasks import Task
 from vsweep.workdir import PLAN_ADVICE, WorkDir
 
+PLATFORM = "platform version"
 NUMERIC = ("jax", "jaxlib", "flax", "optax", "numpy")  # libraries that results are computed with
+# Settings that numbers depend on, or may, and what they are where none was recorded: JAX's defaults.
+SETTINGS = {
+    "jax_threefry_partitionable": "True",
+    "jax_random_seed_offset": "0",
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_default_matmul_precision": "None",
+    "jax_enable_x64": "False",
+    "jax_disable_most_optimizations": "False",
+    "jax_optimization_level": "UNKNOWN",
+    "jax_exec_time_optimization_effort": "0.0",
+    "XLA_FLAGS": "",
+}
+NEUTRAL_FLAGS = ("--xla_dump", "--xla_force_host_platform_device_count", "--xla_gpu_cuda_data_dir")
 VECTOR_UNITS = ("avx", "amx", "fma", "sve", "asimd")
 FLAG = "--allow_inexact_resume"
 NO_PLAN = "note: plan.json was missing and is written anew: it came out as the checkpoints say"
@@ -55,18 +70,28 @@ class Start:
 def environment(hardware: Hardware) -> dict[str, str | int]:
     """What the results depend on beside the config and the plan, as far as it is known."""
     processor = {"processor": _processor()} if hardware.kind == "cpu" else {}
+    platform_version = {} if hardware.kind == "cpu" else {PLATFORM: devices.platform_version()}
     libraries = {name: importlib.metadata.version(name) for name in NUMERIC}
+    settings = {name: str(jax.config.values.get(name, default)) for name, default in SETTINGS.items()}
     return {
         "device": hardware.kind,
         "devices": hardware.devices,
         **processor,
+        **platform_version,
         "vsweep": vsweep.__version__,
         **libraries,
+        **settings,
+        "XLA_FLAGS": _xla_flags(os.environ.get("XLA_FLAGS", "")),
     }
 
 
 def differences(began: dict, now: dict) -> list[str]:
-    """One line for each part of two environments that differs."""
+    """One line for each part of two environments that differs.
+
+    Sweeps that began before settings and the platform's version were recorded had JAX's defaults, and the same version.
+    """
+    if began:
+        began = {**SETTINGS, **({PLATFORM: now[PLATFORM]} if PLATFORM in now else {}), **began}
     names = [*now, *(name for name in began if name not in now)]
     return [
         f"{name}: began with {began.get(name, 'nothing recorded')}, now {now.get(name, 'nothing')}"
@@ -205,6 +230,13 @@ def _idle_devices(config: SweepConfig, mesh: Mesh) -> str:
     if config.train.devices or mesh.size == here:
         return ""
     return f"note: goes on with {mesh.size} of {here} devices, as it began; {FLAG} would use more"
+
+
+def _xla_flags(text: str) -> str:
+    """The flags that may change numbers, in one order; of a flag that is given twice XLA takes the last."""
+    pairs = (flag.partition("=") for flag in text.split() if not flag.startswith(NEUTRAL_FLAGS))
+    values = {name: value if equals else "true" for name, equals, value in pairs}
+    return " ".join(f"{name}={value}" for name, value in sorted(values.items()))
 
 
 def _processor() -> str:

@@ -136,7 +136,9 @@ class StackTrainer:
         self.waiting: dict[str, RunState] = {}  # branches between their trunks and their slots, on the host
         step = self.checkpoints.latest()
         self.results = StackResults.of_checkpoint(stack, self.checkpoints, step)
-        self.results.move_to(resume.environment(self.sweep.hardware), step or 0)
+        here = resume.environment(self.sweep.hardware)
+        moved = bool(step) and bool(resume.differences(self.results.environment, here))
+        self.results.move_to(here, moved_at=step if moved else None)
         self._lap(OTHER)
         session.progress.compiling(stack.name)
         self.programs = session.compiler.programs(stack, stack_plan)

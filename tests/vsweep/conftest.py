@@ -1,5 +1,6 @@
 """A sweep small enough to be trained many times, and one finished copy of it."""
 
+import jax
 import pytest
 
 from tests.vsweep import small
@@ -26,3 +27,17 @@ def interrupted_sweep(tmp_path_factory):
     events = small.train(small.config(), workdir, progress=small.StopAfter(1))
     assert [event.kind for event in events] == ["interrupted"]
     return workdir
+
+
+@pytest.fixture
+def jax_setting():
+    """A function that gives a setting of JAX's another value until the end of the test."""
+    before = {}
+
+    def change(name: str, value) -> None:
+        before.setdefault(name, jax.config.values[name])
+        jax.config.update(name, value)
+
+    yield change
+    for name, value in before.items():
+        jax.config.update(name, value)

@@ -4,6 +4,7 @@ import contextlib
 import math
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,16 @@ from vsweep import preflight
 from vsweep.config import RULES, ConfigError, from_dict
 from vsweep.plan import Hardware, plan_sweep
 from vsweep.records import AXES
+from vsweep.stack import hyper_of
 from vsweep.tasks import build
 
 FORM = re.compile(r"[\w.]+: .+ - got .+; allowed: [^;]+(; did you mean \w+\?)?")
+
+# Values of an axis that are different, and one and the same run.
+TWICE = {
+    "lr": "(0.001, 0.00100000000001), to the programs (0.0010000000474974513, 0.0010000000474974513)",
+    "dropout": "(0.15, 0.149), to the programs (0.1484375, 0.1484375)",
+}
 
 # (what is changed in a good config, the field that must be named, what was got, the word that must be suggested)
 CONFIGS = [
@@ -101,6 +109,22 @@ CONFIGS = [
     ({"sweep": {"seed": [False]}}, "sweep.seed", "False", None),
     ({"sweep": {"seed": [-1]}}, "sweep.seed", "-1", None),
     ({"sweep": {"dropout": [0.1, 1.0]}}, "sweep.dropout", "1.0", None),
+    ({"optimizer": {"lr": 1e-46}}, "optimizer.lr", "1e-46, there 0.0", None),
+    ({"optimizer": {"lr": 1e-40}}, "optimizer.lr", "1e-40, there 0.0", None),
+    ({"optimizer": {"lr": 1e300}}, "optimizer.lr", "1e+300, there inf", None),
+    ({"optimizer": {"lr": 10**39}}, "optimizer.lr", f"{10**39}, there inf", None),
+    ({"optimizer": {"weight_decay": 1e300}}, "optimizer.weight_decay", "1e+300, there inf", None),
+    ({"optimizer": {"weight_decay": -1e-46}}, "optimizer.weight_decay", "-1e-46", None),
+    ({"optimizer": {"clip": 1e-46}}, "optimizer.clip", "1e-46, there 0.0", None),
+    ({"optimizer": {"clip": 1e-40}}, "optimizer.clip", "1e-40, there 0.0", None),
+    ({"optimizer": {"clip": 3.5e38}}, "optimizer.clip", "3.5e+38, there inf", None),
+    ({"optimizer": {"beta1": 0.99999999}}, "optimizer.beta1", "0.99999999, there 1.0", None),
+    ({"optimizer": {"beta2": 0.99999999}}, "optimizer.beta2", "0.99999999, there 1.0", None),
+    ({"optimizer": {"epsilon": 1e-46}}, "optimizer.epsilon", "1e-46, there 0.0", None),
+    ({"sweep": {"clip": [0, 1e-39]}}, "sweep.clip", "1e-39, there 0.0", None),
+    ({"sweep": {"lr": [1e-3, 1.00000000001e-3]}}, "sweep.lr", TWICE["lr"], None),
+    ({"sweep": {"weight_decay": [0, 1e-46]}}, "sweep.weight_decay", "(0, 1e-46), to the programs (0.0, 0.0)", None),
+    ({"sweep": {"dropout": [0.15, 0.149]}}, "sweep.dropout", TWICE["dropout"], None),
     ({"name": "a/b"}, "name", "'a/b'", None),
     ({"name": "../up"}, "name", "'../up'", None),
     ({"name": "up..up"}, "name", "'up..up'", None),
@@ -182,6 +206,49 @@ def test_any_value_of_any_field_is_taken_as_it_is_or_named(where, value):
     elif section != "sweep":
         text_number = field == "slots" and isinstance(value, str) and value.isdigit()
         assert getattr(getattr(from_dict(values), section), field) == (int(value) if text_number else value)
+
+
+# What AdamW, clipping and dropout need of the numbers that the programs get, said of float32.
+SOUND = {
+    "lr": lambda held: 0 < held < np.inf,
+    "weight_decay": lambda held: 0 <= held < np.inf,
+    "clip": lambda held: 0 <= held < np.inf,
+    "dropout": lambda held: 0 <= held < 1,
+    "final_lr_fraction": lambda held: 0 <= held <= 1,
+    "beta1": lambda held: 0 <= held < 1,
+    "beta2": lambda held: 0 <= held < 1,
+    "epsilon": lambda held: 0 < held < np.inf,
+}
+AT_THE_EDGES = st.one_of(
+    st.floats(),
+    st.floats(0, 1e-36),
+    st.floats(1 - 2**-22, 1),
+    st.floats(1e38, 1e39),
+    st.sampled_from([0, 1, 2**-126, 2**-127, 2**-149, 2**-150, 1 - 2**-24, 1 - 2**-25, 1 - 2**-26]),
+)
+
+
+def flushed(value: float) -> np.float32:
+    """`value` as XLA computes with it: float32, without subnormal numbers."""
+    with np.errstate(over="ignore"):
+        held = np.float32(value)
+    return held if abs(held) >= np.finfo(np.float32).tiny else np.float32(0)
+
+
+@settings(deadline=None, max_examples=400, derandomize=True)
+@given(field=st.sampled_from(sorted(SOUND)), value=AT_THE_EDGES)
+def test_a_number_that_is_taken_is_sound_in_float32_and_one_that_is_refused_is_not(field, value):
+    section = "model" if field == "dropout" else "optimizer"
+    problems = problems_of(changed({section: {field: value}}))
+    sound = SOUND[field](np.float64(value)) and SOUND[field](flushed(value))
+    turned_off = field == "clip" and flushed(value) == 0 != value
+    assert bool(problems) == (not sound or turned_off or (field == "dropout" and value >= 0.99))
+
+
+def test_no_clip_but_0_reaches_the_programs_as_no_clipping():
+    sweep = {"clip": [0, 2**-126, 1e-30, 1.0, 3e38]}
+    runs = small.stacks(small.config(sweep={**sweep, "budget": [700], "seed": [0]}))[0].runs
+    assert np.isinf(hyper_of(runs).clip).tolist() == [True, False, False, False, False]
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)

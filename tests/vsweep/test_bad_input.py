@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from absl.testing import flagsaver
 import launch
 from tests.vsweep import small
 from vsweep import command_line, preflight
-from vsweep.config import from_dict
+from vsweep.config import ConfigError, from_dict
 from vsweep.lock import locked
 from vsweep.plan import Hardware, plan_sweep
 from vsweep.tasks import build
@@ -317,3 +319,58 @@ def test_bfloat16_on_a_gpu_that_emulates_it_is_a_note_beside_the_plan():
     assert "note: Tesla T4 has no bfloat16 and emulates it slowly" in shown("bfloat16", bfloat16=False)
     assert "note: " not in shown("bfloat16", bfloat16=True)
     assert "note: " not in shown("float32", bfloat16=False)
+
+
+UNUSABLE = {
+    "jax_enable_x64": True,
+    "jax_disable_jit": True,
+    "jax_no_tracing": True,
+    "jax_no_execution": True,
+    "jax_debug_nans": True,
+    "jax_debug_infs": True,
+    "jax_error_checking_behavior_nan": "raise",
+    "jax_error_checking_behavior_divide": "raise",
+    "jax_error_checking_behavior_oob": "raise",
+    "jax_numpy_dtype_promotion": "strict",
+    "jax_numpy_rank_promotion": "raise",
+    "jax_transfer_guard": "disallow_explicit",
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_setting_of_jax_under_which_nothing_runs_is_named_before_anything_is_written(name, tmp_path, jax_setting):
+    jax_setting(name, UNUSABLE[name])
+    with small.compilations() as compiled, pytest.raises(ConfigError) as caught:
+        small.train(small.config(), tmp_path / "new")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name.upper()}: vsweep cannot run with it - got {UNUSABLE[name]}; allowed: ")
+    assert (small.tree(tmp_path), compiled) == ({}, [])
+
+
+def test_settings_come_in_one_list_with_all_other_problems(jax_setting):
+    jax_setting("jax_enable_x64", True)
+    jax_setting("jax_numpy_rank_promotion", "raise")
+    with pytest.raises(ConfigError) as caught:
+        preflight.prepare(small.config(optimizer={"lr": 0}))
+    named = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert named == ["JAX_ENABLE_X64", "JAX_NUMPY_RANK_PROMOTION", "optimizer.lr"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"JAX_ENABLE_X64": "1", "JAX_DISABLE_JIT": "1"}, "JAX_ENABLE_X64: .*\n.*JAX_DISABLE_JIT: .*"),
+        ({"JAX_ENABLE_X64": "banana"}, "environment: invalid truth value 'banana' for environment 'JAX_ENABLE_X64'"),
+    ],
+)
+def test_both_commands_answer_variables_that_they_cannot_run_with_in_lines_and_not_in_a_traceback(
+    variables, told, tmp_path
+):
+    for command in (["launch.py", f"{ADDITION}:smoke", f"--workdir={tmp_path}/new"], ["-m", "vsweep.generate", "."]):
+        arguments = [*command, "--run=a", "12+34="] if "-m" in command else command
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
+        )
+        assert done.returncode == (1 if "-m" in command else 2)
+        assert re.fullmatch(f"(vsweep cannot start:\n)? *{told}\n", done.stderr), done.stderr
+    assert small.tree(tmp_path) == {}

@@ -114,6 +114,8 @@ def test_branches_leave_a_longer_run_of_their_seed_at_their_cooldown_and_no_slot
         assert entry.fork_step == run.decay_start
         assert trunk.start < trunk.stack_step(entry.fork_step) < trunk.stop
         assert trunk.stack_step(entry.fork_step) <= entry.start
+    waiting = [len(stack_plan.waiting_at(step)) for step in range(stack_plan.steps)]
+    assert stack_plan.most_waiting == max(waiting)
     work, longest = stack_plan.trained_steps, max(run.steps for run in runs.values())
     assert stack_plan.steps <= work / slots + longest  # list scheduling: nobody waits for a slot while one is idle
 

@@ -10,7 +10,7 @@ from configs import addition
 from tests.vsweep import small
 from vsweep import accounting, config, plan, progress, tasks
 from vsweep.config import ConfigError
-from vsweep.packing import StackPlan
+from vsweep.packing import StackPlan, pack
 from vsweep.plan import Hardware
 
 TWO_CORES = Hardware("cpu", 2, 2**33)
@@ -56,6 +56,54 @@ def test_slots_are_whole_devices_and_every_run_is_planned_once(slots, devices):
         assert {entry.start for entry in stack_plan.entries} == {0}
     elif slots != "packed":
         assert int(slots) <= stack_plan.slots < int(slots) + devices
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    budgets=st.lists(st.integers(700, 40_000), min_size=1, max_size=5, unique=True).map(sorted),
+    seeds=st.integers(1, 8),
+    schedule=st.sampled_from(["cosine", "wsd"]),
+    width=st.sampled_from([4, 64]),
+    devices=st.integers(1, 4),
+)
+def test_the_slots_of_a_stack_are_the_cheapest_of_all_numbers(budgets, seeds, schedule, width, devices):
+    axes = {"budget": budgets, "seed": list(range(seeds))}
+    values = small.config(model={"width": width}, optimizer={"schedule": schedule}, sweep=axes)
+    sweep = sweep_of(values, Hardware("cpu", devices, 2**33))
+    (stack,), (stack_plan,) = sweep.stacks, sweep.plans
+
+    def cost(slots):
+        steps = max(entry.stop for entry in pack(stack.runs, slots, devices, share_trunks=True))
+        return steps * plan.step_seconds(stack.shape, sweep.task, slots, sweep.hardware)
+
+    assert stack_plan.slots == min(range(devices, len(stack.runs) + devices, devices), key=cost)
+
+
+def test_ten_thousand_runs_are_planned_with_few_packings(monkeypatch):
+    budgets = [int(1000 * 1.17**power) for power in range(20)]
+    axes = {"budget": budgets, "seed": list(range(500))}
+    tried = small.recorded(monkeypatch, (plan, "packed_steps"))
+    (stack_plan,) = sweep_of(small.config(optimizer={"schedule": "wsd"}, sweep=axes)).plans
+    assert len(stack_plan.by_run) == 10_000
+    assert len(tried) <= 50
+    assert stack_plan.wasted_share < 0.05
+
+
+def test_of_thousands_of_stacks_the_smallest_and_the_largest_are_shown():
+    axes = {"width": list(range(4, 404, 4)), "ff_multiple": list(range(1, 31)), "budget": [700], "seed": [0]}
+    sweep = sweep_of(small.config(sweep=axes), Hardware("cpu", 2, 2**36))
+    lines = small.shown(sweep).splitlines()
+    assert "3000 runs in 3000 stacks" in lines[0]
+    assert sum("2,800 more" in line for line in lines) == 1
+    rows = [stack.name for stack in sweep.stacks if any(f" {stack.name} " in line for line in lines)]
+    assert rows == [stack.name for stack in (*sweep.stacks[:100], *sweep.stacks[-100:])]
+    assert f"{sum(cost.flops for cost in sweep.estimates):.2e} FLOP" in lines[-1]
+
+
+def test_no_stack_gets_more_slots_than_it_has_runs():
+    for slots in (16, 10**6, str(10**6)):
+        (stack_plan,) = sweep_of(small.config(sweep=DOUBLING, train={"slots": slots})).plans
+        assert stack_plan.slots == 16
 
 
 def test_boundaries_are_the_steps_at_which_a_run_reaches_its_budget(laptop):

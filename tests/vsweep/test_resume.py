@@ -12,7 +12,7 @@ from tests.vsweep import small
 from vsweep import accounting, checkpoint, devices, generate, resume, tasks, trainer
 from vsweep import config as config_lib
 from vsweep.config import ConfigError
-from vsweep.plan import model_shape
+from vsweep.plan import Hardware, model_shape
 from vsweep.progress import SilentProgress
 from vsweep.records import read_runs
 from vsweep.results import StackResults
@@ -150,6 +150,89 @@ def test_a_damaged_plan_or_config_is_named_and_nothing_is_trained(workdir, name,
     (workdir / name).write_text(text)
     with pytest.raises(ConfigError, match=f"(unreadable|is damaged) - got .*{name}|holds another sweep"):
         small.train(small.config(), workdir)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_threefry_partitionable", False),
+        ("jax_random_seed_offset", 3),
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_default_matmul_precision", "bfloat16"),
+        ("jax_disable_most_optimizations", True),
+        ("jax_optimization_level", "O0"),
+        ("jax_exec_time_optimization_effort", 1.0),
+    ],
+)
+def test_a_setting_that_may_change_numbers_is_an_environment_of_its_own(name, value, workdir, jax_setting):
+    jax_setting(name, value)
+    with pytest.raises(ConfigError, match=rf"  {name}: began with .*, now {value}") as caught:
+        small.train(small.config(), workdir)
+    assert len(caught.value.problems) == 2
+
+
+def test_a_sweep_with_other_random_bits_goes_on_only_if_that_is_allowed_and_is_counted(
+    workdir, finished_sweep, jax_setting
+):
+    """Initial weights are drawn otherwise without `jax_threefry_partitionable`: runs that begin here are others."""
+    jax_setting("jax_threefry_partitionable", False)
+    small.train(small.config(), workdir, allow_inexact_resume=True)
+    counted, there = read_runs(workdir), read_runs(finished_sweep)
+    later = counted["inexact_resumes"] == 0
+    assert 0 < later.sum() < len(counted)
+    assert (counted["val_loss"] != there["val_loss"])[later].all()
+    assert [entry["jax_threefry_partitionable"] for entry in environments(workdir)] == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    ("before", "flags", "changed"),
+    [
+        ("", "--xla_cpu_enable_fast_math=true", True),
+        ("--xla_a=1 --xla_b", "--xla_b=true  --xla_a=1", False),
+        ("--xla_a=1 --xla_a=2", "--xla_a=2", False),
+        ("--xla_a=1", "--xla_a=2", True),
+        ("", "--xla_dump_to=/tmp/x --xla_force_host_platform_device_count=4", False),
+    ],
+)
+def test_flags_of_xla_are_compared_by_what_they_say(before, flags, changed, tmp_path, monkeypatch):
+    home = WorkDir(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", before)
+    begun(home, small.config(), 2, {"all": 5})
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    if not changed:
+        assert started(home, small.config()).changes == ()
+        return
+    with pytest.raises(ConfigError, match=f"  XLA_FLAGS: began with {before}, now {flags}"):
+        started(home, small.config())
+
+
+def test_a_sweep_from_before_settings_were_recorded_goes_on_under_jax_s_defaults_alone(
+    tmp_path, finished_sweep, monkeypatch, jax_setting
+):
+    real, new = resume.environment, {*resume.SETTINGS, resume.PLATFORM}
+    with monkeypatch.context() as before:
+        before.setattr(
+            resume, "environment", lambda hardware: {k: v for k, v in real(hardware).items() if k not in new}
+        )
+        small.train(small.config(), tmp_path, progress=small.StopAfter(1))
+    assert not new & environments(tmp_path)[0].keys()
+    jax_setting("jax_threefry_partitionable", False)
+    with pytest.raises(ConfigError, match="jax_threefry_partitionable: began with True, now False"):
+        small.train(small.config(), tmp_path)
+    jax_setting("jax_threefry_partitionable", True)
+    small.train(small.config(), tmp_path)
+    assert small.differing(tmp_path, finished_sweep) == []
+    assert set(read_runs(tmp_path)["inexact_resumes"]) == {0}
+
+
+def test_an_accelerator_s_platform_version_is_compared_where_it_was_recorded():
+    gpu = Hardware("Tesla T4", 1, 2**33)
+    here = resume.environment(gpu)
+    assert here[resume.PLATFORM]
+    other = {**here, resume.PLATFORM: "cuda 11"}
+    assert resume.differences(other, here) == [f"platform version: began with cuda 11, now {here[resume.PLATFORM]}"]
+    assert resume.differences({name: here[name] for name in here if name != resume.PLATFORM}, here) == []
+    assert resume.PLATFORM not in resume.environment(Hardware("cpu", 1, 2**33))
 
 
 # What begins where: work directories made by hand, with checkpoints that hold next to nothing.
