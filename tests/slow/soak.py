@@ -31,6 +31,7 @@ from vsweep.records import CannotWrite
 
 HARMS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "two SIGTERM", "full disk", "broken disk", "SIGKILL while it writes")
 STREAMS = ("dead reader", "dead reader, then SIGINT", "closed streams, then SIGTERM", "full stream, then SIGHUP")
+MEDDLINGS = ("checkpoints are a link", "checkpoints of another sweep")
 REDIRECTED = {"closed streams": "<&- >&- 2>&-", "full stream": "> /dev/full 2>&1"}
 VALUES = small.config(sweep={"budget": [700, 1400], "seed": [0]})
 DISK_CALLS = 600  # about what the smoke sweep makes
@@ -97,6 +98,37 @@ def without_streams(workdir: Path, harm: str, seconds: float, rng: random.Random
     return process.returncode, ""
 
 
+def meddled(workdir: Path, harm: str, other: Path, rng: random.Random, outcome: Outcome) -> None:
+    """One session beside checkpoints that are none of its own: it must be refused, touch nothing, and find its own again.
+
+    `other` is a finished sweep with another learning rate.
+    """
+    places = [path for path in sorted(workdir.glob("stacks/*/checkpoints")) if any(path.glob("*.manifest.json"))]
+    if not places:
+        return
+    place, kept = rng.choice(places), workdir.parent / "kept"
+    place.rename(kept)
+    if harm == "checkpoints are a link":
+        (kept / "2024").mkdir()
+        place.symlink_to(kept)
+    else:
+        shutil.copytree(other / place.relative_to(workdir), place)
+    before = small.tree(workdir), small.tree(kept)
+    session = subprocess.run(killing.command(workdir), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    after = small.tree(workdir), small.tree(kept)
+    if session.returncode != 2 or "Traceback" in session.stdout or _but_for_lock(before) != _but_for_lock(after):
+        outcome.violations.append(f"round {outcome.rounds}: {harm}: {session.returncode}: {session.stdout[-2000:]}")
+    place.unlink() if place.is_symlink() else shutil.rmtree(place)
+    shutil.rmtree(kept / "2024", ignore_errors=True)
+    kept.rename(place)
+    outcome.harms[harm] += 1
+    outcome.sessions += 1
+
+
+def _but_for_lock(trees: tuple[dict, ...]) -> list[dict]:
+    return [{name: digest for name, digest in tree.items() if name != "lock"} for tree in trees]
+
+
 def allowed(harm: str) -> set[int]:
     """Exit statuses that a harm may lead to; 0 always, for it may come too late."""
     if harm in STREAMS:
@@ -111,6 +143,7 @@ def allowed(harm: str) -> set[int]:
 
 def sweep_in_processes(folder: Path, expected: Path, seconds: float, library: Path, rng, outcome: Outcome) -> None:
     workdir = folder / "work"
+    meddling = rng.choice(MEDDLINGS)
     with killing.reading(workdir) as reads:
         for harm in rng.choices(HARMS + STREAMS, k=rng.randint(1, 4)):
             if harm in STREAMS:
@@ -124,6 +157,7 @@ def sweep_in_processes(folder: Path, expected: Path, seconds: float, library: Pa
                 outcome.violations.append(f"round {outcome.rounds}: {harm}: status {status}: {output[-2000:]}")
             if workdir.exists():
                 killing.check_reports(workdir)
+        meddled(workdir, meddling, folder / "other", rng, outcome)
         killing.finish(workdir)
     outcome.sessions += 1
     outcome.reads += reads.whole
@@ -166,6 +200,7 @@ def soak(minutes: float, folder: Path, seed: int) -> Outcome:
     began = time.monotonic()
     killing.finish(folder / "expected")
     seconds = time.monotonic() - began
+    killing.finish(folder / "other", Path("/dev/null"), "--config.optimizer.lr=0.001")
     while time.monotonic() < ends:
         outcome.rounds += 1
         sweep_in_processes(folder, folder / "expected", seconds, library, rng, outcome)

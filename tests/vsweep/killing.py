@@ -122,6 +122,11 @@ def reading(workdir: Path) -> Iterator[Reads]:
 def _read_on(workdir: Path, reads: Reads, over: threading.Event) -> None:
     tables = {records.RUNS_FILE: records.RUN_COLUMNS, records.CURVES_FILE: records.CURVE_COLUMNS}
     while not over.wait(0.005):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                records.read_runs(workdir)
+            except ValueError as error:
+                reads.torn.append(str(error))
         for name, columns in tables.items():
             with contextlib.suppress(FileNotFoundError):
                 lines = (workdir / name).read_text(encoding="utf-8").splitlines(keepends=True)
