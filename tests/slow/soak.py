@@ -99,7 +99,7 @@ def without_streams(workdir: Path, harm: str, seconds: float, rng: random.Random
 
 
 def meddled(workdir: Path, harm: str, other: Path, rng: random.Random, outcome: Outcome) -> None:
-    """One session beside checkpoints that are none of its own: it must be refused, touch nothing, and find its own again.
+    """One session beside checkpoints that are none of its own: it must be refused and touch nothing. All is undone.
 
     `other` is a finished sweep with another learning rate.
     """
