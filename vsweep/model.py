@@ -10,6 +10,7 @@ vectorise over, and attention with a head dim of 4 becomes sums over that axis i
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from vsweep.attention import attend, causal_mask
 
 Params = Any
 SMALL_VOCABULARY = 64
+SCANNED_LAYERS = 48  # from so many on, layers are scanned: a step takes half as long again, compiling far less
 GELU_SCALE, GELU_CUBE = (2 / math.pi) ** 0.5, 0.044715
 
 
@@ -99,16 +101,32 @@ class Transformer(nn.Module):
         x_WxN = self._embed(embed_VxW, positions_TxW, tokens_BxT)
 
         drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape))
-        for layer in range(shape.layers):
-            branch_WxN = Attention(shape, batch, name=f"attention_{layer}")(Norm(name=f"attention_norm_{layer}")(x_WxN))
-            x_WxN += drop(branch_WxN, 2 * layer)
-            branch_WxN = Mlp(shape, name=f"mlp_{layer}")(Norm(name=f"mlp_norm_{layer}")(x_WxN))
-            x_WxN += drop(branch_WxN, 2 * layer + 1)
+        if shape.layers >= SCANNED_LAYERS and not self.is_initializing():
+            x_WxN = self._scan(batch, drop, x_WxN)
+        else:
+            for layer in range(shape.layers):
+                modules = {name: make(name=f"{name}_{layer}") for name, make in _layer_modules(shape, batch).items()}
+                x_WxN = _layer(modules, drop, 2 * layer, x_WxN)
         x_WxN = Norm(name="final_norm")(x_WxN)
 
         head_VxW = embed_VxW if shape.tied_embeddings else self.param("head", dense_deviation(), embed_VxW.shape)
         logits_VxN = head_VxW.astype(x_WxN.dtype) @ x_WxN
         return logits_VxN.astype(jnp.float32).reshape(-1, length, batch).transpose(2, 1, 0)
+
+    def _scan(self, batch, drop: "Dropout", x_WxN):
+        """All layers by one program for a layer. Their parameters stay apart everywhere else, and are stacked here."""
+        params, makers = self.variables["params"], _layer_modules(self.shape, batch)
+        layers = [{name: params[f"{name}_{layer}"] for name in makers} for layer in range(self.shape.layers)]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+
+        def layer(x_WxN, inputs):
+            own, drop = inputs
+            modules = {
+                name: functools.partial(make(parent=None).apply, {"params": own[name]}) for name, make in makers.items()
+            }
+            return _layer(modules, drop, 0, x_WxN), None
+
+        return jax.lax.scan(layer, x_WxN, (stacked, drop.by_layer(self.shape.layers)))[0]
 
     def _embed(self, embed_VxW, positions_TxW, tokens_BxT):
         """[W, N]. Few characters: a product with one-hot columns, for a gather has a slow scatter as its gradient."""
@@ -121,6 +139,23 @@ class Transformer(nn.Module):
             return table_RxW.T @ jnp.concatenate([columns_VxN, rows_TxN]).astype(self.shape.precision)
         x_NxW = embed_VxW[tokens_N] + jnp.repeat(positions_TxW[:length], batch, axis=0)
         return x_NxW.astype(self.shape.precision).T
+
+
+def _layer_modules(shape: ModelShape, batch: int) -> dict[str, Callable[..., nn.Module]]:
+    """What a layer is made of; a module's parameters are named after it and the number of the layer."""
+    return {
+        "attention_norm": Norm,
+        "attention": functools.partial(Attention, shape, batch),
+        "mlp_norm": Norm,
+        "mlp": functools.partial(Mlp, shape),
+    }
+
+
+def _layer(modules: dict[str, Callable], drop: "Dropout", index: int, x_WxN):
+    """A layer with its two residual branches, of which `index` is the first."""
+    x_WxN += drop(modules["attention"](modules["attention_norm"](x_WxN)), index)
+    x_WxN += drop(modules["mlp"](modules["mlp_norm"](x_WxN)), index + 1)
+    return x_WxN
 
 
 class Attention(nn.Module):
@@ -208,6 +243,7 @@ class Norm(nn.Module):
         return (centred_WxN * jax.lax.rsqrt(variance_N + self.epsilon) * scale_W[:, None]).astype(x_WxN.dtype)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Dropout:
     """The dropout of one forward pass: 8-bit draws for every residual branch, or none.
@@ -228,6 +264,13 @@ class Dropout:
         words = threefry_2x32(jax.random.key_data(key), counters)  # random.bits would throw away half of them
         draws = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size].reshape(shape)
         return cls(draws, jnp.round(256.0 * jnp.asarray(dropout, jnp.float32)))
+
+    def by_layer(self, layers: int) -> "Dropout":
+        """The same with a leading axis: the two branches of each layer."""
+        if self.draws_RxWxN is None:
+            return self
+        draws = self.draws_RxWxN.reshape(layers, 2, *self.draws_RxWxN.shape[1:])
+        return Dropout(draws, jnp.broadcast_to(self.threshold, layers))
 
     def __call__(self, branch_WxN, index: int):
         if self.draws_RxWxN is None:

@@ -13,7 +13,7 @@ from vsweep import accounting
 from vsweep import config as config_lib
 from vsweep.config import ConfigError, SweepConfig
 from vsweep.grid import Shape, Stack, build_stacks, shapes
-from vsweep.model import ModelShape
+from vsweep.model import SCANNED_LAYERS, ModelShape
 from vsweep.packing import Jobs, StackPlan, pack, packed_steps
 from vsweep.tasks import Task
 
@@ -31,7 +31,7 @@ class Speed:
     step_s: float  # a training step of a stack, however small
     position_width_s: float  # a token position of one layer and unit of width
     flops: float  # FLOP/s of the matmuls
-    compile_s: float  # compiling one stack's programs
+    compile_s: float  # compiling one stack's programs, of four layers
 
 
 # CPU: fitted to two laptop studies (docs/performance.md), one core of two; 1.8 ms of fixed time would fit them a little
@@ -233,6 +233,16 @@ def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> fl
     return speed.step_s + slots / hardware.devices * slot_s
 
 
+def compile_seconds(shape: Shape, hardware: Hardware) -> float:
+    """Estimated time of compiling a stack's programs: XLA's grows faster than the layers where those are unrolled."""
+
+    def relative(layers: int, scanned: bool) -> float:
+        return 2.5 + 0.8 * layers + (0.0 if scanned else 0.025 * layers**2)
+
+    scanned = shape.layers >= SCANNED_LAYERS
+    return hardware.speed.compile_s * relative(shape.layers, scanned) / relative(4, scanned=False)
+
+
 @functools.lru_cache(maxsize=1024)  # the runs of a sweep have few horizons
 def evaluation_steps(horizon: int, smallest_horizon: int, points: int) -> tuple[int, ...]:
     """A run's own log-spaced grid of steps, its horizon among them: `points` of them for the smallest horizon.
@@ -271,7 +281,7 @@ def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
         disk_bytes=accounting.finished_bytes(model, len(stack.runs))
         + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting),
         train_s=stack_plan.steps * step_s + evaluation_s,
-        compile_s=sweep.hardware.speed.compile_s,
+        compile_s=compile_seconds(shape, sweep.hardware),
     )
 
 

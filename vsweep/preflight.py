@@ -71,7 +71,7 @@ def wall_problems(ready: Ready) -> list[str]:
     """
     limit_h = ready.sweep.config.train.max_wall_hours
     compiled = jax.config.jax_compilation_cache_dir is not None or ready.home.compile_cache.is_dir()
-    compile_s = 0.0 if compiled else ready.sweep.hardware.speed.compile_s
+    compile_s = 0.0 if compiled else ready.sweep.estimates[0].compile_s
     needed_s = compile_s + save_seconds(max(cost.disk_bytes for cost in ready.sweep.estimates))
     if not 0 < 3600 * limit_h < needed_s:
         return []

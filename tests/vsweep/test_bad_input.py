@@ -291,7 +291,7 @@ def test_what_a_sweep_has_stored_already_needs_no_room_again(finished_sweep, mon
 
 
 def test_a_wall_limit_counts_compiling_only_where_nothing_is_compiled_yet(tmp_path, monkeypatch):
-    ready = preflight.prepare(small.config(train={"max_wall_hours": 10 / 3600}), tmp_path)
+    ready = preflight.prepare(small.config(train={"max_wall_hours": 6 / 3600}), tmp_path)
     cache = jax.config.jax_compilation_cache_dir
     assert cache is not None
     assert preflight.wall_problems(ready) == []
@@ -302,7 +302,7 @@ def test_a_wall_limit_counts_compiling_only_where_nothing_is_compiled_yet(tmp_pa
         assert preflight.wall_problems(ready) == []
     finally:
         jax.config.update("jax_compilation_cache_dir", cache)
-    assert problem.startswith("train.max_wall_hours: too short to compile and save - got 0.00277778; allowed: from 0.0")
+    assert problem.startswith("train.max_wall_hours: too short to compile and save - got 0.00166667; allowed: from 0.0")
 
 
 def test_the_plan_of_a_finished_sweep_changes_nothing_in_it(finished_sweep, here, launched):

@@ -136,3 +136,31 @@ def test_dropout_drops_its_share_and_keeps_the_mean(model, params):
     without = model.apply(params, inputs)
     assert np.array_equal(without, model.apply(params, inputs, dropout_key=jax.random.key(1), dropout=0.0))
     assert not np.allclose(without, model.apply(params, inputs, dropout_key=jax.random.key(1), dropout=0.15))
+
+
+@pytest.mark.parametrize("dropout", [None, 0.15])
+def test_scanned_layers_are_the_unrolled_ones_with_the_same_parameters(dropout, monkeypatch):
+    """Values and gradients, dropout included: the tree of parameters, which checkpoints hold, is one and the same."""
+    key = None if dropout is None else jax.random.key(1)
+    inputs, cotangent = tokens(batch=5, length=7), np.random.default_rng(1).normal(size=(5, 7, SHAPE.vocabulary))
+
+    def loss(params):
+        logits = model_lib.build(SHAPE).apply(params, inputs, dropout_key=key, dropout=dropout or 0.0)
+        return jnp.sum(logits * cotangent.astype(np.float32)), logits
+
+    def of_form(first_scanned: int):
+        monkeypatch.setattr(model_lib, "SCANNED_LAYERS", first_scanned)
+        made = jax.jit(model_lib.build(SHAPE).init)(jax.random.key(0))
+        made = jax.tree.map(lambda leaf: leaf + 0.1, made)  # biases and scales are told apart too
+        lowered = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(made)
+        return made, lowered, lowered.compile()(made)
+
+    made, unrolled, ((_, logits), grads) = of_form(3)
+    again, scanned, ((_, scanned_logits), scanned_grads) = of_form(2)
+    assert scanned.as_text().count("stablehlo.while") > unrolled.as_text().count("stablehlo.while")
+    assert jax.tree.all(jax.tree.map(lambda one, other: bool((one == other).all()), made, again))
+    assert jax.tree.structure(grads) == jax.tree.structure(scanned_grads)
+    for one, other in zip(
+        jax.tree.leaves((logits, grads)), jax.tree.leaves((scanned_logits, scanned_grads)), strict=True
+    ):
+        assert np.abs(one - other).max() <= 3e-6 * np.abs(one).max()

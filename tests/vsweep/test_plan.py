@@ -10,6 +10,7 @@ from configs import addition
 from tests.vsweep import small
 from vsweep import accounting, config, plan, progress, tasks
 from vsweep.config import ConfigError
+from vsweep.model import SCANNED_LAYERS
 from vsweep.packing import StackPlan, pack
 from vsweep.plan import Hardware
 
@@ -220,6 +221,15 @@ def test_estimates_are_positive_and_count_the_work_of_every_run(laptop):
         per_example = accounting.flops_counted_per_example(plan.model_shape(stack.shape, laptop.task))
         assert cost.flops == per_example * sum(run.steps * run.shape.batch_size for run in stack.runs)
         assert min(dataclasses.astuple(cost)) > 0
+
+
+def test_the_estimate_of_compiling_grows_with_the_layers_and_scanned_ones_cost_less():
+    def compile_s(layers):
+        return sweep_of(small.config(model={"layers": layers})).estimates[0].compile_s
+
+    assert compile_s(4) == TWO_CORES.speed.compile_s
+    assert compile_s(1) < compile_s(4) < compile_s(8) < compile_s(16) / 2 < compile_s(32) / 4
+    assert compile_s(16) < compile_s(SCANNED_LAYERS) < compile_s(SCANNED_LAYERS - 1) < compile_s(4 * SCANNED_LAYERS)
 
 
 def test_an_unknown_device_is_planned_as_a_small_gpu_and_a_known_one_as_itself():
