@@ -1,9 +1,8 @@
 """Trains a scaling-law sweep and fits the law: `python launch.py --config=configs/addition.py:laptop`.
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
-analysis now and then and at the end -> report. Exit status: 0 all done; 2 bad config or flag; 74 the disk is full or
-broken: make room and run it again; 75 interrupted by SIGTERM, SIGINT or SIGHUP (give it 30 s before SIGKILL, more for
-stacks of gigabytes: docs/reliability.md): run it again. A second SIGTERM or SIGINT leaves at once, with its own status.
+analysis now and then and at the end -> report. Exit status: 0 all done; 2 bad config or flag; 74 a full or broken disk;
+75 interrupted by a signal, at least 30 s before any SIGKILL (docs/reliability.md): run it again. A second one leaves.
 """
 
 from vsweep import startup

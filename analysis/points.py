@@ -36,7 +36,7 @@ PLANNED_COLUMNS = ("params", "params_non_embedding", "budget")  # known before a
 COUNTED_COLUMNS = (*PLANNED_COLUMNS, "tokens", "flops_6nd", "flops_counted")
 # What a diverging run may make infinite, and noise negative. All other numbers are counts, times and settings.
 MEASURED_COLUMNS = tuple(name for name in records.RUN_COLUMNS if name.endswith(("_loss", "_se", "_match")))
-LARGEST_SEED = 2.0**62
+SEEDS_END = 2.0**63  # of 64-bit integers
 LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square one
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
@@ -233,7 +233,7 @@ def _no_numbers(frame: pd.DataFrame) -> list[str]:
         if name in COUNTED_COLUMNS:
             wrong["below one"] = (values > 0) & (values < 1)
         if name in SEED_COLUMNS:
-            wrong["no seed"] = (values % 1 > 0) | (values > LARGEST_SEED) & np.isfinite(values)
+            wrong["no seed"] = (values % 1 > 0) | (values >= SEEDS_END) & np.isfinite(values)
         problems += [
             f"column {name}: {what} in {_rows(rows)} (such as {str(frame[name][rows].iloc[0])[:20]!r})"
             for what, rows in wrong.items()

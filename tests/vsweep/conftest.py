@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from tests.vsweep import small
-from vsweep import devices
+from vsweep import devices, pace
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +41,9 @@ def jax_setting():
     yield change
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """A dispatch is as long as the config says, however slow the machine: tests stop at chunks that they can name."""
+    monkeypatch.setattr(pace, "AT_ONCE_S", 3600.0)

@@ -47,7 +47,7 @@ def test_the_plan_with_its_overrides_is_the_same_twice_and_touches_nothing(place
     """Not even a work directory that is already there."""
     workdir = place / "runs" / "addition-smoke"
     workdir.mkdir(parents=True)
-    (workdir / "runs.csv").write_text("what was there before")
+    (workdir / "lock").write_text("process 7 on a-machine, which is gone")
     before = small.tree(place)
     overrides = ("--config.sweep.seed=0,1,2", "--config.sweep.width=8", "--config.sweep.lr=1e-3,5e-3")
     first, second = (launch(f"{ADDITION}:smoke", "--plan", *overrides, cwd=place) for _ in range(2))

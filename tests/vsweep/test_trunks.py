@@ -112,7 +112,7 @@ def test_a_waiting_branch_that_is_broken_on_purpose_is_seen(shared, tmp_path):
     stack_plan = plan_of(shared)
     stop = next(step for step in ends_of_chunks(stack_plan) if stack_plan.waiting_at(step))
     stop_at(tmp_path, stop, stack_plan)
-    folder = CheckpointFolder(tmp_path / "stacks" / "all" / "checkpoints")
+    folder = small.checkpoints_of(tmp_path)
     programs = small.Bench(values(), 2, devices.slots_mesh()).programs
     names = [entry.run_id for entry in stack_plan.waiting_at(stop)]
     slots, waiting = jax.device_get(
