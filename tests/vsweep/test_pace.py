@@ -14,8 +14,14 @@ from vsweep.progress import SilentProgress
 from vsweep.stack_trainer import StackTrainer
 
 
+@pytest.fixture(autouse=True)
+def hurried(unhurried, monkeypatch):
+    """As in a sweep of a user's."""
+    monkeypatch.setattr(pace, "AT_ONCE_S", 1.0)
+
+
 @pytest.fixture
-def slow(monkeypatch):
+def slow(hurried, monkeypatch):
     """Every step and every pass takes longer than a dispatch should."""
     monkeypatch.setattr(pace, "AT_ONCE_S", 1e-9)
 

@@ -69,10 +69,14 @@ def test_a_cooldown_of_another_length_is_another_model(shared, tmp_path):
         assert_same_results(tmp_path, shared)
 
 
-def ends_of_chunks(stack_plan: StackPlan) -> list[int]:
-    """Steps of the stack at which a chunk ends: the host's stops, and every `chunk_steps` between them."""
+def ends_of_chunks(stack_plan: StackPlan, begun: int = 0) -> list[int]:
+    """Steps of the stack at which a chunk of a session ends that goes on at step `begun`.
+
+    That is after one step, by which it learns how long steps take, and then at the host's stops, and every
+    `chunk_steps` between them.
+    """
     due = plan.evaluations(small.sweep(values()), stack_plan)
-    steps = [0]
+    steps = [begun, begun + 1]
     for stop in sorted({*due, *stack_plan.boundaries, *stack_plan.forks}):
         while steps[-1] < stop:
             steps.append(min(stop, steps[-1] + values()["train"]["chunk_steps"]))
@@ -82,9 +86,9 @@ def ends_of_chunks(stack_plan: StackPlan) -> list[int]:
 def stop_at(workdir, stop: int, stack_plan) -> None:
     """Trains from where it stands until the stack comes to `stop`, two chunks on or more: one is already under way when
     the signal comes."""
-    chunks, folder = ends_of_chunks(stack_plan), CheckpointFolder(workdir / "stacks" / "all" / "checkpoints")
-    begun = chunks.index(folder.latest()) + 1 if folder.folder.exists() else 0
-    events = small.train(values(), workdir, progress=small.StopAfter(chunks.index(stop) - begun))
+    folder = CheckpointFolder(workdir / "stacks" / "all" / "checkpoints")
+    chunks = ends_of_chunks(stack_plan, folder.latest() or 0)
+    events = small.train(values(), workdir, progress=small.StopAfter(chunks.index(stop)))
     assert events[-1].kind == "interrupted"
     assert folder.latest() == stop
 
