@@ -225,15 +225,16 @@ def _no_numbers(frame: pd.DataFrame) -> list[str]:
     problems = []
     for name in _number_columns(frame):
         values = _floats(frame[name])
-        wrong = {"not a number": frame[name].notna() & values.isna()}
+        wrong = {"not a number": frame[name].notna().to_numpy() & np.isnan(values)}
         if name in MEASURED_COLUMNS:
-            wrong["too large"] = (values.abs() > LARGEST) & np.isfinite(values)
+            wrong["too large"] = (np.abs(values) > LARGEST) & np.isfinite(values)
         else:
             wrong["negative, too large or infinite"] = (values < 0) | (values > LARGEST)
         if name in COUNTED_COLUMNS:
             wrong["below one"] = (values > 0) & (values < 1)
         if name in SEED_COLUMNS:
-            wrong["no seed"] = (values % 1 > 0) | (values >= SEEDS_END) & np.isfinite(values)
+            whole = np.isfinite(values) & (values < SEEDS_END) & (np.floor(values) == values)
+            wrong["no seed"] = np.isfinite(values) & ~whole
         problems += [
             f"column {name}: {what} in {_rows(rows)} (such as {str(frame[name][rows].iloc[0])[:20]!r})"
             for what, rows in wrong.items()
@@ -242,12 +243,12 @@ def _no_numbers(frame: pd.DataFrame) -> list[str]:
     return problems
 
 
-def _floats(column: pd.Series) -> pd.Series:
+def _floats(column: pd.Series) -> np.ndarray:
     """Its numbers, and NaN for text; an integer of hundreds of digits is infinite."""
     try:
-        return pd.to_numeric(column, errors="coerce").astype(float)
+        return pd.to_numeric(column, errors="coerce").to_numpy(float)
     except OverflowError:
-        return pd.Series(numbers(column, np.arange(len(column)))[0], column.index)
+        return numbers(column, np.arange(len(column)))[0]
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
@@ -260,7 +261,7 @@ def _as_floats(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(objects, float))
 
 
-def _rows(wrong: pd.Series) -> str:
+def _rows(wrong: np.ndarray | pd.Series) -> str:
     return named(np.flatnonzero(wrong) + 2)
 
 

@@ -23,7 +23,7 @@ NO_VALUE = {"", "nan", "NaN", "NA", "null", "None"}
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> Path:
     """A small sweep with all three tables; copy it before you change it."""
-    planted = Planted(widths=(4, 8, 12), budgets=BUDGETS[:3], seeds=(0, 1), noise=0.1)
+    planted = Planted(widths=(4, 8), budgets=BUDGETS[:2], seeds=(0, 1), noise=0.1)
     workdir = write_planted(tmp_path_factory.mktemp("sweep"), planted)
     times = [{"stack": f"w{width}", **dict.fromkeys(records.ACTIVITIES, 0.5)} for width in planted.widths]
     records.write_table(workdir / records.TIMES_FILE, times, list(records.TIME_COLUMNS))
@@ -137,8 +137,8 @@ def cell(name: str, value: bytes):
         ("runs", lambda content: content.replace(b"val_loss,", b"loss,", 1), "these columns are missing: ['val_loss']"),
         ("curves", lambda content: content.replace(b"tokens", b"steps", 1), "the column 'steps' stands there twice"),
         ("curves", lambda content: content.replace(b",", b".", 1), "line 2 has 12 cells, and the header has 11"),
-        ("curves", lambda content: content + b"1,2,3\n", "line 632 has 3 cells, and the header has 12"),
-        ("times", lambda content: content + b"w9" + 7 * b",1" + b"\n", "line 5 has 8 cells, and the header has 7"),
+        ("curves", lambda content: content + b"1,2,3\n", "line 282 has 3 cells, and the header has 12"),
+        ("times", lambda content: content + b"w9" + 7 * b",1" + b"\n", "line 4 has 8 cells, and the header has 7"),
         ("runs", lambda content: content + b'"', "unexpected end of data"),
         ("runs", cell("tokens", b"many"), "column tokens: not a number in row 3 (such as 'many')"),
         ("runs", cell("tokens", b"inf"), "column tokens: negative, too large or infinite in row 3 (such as 'inf')"),
@@ -171,7 +171,7 @@ def test_numbers_beyond_64_bits_and_a_run_without_tokens_or_curve_are_analysed(s
     workdir = shutil.copytree(sweep, tmp_path / "copy")
     for name, change in (
         ("curves", cell("steps", b"9" * 30)),
-        ("curves", lambda content: content.replace(b"w12-b500000-s0", b"gone")),
+        ("curves", lambda content: content.replace(b"w8-b250000-s0", b"gone")),
         ("runs", cell("tokens", b"")),
     ):
         path = workdir / f"{name}.csv"
@@ -179,4 +179,4 @@ def test_numbers_beyond_64_bits_and_a_run_without_tokens_or_curve_are_analysed(s
     assert commands.analyse([str(workdir), "--bootstrap", "0"]) == 0
     page = (workdir / "analysis" / "report.html").read_text(encoding="utf-8")
     assert "<td>w4-b125000-s1</td><td>left out</td><td>no tokens or FLOP recorded</td>" in page
-    assert "w12-b500000-s0 has no loss curve" in page
+    assert "w8-b250000-s0 has no loss curve" in page
