@@ -86,7 +86,7 @@ def analyse(
     loaded = load(source)
     _check_options(loaded, out, bootstrap, size, flops, floor)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
-    out = Path(out) if out is not None else loaded.path / "analysis"
+    out = Path(out) if out is not None else _own_folder(loaded.path)
     first, *others = [
         Convention(loss, size, flops, floor if LOSSES[loss] == FREE else None, objective or Objective(), annealed_only)
         for loss in loaded.losses
@@ -120,6 +120,15 @@ def _check_options(
         raise BadTable(f"{source.path}: a table has one N and one C only; leave size and flops at their defaults")
     if out is None and not source.is_workdir:
         raise ValueError("out: a table has no directory of its own - say where to write")
+
+
+def _own_folder(workdir: Path) -> Path:
+    """Where the analysis of a work directory goes. Below a work directory no link is followed."""
+    out = workdir / "analysis"
+    linked = [path for path in (out, out / "figures") if path.is_symlink()]
+    if linked:
+        raise ValueError(f"out: a link below a work directory - got {linked[0]}; allowed: a folder, or --out")
+    return out
 
 
 def _remove_abandoned(out: Path) -> None:

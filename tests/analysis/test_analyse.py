@@ -229,6 +229,19 @@ def test_counted_flops_and_bare_parameters_are_conventions_of_the_whole_analysis
         analysis.analyse(workdir, size="width")
 
 
+@pytest.mark.parametrize("name", ["analysis", "analysis/figures"])
+def test_a_link_in_the_place_of_the_output_is_not_followed(tmp_path, name):
+    workdir = write_planted(tmp_path / "sweep", Planted(widths=(4,), budgets=(125_000, 250_000)))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "report.html").write_text("of the user")
+    (workdir / name).parent.mkdir(exist_ok=True)
+    (workdir / name).symlink_to(tmp_path / "thesis")
+    with pytest.raises(ValueError, match="out: a link below a work directory - got "):
+        analysis.analyse(workdir, bootstrap=0)
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["report.html"]
+    assert (tmp_path / "thesis" / "report.html").read_text() == "of the user"
+
+
 def test_analysis_changes_nothing_outside_its_output_directory_and_repeats_itself_exactly(tmp_path, request):
     workdir = write_planted(tmp_path / "sweep", Planted(widths=(4,), budgets=(125_000, 250_000), noise=0.05))
     before = digest(tmp_path)
