@@ -87,7 +87,7 @@ def test_when_both_steps_are_damaged_that_is_a_clear_stop_a_hundred_times(finish
     for _ in range(FAULTS // 5):
         folder = CheckpointFolder(shutil.copytree(original.folder, tmp_path / "copy", dirs_exist_ok=True))
         done = [harm(folder, step, rng) for step in original.steps()]
-        with pytest.raises(CorruptCheckpoints, match="no checkpoint can be trusted; remove "):
+        with pytest.raises(CorruptCheckpoints, match="no checkpoint can be trusted; move "):
             pytest.fail(f"seed {seed}: {done}, and step {folder.latest()} was used")
         shutil.rmtree(folder.folder)
 
