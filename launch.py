@@ -1,8 +1,8 @@
 """Trains a scaling-law sweep and fits the law: `python launch.py --config=configs/addition.py:laptop`.
 
 The same command continues a sweep that was stopped. This file only joins the parts: flags -> config -> run_sweep ->
-analysis now and then and at the end -> report. Exit status: 0 all done; 2 bad config or flag; 74 a full or broken disk;
-75 interrupted by a signal, at least 30 s before any SIGKILL (docs/reliability.md): run it again. A second one leaves.
+analysis -> report. Exit status: 0 all done; 2 bad config or flag; 74 a full or broken disk; 75 interrupted by a signal,
+at least 30 s before any SIGKILL (docs/reliability.md): run it again. A second signal leaves at once.
 """
 
 from vsweep import startup
@@ -61,18 +61,17 @@ def launch() -> int:
             partial = event.kind == "stack_finished" and event.runs_ended < event.runs
             if event.kind == "finished" or (partial and pace.due()):
                 with interruption.leaving():  # an analysis can be done again
-                    display.say(pace.draw(lambda event=event: report(event)))
-    return 0
+                    status = pace.draw(lambda event=event: report(event, display.say))
+    return status
 
 
-def report(event) -> str:
-    """Redoes the analysis of what is there, without the bootstrap until the end; returns one line to show."""
-    import analysis
+def report(event, say) -> int:
+    """Redoes the analysis of what is there, without the bootstrap until the end; its status."""
+    from analysis import commands
 
     final = event.kind == "finished"
-    result = analysis.analyse(event.workdir) if final else analysis.analyse(event.workdir, bootstrap=0)
     what = "all runs have ended" if final else f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
-    return f"{what}: {event.workdir}/runs.csv, {result.report}"
+    return commands.redo(event.workdir, lambda path: say(f"{what}: {event.workdir}/runs.csv, {path}"), final=final)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from analysis.text import one_line
 from vsweep.records import CannotWrite
@@ -11,7 +11,7 @@ from vsweep.records import CannotWrite
 BAD_INPUT = 2
 NO_MEMORY = os.EX_OSERR
 
-Command = Callable[[Sequence[str]], int]
+Command = Callable[..., int]
 
 
 def command(name: str) -> Callable[[Command], Command]:
@@ -19,9 +19,9 @@ def command(name: str) -> Callable[[Command], Command]:
 
     def decorate(run: Command) -> Command:
         @functools.wraps(run)
-        def answering(arguments: Sequence[str]) -> int:
+        def answering(*arguments, **options) -> int:
             try:
-                return run(arguments)
+                return run(*arguments, **options)
             except CannotWrite as error:
                 return refuse(name, error, CannotWrite.STATUS)
             except (ValueError, OSError) as error:  # BadTable and BadLaw are ValueErrors

@@ -1,6 +1,7 @@
 """What `python -m analysis` does: fits and a report, or one table in the columns that other tools read."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis import pipeline
@@ -34,6 +35,16 @@ def analyse(arguments: list[str]) -> int:
         annealed_only=True if options.annealed_only else None,
     )
     print(printable(summary(result)))
+    return 0
+
+
+@command("analysis")
+def redo(workdir: Path, then: Callable[[Path], None], *, final: bool) -> int:
+    """For a launcher, after a stack and at the end of a sweep: a report, with the bootstrap in the final one only.
+
+    Hands the report's path to `then`. What goes wrong is one line and a status, as above, and ends no training.
+    """
+    then(pipeline.analyse(workdir, **({} if final else {"bootstrap": 0})).report)
     return 0
 
 
