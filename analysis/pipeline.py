@@ -1,10 +1,6 @@
 """From a source to fits.json, figures and report.html; the order in which everything is computed and written."""
 
-import contextlib
 import os
-import re
-import stat
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +28,6 @@ from analysis.study import LossStudy, study_loss
 from vsweep import records
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
-UNFINISHED = re.compile(rf"\.\w+\.(json|html|png|svg|csv)\.\w+{re.escape(records.TEMPORARY)}")
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed
 
 
@@ -91,7 +86,8 @@ def analyse(
         Convention(loss, size, flops, floor if LOSSES[loss] == FREE else None, objective or Objective(), annealed_only)
         for loss in loaded.losses
     ]
-    _remove_abandoned(out)
+    for folder in (out, out / "figures"):
+        records.remove_leftovers(folder, older_than_s=ABANDONED_S)
     processes = min(len(others), (os.cpu_count() or 1) - 1) if bootstrap else 0
     with elsewhere.studying(loaded, others, bootstrap, processes) as studies_of_others:
         study = study_loss(loaded, first, bootstrap=bootstrap, learning=bool(bootstrap))
@@ -129,16 +125,6 @@ def _own_folder(workdir: Path) -> Path:
     if linked:
         raise ValueError(f"out: a link below a work directory - got {linked[0]}; allowed: a folder, or --out")
     return out
-
-
-def _remove_abandoned(out: Path) -> None:
-    """Removes what killed analyses left in `out`; another one may be writing there now."""
-    for path in [path for folder in (out, out / "figures") for path in folder.glob(f".*{records.TEMPORARY}")]:
-        with contextlib.suppress(OSError):  # somebody else was faster, or it is nobody's to remove
-            found = path.lstat()
-            abandoned = time.time() - found.st_mtime > ABANDONED_S
-            if abandoned and UNFINISHED.fullmatch(path.name) and stat.S_ISREG(found.st_mode):
-                path.unlink()
 
 
 def _save_figures(made: Iterator[Drawing | Refusal], folder: Path) -> tuple[list[Drawing], list[Refusal]]:

@@ -30,7 +30,7 @@ import orbax.checkpoint as ocp
 from vsweep.config import ConfigError
 from vsweep.packing import StackPlan
 from vsweep.plan import SweepPlan
-from vsweep.records import CannotWrite, remove_leftovers, sync, sync_folder, write_json_atomically, writing
+from vsweep.records import CannotWrite, remove_leftovers, sync_folder, sync_tree, write_json_atomically, writing
 from vsweep.workdir import WorkDir, error_text, json_sha256, read_json
 
 KEPT = 2
@@ -211,7 +211,7 @@ class CheckpointFolder:
         arguments = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), records=ocp.args.JsonSave(records))
         with _told_once(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             checkpointer.save(self._path(step).absolute(), args=arguments)
-        _sync(self._path(step))
+        sync_tree(self._path(step))
         sync_folder(self.folder)
 
     def _mark(self, step: int) -> None:
@@ -312,17 +312,6 @@ def _show_but_for_closed_loops(show: Callable, unraisable: Any) -> None:
         show(unraisable)
 
 
-def _sync(folder: Path) -> None:
-    """Makes the files themselves survive a power cut; Orbax renames them without asking the disk."""
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            sync_folder(path)
-            continue
-        with open(path, "rb") as file:
-            sync(file.fileno())
-    sync_folder(folder)
-
-
 def _hashes(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(_files(folder))}
 
@@ -333,8 +322,9 @@ def _files(folder: Path) -> dict[str, bool]:
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(parent, name)
-            if not stat.S_ISDIR(mode := path.lstat().st_mode):
-                found[str(path.relative_to(folder))] = stat.S_ISREG(mode)
+            with contextlib.suppress(FileNotFoundError):  # one that is just being pruned
+                if not stat.S_ISDIR(mode := path.lstat().st_mode):
+                    found[str(path.relative_to(folder))] = stat.S_ISREG(mode)
     return found
 
 

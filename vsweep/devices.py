@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vsweep.config import ConfigError
 from vsweep.plan import Hardware
-from vsweep.records import allow
+from vsweep.records import chmod_if_possible, warn_once
 
 SLOTS_AXIS = "slots"
 # What JAX's settings have to be: with any other value a sweep ends in a traceback, sooner or later.
@@ -138,11 +138,14 @@ def use_compile_cache(folder: Path) -> None:
     global _own_cache
     if jax.config.jax_compilation_cache_dir not in (None, _own_cache):
         return
-    folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-    if not allow(stat.S_IRWXU, folder) or folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return  # a file system without permissions: others could put code there
     if _own_cache is not None:
         compilation_cache.reset_cache()  # JAX opens its cache once; this is another sweep's
+    folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    if not chmod_if_possible(stat.S_IRWXU, folder) or folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        warn_once("others could put programs where compiled ones are kept, so none are kept")
+        jax.config.update("jax_compilation_cache_dir", None)
+        _own_cache = None
+        return
     _own_cache = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

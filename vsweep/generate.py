@@ -12,6 +12,7 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 try:
     import jax
@@ -67,7 +68,13 @@ def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
         raise ConfigError(problems)
     config = home.read_config()
     task = tasks.build(config.task)
-    plans, _ = home.read_plan() or ([], [])
+    stored = home.read_plan()
+    if stored is None:
+        advice = "run the sweep's command again, which writes it anew"
+        raise ConfigError(
+            [f"WORKDIR: plan.json is missing - got {home.path}; allowed: a sweep that has begun; {advice}"]
+        )
+    plans, _ = stored
     stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
     folders = finished_folders(home, plans, config_lib.fingerprint(config, task.digest))
     found = next((folder for folder in folders if run_id in folder.names_of_all()), None)
@@ -103,20 +110,24 @@ def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> dict:
     return params
 
 
+def _fail(reason: object) -> NoReturn:
+    print(reason, file=sys.stderr)
+    sys.exit(2)
+
+
 def main(arguments: list[str]) -> None:
     if len(arguments) < 3 or RUN.value is None:
-        sys.exit('usage: python -m vsweep.generate WORKDIR --run RUN_ID "123+456=" ["7+8=" ...]')
+        _fail('usage: python -m vsweep.generate WORKDIR --run RUN_ID "123+456=" ["7+8=" ...]')
     workdir, queries = Path(arguments[1]), arguments[2:]
     logging.set_verbosity(logging.WARNING)  # orbax tells every step it takes
     devices.use_cpu_cores_as_devices()
     if problems := devices.setting_problems():
-        sys.exit("\n".join(problems))
+        _fail("\n".join(problems))
     try:
         task, model, params = load_run(workdir, RUN.value)
         encoded = [task.encode(query) for query in queries]
     except (ConfigError, FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        _fail(error)
     for row in greedy(model, params, encoded, length=task.sequence_length, pad=task.pad):
         print(task.decode(list(row)))
 

@@ -78,7 +78,8 @@ def _heeded() -> list[signal.Signals]:
 
 def _set_handlers(handlers: dict[int, object]) -> None:
     for number, handler in handlers.items():
-        signal.signal(number, handler)
+        if handler is not None:  # None: it was not set from Python, and cannot be
+            signal.signal(number, handler)
 
 
 def _tell(text: str) -> None:
@@ -108,7 +109,8 @@ class Interruption:
         return self
 
     def __exit__(self, *_) -> None:
-        _set_handlers(self._previous)
+        if threading.current_thread() is threading.main_thread():  # a dropped generator may be closed in any
+            _set_handlers(self._previous)
 
     def should_stop(self) -> str | None:
         """Why to stop at the next chunk, or None."""

@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ LOCK, LEASE = "lock", "lease"
 OWNER_WRITES_S = 0.2  # ample time from taking the lock to the owner's name in it
 BEAT_S = 5.0  # between two renewals of a lease
 GONE_AFTER_S = 30.0  # a lease that has not been renewed for so long has no owner any more
+READS = 5  # of a lease that cannot be read
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 WEAKER = (
     "note: this file system has no locks, so a lease file keeps other processes out. It is renewed every "
@@ -40,9 +41,19 @@ class Lock:
         """Raises CannotWrite if somebody else has taken the folder over; a lock of the kernel cannot be lost."""
 
 
+class TakenOver(CannotWrite):
+    """Another process trains in this directory now, for this one did not renew its lease: it slept, or was cut off."""
+
+    def __str__(self) -> str:
+        return f"{self.strerror}. What it had saved before is there. Stop one of the two, then run the command again"
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[Lock]:
-    """Holds `folder`, which is made if it is missing. Raises ConfigError, naming the owner, if another process does."""
+def locked(folder: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[Lock]:
+    """Holds `folder`, which is made if it is missing. Raises ConfigError, naming the owner, if another process does.
+
+    `say` is told before it waits to see whether an owner is alive.
+    """
     with writing(folder / LOCK):
         folder.mkdir(parents=True, exist_ok=True)
         file = _open(folder / LOCK)
@@ -54,7 +65,7 @@ def locked(folder: Path) -> Iterator[Lock]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise CannotWrite(error.errno, error.strerror, folder / LOCK, 0) from error
-            with Lease(folder) as lease:
+            with Lease(folder, say) as lease:
                 yield lease
             return
         with writing(folder / LOCK):
@@ -76,19 +87,20 @@ class Lease(Lock):
     note = WEAKER
     _held: ClassVar[set[str]] = set()  # marks of this process
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, say: Callable[[str], None]):
         self.folder = folder
         self.file = folder / LEASE
-        self.mark = f"{_owner().strip()} {uuid.uuid4().hex}"
+        self.mark = f"{_owner().strip()} {_process_space()} {uuid.uuid4().hex}"
+        self._say = say
         self._over = threading.Event()
         self._beats = 0
 
     def confirm(self) -> None:
-        if not self._text().startswith(self.mark):
-            raise CannotWrite(None, f"the directory was taken over by {_without_mark(self._text())}", self.file, 0)
+        if not (text := self._text()).startswith(self.mark):
+            raise TakenOver(None, f"{self.folder} was taken over by {_without_mark(text) or 'nobody'}", self.file, 0)
 
     def __enter__(self) -> "Lease":
-        if self._text() and not self._is_abandoned():
+        if (text := self._text()) and not self._is_abandoned(text):
             raise _in_use(self.folder, _without_mark(self._text()))
         self._renew()
         time.sleep(OWNER_WRITES_S)  # of two that take it at once, the later one has it
@@ -120,28 +132,36 @@ class Lease(Lock):
         write_text_atomically(self.file, f"{self.mark} {self._beats}\n")
 
     def _text(self) -> str:
-        with contextlib.suppress(OSError):
-            return self.file.read_text(encoding="utf-8", errors="replace")
-        return ""
+        """Empty where there is no lease. Raises CannotWrite for one that cannot be read: it may be somebody's."""
+        for left in reversed(range(READS)):
+            try:
+                return self.file.read_text(encoding="utf-8", errors="replace")
+            except FileNotFoundError:
+                return ""
+            except OSError as error:  # a mounted drive may have lost its server for a moment
+                if not left:
+                    raise CannotWrite(error.errno, error.strerror, self.file, 0) from error
+                time.sleep(BEAT_S / READS)
 
-    def _is_abandoned(self) -> bool:
+    def _is_abandoned(self, seen: str) -> bool:
         """Watched by its content, for the clocks of a drive's server and of this machine may differ."""
-        if self._owner_is_dead():
+        if self._owner_is_dead(seen):
             return True
-        seen, until = self._text(), time.monotonic() + GONE_AFTER_S
+        self._say(f"{self.folder}: waiting {GONE_AFTER_S:.0f} s to see whether {_without_mark(seen)} still trains here")
+        until = time.monotonic() + GONE_AFTER_S
         while time.monotonic() < until:
             time.sleep(min(1.0, GONE_AFTER_S / 10))
             if self._text() != seen:
                 return not self._text()
         return True
 
-    def _owner_is_dead(self) -> bool:
+    def _owner_is_dead(self, text: str) -> bool:
         """Only a process of this machine can be known to be gone, or to be this one with the number of an old one."""
-        words = self._text().split()
-        if len(words) < 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
+        words = text.split()
+        if len(words) < 8 or words[7] != _process_space() or not words[1].isdecimal():
             return False
         if int(words[1]) == os.getpid():
-            return not any(self._text().startswith(mark) for mark in self._held)
+            return not any(text.startswith(mark) for mark in self._held)
         try:
             os.kill(int(words[1]), 0)
         except ProcessLookupError:
@@ -178,6 +198,15 @@ def _in_use(folder: Path, owner: str) -> ConfigError:
 def _owner() -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return f"process {os.getpid()} on {socket.gethostname()} since {since}\n"
+
+
+def _process_space() -> str:
+    """Where a number means one process: this start of this machine, and this container. If unknown, nowhere."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return uuid.uuid4().hex
 
 
 def _owner_of(file) -> str:

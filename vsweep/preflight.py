@@ -3,6 +3,7 @@
 Nothing is written or compiled before all of it is right, and all that is wrong comes in one list.
 """
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -88,10 +89,8 @@ def save_seconds(disk_bytes: int) -> float:
 
 def _read(source: SweepConfig | Mapping) -> tuple[SweepConfig, list[str]]:
     """The config with its faulty fields at their defaults, and what is wrong with them."""
-    if isinstance(source, SweepConfig):
-        return source, []
-    try:
-        return config_lib.from_dict(source), []
+    try:  # a SweepConfig too: it may hold 1 where 1.0 is meant, which is another fingerprint
+        return config_lib.from_dict(source.to_dict() if isinstance(source, SweepConfig) else source), []
     except ConfigError as error:
         return error.rest, error.problems
 
@@ -142,7 +141,10 @@ def name_problems(flag: str, path: str | Path) -> list[str]:
 
 def _disk_problems(sweep: SweepPlan, home: WorkDir) -> list[str]:
     """What the sweep has stored already does not need room again."""
-    there = sum(path.stat().st_size for path in (home.path / "stacks").rglob("*") if path.is_file())
+    there = 0
+    for path in (home.path / "stacks").rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be training here
+            there += path.lstat().st_size
     needed = sum(cost.disk_bytes for cost in sweep.estimates) - there
     free = shutil.disk_usage(home.ground).free
     if free >= needed:

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ TIMES_FILE = "times.csv"
 CHECKSUMS_FILE = "tables.json"
 READS = 5  # of a table that seems to be changed
 TEMPORARY = ".unfinished"  # suffix of files that are being written
+LEFTOVER = re.compile(rf"\..+\.\w{{8}}{re.escape(TEMPORARY)}")  # the names that tempfile makes of it
 MOST_COLUMNS = 1_000  # of a table that is read
 logger = logging.getLogger(__name__)
 
@@ -213,7 +215,7 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 sync(file.fileno())
-            allow(0o644, Path(temporary))
+            chmod_if_possible(0o644, Path(temporary))
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -222,12 +224,15 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what killed writers left in `folder`; for somebody who knows that nobody writes there now."""
+def remove_leftovers(folder: Path, *, older_than_s: float = 0.0) -> None:
+    """Removes what killed writers left in `folder`; younger ones may belong to somebody who writes there now."""
     with writing(folder):
         for path in folder.glob(f".*{TEMPORARY}"):
-            if not path.is_dir():
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                found = path.lstat()
+                is_old = not older_than_s or time.time() - found.st_mtime > older_than_s
+                if is_old and LEFTOVER.fullmatch(path.name) and stat.S_ISREG(found.st_mode):
+                    path.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -239,6 +244,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """Makes everything below `folder` survive a power cut."""
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with open(os.path.join(parent, name), "rb") as file:
+                sync(file.fileno())
+        sync_folder(Path(parent))
+
+
 def sync(descriptor: int) -> None:
     """fsync, or a warning, once, on a file system that has none: kills lose nothing there, a power cut may."""
     try:
@@ -246,33 +260,28 @@ def sync(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        weaker("it cannot force data to the disk, so a power cut may lose the newest checkpoint")
+        warn_once("it cannot force data to the disk, so a power cut may lose the newest checkpoint")
 
 
-def allow(mode: int, path: Path) -> bool:
+def chmod_if_possible(mode: int, path: Path) -> bool:
     """chmod; False, and a warning, once, on a file system that has no permissions."""
     try:
         path.chmod(mode)
     except OSError as error:
         if error.errno not in {*UNSUPPORTED, errno.EPERM}:
             raise
-        weaker("it has no permissions: others may read the files, and compiled programs are not kept")
+        warn_once("permissions cannot be set, so others may be able to read the files")
         return False
     return True
 
 
 @functools.cache
-def weaker(what: str) -> None:
+def warn_once(what: str) -> None:
     logger.warning("note: this file system is weaker than others: %s", what)
 
 
 def write_json_atomically(path: Path, value: object) -> None:
     write_text_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def write_table(path: Path, rows: Sequence[dict], columns: Sequence[str]) -> None:
-    """Writes `rows` (dicts holding every name of `columns`) as CSV; floats in full precision, None as empty."""
-    write_text_atomically(path, _as_csv(rows, columns))
 
 
 def write_tables(workdir: Path, tables: dict[str, Sequence[dict]]) -> None:
@@ -281,7 +290,7 @@ def write_tables(workdir: Path, tables: dict[str, Sequence[dict]]) -> None:
     That names the old content of a table beside the new one, so a reader between two writes finds what it names.
     """
     folder = Path(workdir)
-    texts = {name: _as_csv(rows, COLUMNS[name]) for name, rows in tables.items()}
+    texts = {name: as_csv(rows, COLUMNS[name]) for name, rows in tables.items()}
     known = _checksums(folder)
     now = {name: [s for s in known.get(name, []) if s == _sha256_of(folder / name)][:1] for name in texts}
     new = {name: [*now[name], _sha256(text.encode())] for name, text in texts.items()}
@@ -290,7 +299,8 @@ def write_tables(workdir: Path, tables: dict[str, Sequence[dict]]) -> None:
         write_text_atomically(folder / name, text)
 
 
-def _as_csv(rows: Sequence[dict], columns: Sequence[str]) -> str:
+def as_csv(rows: Sequence[dict], columns: Sequence[str]) -> str:
+    """A table of `rows` (dicts holding every name of `columns`); floats in full precision, None as empty."""
     return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
 
 

@@ -95,6 +95,8 @@ class StackResults:
             and all(type(text) is str for text in texts)
             and all(type(run.finished) is bool for run in self.runs.values())
             and all(type(value) in (int, str) for value in self.environment.values())
+            and type(devices := self.environment.get("devices", 1)) is int
+            and devices > 0
         )
 
     def to_json(self) -> dict:

@@ -10,7 +10,7 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -150,30 +150,31 @@ def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tupl
     if not begun:
         return None
     environments = {n: StackResults.from_json(f.records(newest[n])).environment for n, f in begun.items()}
-    counts = sorted({int(entry.get("devices", 1)) for entry in environments.values()})
-    meshes = [devices.slots_mesh(count) for count in counts if count <= len(jax.local_devices())]
-    made = [plan_lib.plan_sweep(config, task, devices.hardware(mesh)).plans for mesh in meshes]
+    counts = {int(entry.get("devices", 1)) for entry in environments.values()}
+    possible = [count for count in sorted(counts) if count <= len(jax.local_devices())]
+    made = {n: plan_lib.plan_sweep(config, task, devices.hardware(devices.slots_mesh(n))).plans for n in possible}
+    order = [plan.name for plan in next(iter(made.values()), ())]  # in which stacks are trained
+    last = environments[[*begun, *(name for name in order if name in begun)][-1]]
     plans = []
-    for stack_plans in zip(*made, strict=True):  # of one stack, for each number of devices
-        name = stack_plans[0].name
-        fitting = [
-            plan
-            for plan in stack_plans
-            if name not in begun or not Origin.by(sweep_sha256, plan).problem(begun[name].origin_of(newest[name]))
-        ]
-        plans += fitting[-1:]
-    names = {plan.name for plan in plans}
-    if not plans or len(plans) < len(made[0]) or not begun.keys() <= names:
-        raise ConfigError([_not_as_checkpoints_say(home, sorted(begun.keys() - names) or sorted(begun), counts)])
-    distinct = [dict(pairs) for pairs in dict.fromkeys(tuple(environments[name].items()) for name in sorted(begun))]
-    return plans, distinct
+    for index, name in enumerate(order):
+        own = int(environments.get(name, last).get("devices", 1))
+        candidates = [made[count][index] for count in (own, *made) if count in made]  # it may have moved since
+        origin = begun[name].origin_of(newest[name]) if name in begun else None
+        fitting = [plan for plan in candidates if not (origin and Origin.by(sweep_sha256, plan).problem(origin))]
+        plans += fitting[:1]
+    planned = {plan.name for plan in plans}
+    if other := [name for name in dict.fromkeys([*order, *begun]) if name not in planned]:
+        raise ConfigError([_not_as_checkpoints_say(home, other, counts)])
+    distinct = dict.fromkeys(tuple(environments[name].items()) for name in order if name in begun)
+    return plans, [dict(pairs) for pairs in distinct]
 
 
-def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Sequence[int]) -> str:
+def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterable[int]) -> str:
+    devices_then = " or ".join(map(str, sorted(counts)))
     return (
         f"workdir: plan.json is missing, and a new plan is not the one of the checkpoints - got {', '.join(stacks)} in "
-        f"{home.path}; allowed: the config and the devices it began with ({', '.join(map(str, counts))} of them), or a "
-        "copy of plan.json in its place"
+        f"{home.path}; allowed: the config and the devices it began with ({devices_then} of them), or a copy of "
+        "plan.json in its place"
     )
 
 

@@ -70,6 +70,8 @@ def _silenced(number: int, old: TextIO | None) -> TextIO:
 
     What that encoding has no character for is written as an escape: no message is worth a sweep.
     """
+    if old is not None and not (isinstance(old, io.TextIOWrapper) and old.fileno() == number):
+        return old  # a notebook's, or a program's own
     old = old or io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     raw = SilencedFile(number, "wb", closefd=False)
     return io.TextIOWrapper(

@@ -85,23 +85,25 @@ def run_sweep(
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
     if problems := examples.problems(task):  # here and not in the plan, which builds no examples
         raise ConfigError(problems)
-    with locked(home.path) as lock, Interruption(config.train.max_wall_hours) as interruption:
-        if problems := home.problems(config):  # again: another sweep may have begun here meanwhile
-            raise ConfigError(problems)
-        for folder in (home.path, *home.path.glob("stacks/*/*/")):  # not analysis/, where somebody else may be writing
-            remove_leftovers(folder)
-        if resume_from is not None:
-            home.copy_from(Path(resume_from))
-        begin = resume.start(config, task, home, allow_inexact=allow_inexact_resume)
-        progress = progress or SilentProgress()
-        for line in (lock.note, *begin.messages):
-            progress.say(line) if line else None
-        trainer = SweepTrainer(begin.sweep, begin.mesh, home, lock, progress, interruption)
-        _store_plan(begin, home)
-        interrupted = yield from trainer.train()
-    if not interrupted:
-        yield trainer.event("finished")  # signals are the caller's again: an analysis may be stopped like any program
-        trainer.analysed()
+    progress = progress or SilentProgress()
+    with locked(home.path, progress.say) as lock:
+        with Interruption(config.train.max_wall_hours) as interruption:
+            if problems := home.problems(config):  # again: another sweep may have begun here meanwhile
+                raise ConfigError(problems)
+            for folder in (home.path, *home.path.glob("stacks/*/*/")):  # not analysis/: somebody else may be writing
+                remove_leftovers(folder)
+            home.remove_copy_mark()
+            if resume_from is not None:
+                home.copy_from(Path(resume_from))
+            begin = resume.start(config, task, home, allow_inexact=allow_inexact_resume)
+            for line in filter(None, (lock.note, *begin.messages)):
+                progress.say(line)
+            trainer = SweepTrainer(begin.sweep, begin.mesh, home, lock, progress, interruption)
+            _store_plan(begin, home)
+            interrupted = yield from trainer.train()
+        if not interrupted:
+            yield trainer.event("finished")  # signals are the caller's again: an analysis may be stopped
+            trainer.analysed()
 
 
 class SweepTrainer:
@@ -183,6 +185,7 @@ class SweepTrainer:
         by_stack = list(zip(self.sweep.stacks, self.results, strict=True))
         runs = [row for stack, r in by_stack for row in results.run_rows(self.sweep, stack, r, self.counter)]
         curves = [row for stack, r in by_stack for row in results.curve_rows(self.sweep, stack, r, self.counter)]
+        self.lock.confirm()
         write_tables(self.home.path, {RUNS_FILE: runs, CURVES_FILE: curves, TIMES_FILE: self._time_rows()})
 
     def _time_rows(self) -> list[dict]:
@@ -191,6 +194,7 @@ class SweepTrainer:
     def analysed(self) -> None:
         """The caller comes back from the end of the sweep, where the last report is drawn."""
         self.stopwatch.lap(self.results[-1].seconds, ANALYSIS)
+        self.lock.confirm()
         write_tables(self.home.path, {TIMES_FILE: self._time_rows()})
 
     def _stored_results(self, stack: Stack) -> StackResults:

@@ -29,7 +29,8 @@ from vsweep.records import (
     TEMPORARY,
     TIMES_FILE,
     CannotWrite,
-    allow,
+    sync_tree,
+    write_bytes_atomically,
     write_json_atomically,
     writing,
 )
@@ -42,7 +43,6 @@ PLAN_ADVICE = (
     "it comes out as the checkpoints say"
 )
 LOST_CONFIG = "the same command writes one at the start of a new --workdir"
-NOT_COPIED = (LOCK, LEASE, "analysis", "compile_cache")
 
 
 class WorkDir:
@@ -98,7 +98,7 @@ class WorkDir:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         return [
             f"workdir: not empty, and no work directory (no config.json) - got {self.path} with {named}; "
-            f"allowed: a new or empty folder, or a work directory with its config.json ({LOST_CONFIG})"
+            f"allowed: a new or empty folder (no log in it), or a work directory with its config.json ({LOST_CONFIG})"
         ]
 
     def half_copied(self) -> list[str]:
@@ -164,35 +164,55 @@ class WorkDir:
     def copy_from(self, source: Path) -> None:
         """Starts this directory from another one, which is only read; does nothing if this one has begun already.
 
+        A mark says that what is here is a copy that has not ended, until config.json, the last file of it, is in place.
         Compiled programs are not copied: they are code, and made for the machine that made them.
         """
-        partial = self.path / COPYING
+        if self.config_file.exists():
+            return
+        try:
+            with writing(self.path, sum(path.stat().st_size for path in _to_copy(source))):
+                (self.path / COPYING).mkdir(parents=True, exist_ok=True)
+                self._remove_copied()
+                for path in _to_copy(source):
+                    _copy_file(path, self.path / path.relative_to(source))
+                sync_tree(self.path)
+                write_bytes_atomically(self.config_file, (source / self.config_file.name).read_bytes())
+        except (CannotWrite, ConfigError):
+            with contextlib.suppress(OSError):  # it would take the room that is missing
+                self._remove_copied()
+                (self.path / COPYING).rmdir()
+            raise
+        self.remove_copy_mark()
+
+    def remove_copy_mark(self) -> None:
+        """The last step of a copy; a kill just before it leaves the mark, which says nothing beside a config.json."""
         if self.config_file.exists():
             with contextlib.suppress(OSError):
-                partial.rmdir()  # of a copy that was killed at its very end
-            return
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            with writing(partial, sum(path.stat().st_size for path in source.rglob("*") if path.is_file())):
-                self._copy(source, partial)
-        except CannotWrite:
-            shutil.rmtree(partial, ignore_errors=True)  # it would take the room that is missing
-            raise
+                (self.path / COPYING).rmdir()
 
-    def _copy(self, source: Path, partial: Path) -> None:
-        begun = os.path.lexists(self.path / "stacks")  # by a copy that was killed between two renames
-        not_needed = shutil.ignore_patterns(*NOT_COPIED)
-        shutil.copytree(source, partial, symlinks=True, copy_function=shutil.copyfile, ignore=not_needed)
-        if problems := strange_problems("resume_from", partial):  # what was looked at before may have changed
-            shutil.rmtree(partial)
-            raise ConfigError(problems)
-        make_writable(partial)
-        if begun:
+    def _remove_copied(self) -> None:
+        """What a copy that did not end has brought; only where its mark says that it is nobody else's."""
+        if not (self.path / COPYING).is_dir():
+            return
+        if os.path.lexists(self.path / "stacks"):
             shutil.rmtree(self.path / "stacks")
-        for name in ("stacks", "plan.json", "config.json"):  # config.json last: now this has begun
-            if (partial / name).exists():
-                (partial / name).rename(self.path / name)
-        shutil.rmtree(partial)
+        self.plan_file.unlink(missing_ok=True)
+
+
+def _to_copy(source: Path) -> Iterator[Path]:
+    """Every file of a work directory that another one goes on from, but its config. Raises ConfigError for a link."""
+    yield from (path for path in [source / "plan.json"] if path.exists())
+    for path in _below(source / "stacks"):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ConfigError([_strange("resume_from", [path])])
+        if stat.S_ISREG(mode):
+            yield path
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def resumable_fields() -> list[str]:
@@ -208,13 +228,15 @@ def strange_problems(flag: str, folder: Path) -> list[str]:
     """
     found = [*_not_of_kind(folder, FILES, stat.S_ISREG), *_not_of_kind(folder, FOLDERS, stat.S_ISDIR)]
     found += [path for name in FOLDERS if not found for path in _links_below(folder / name)]
-    if not found:
-        return []
+    return [_strange(flag, found)] if found else []
+
+
+def _strange(flag: str, found: Sequence[Path]) -> str:
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return [
+    return (
         f"{flag}: a link, or no plain file, in a place of the sweep's own - got {found[0]}{more}; allowed: plain files "
         "and folders (copy what a link points to into its place: cp -rL; the work directory itself may be a link)"
-    ]
+    )
 
 
 def _not_of_kind(folder: Path, names: Sequence[str], is_kind) -> Iterator[Path]:
@@ -225,9 +247,16 @@ def _not_of_kind(folder: Path, names: Sequence[str], is_kind) -> Iterator[Path]:
 
 
 def _links_below(folder: Path) -> Iterator[Path]:
+    for path in _below(folder):
+        with contextlib.suppress(FileNotFoundError):  # a sweep may be training here, and files come and go
+            if not (stat.S_ISREG(mode := path.lstat().st_mode) or stat.S_ISDIR(mode)):
+                yield path
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything below a folder, parents first; links are not followed."""
     for parent, folders, files in os.walk(folder):
-        modes = ((name, os.lstat(os.path.join(parent, name)).st_mode) for name in (*folders, *files))
-        yield from (Path(parent, name) for name, mode in modes if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)))
+        yield from (Path(parent, name) for name in sorted((*folders, *files)))
 
 
 def _checked_environments(values: object) -> list[dict]:
@@ -264,9 +293,3 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"not an object but {type(value).__name__}")
     return value
-
-
-def make_writable(folder: Path) -> None:
-    """Copies of a read-only tree carry its modes; give the owner back the right to write."""
-    for path in (folder, *folder.rglob("*")):
-        allow(path.stat().st_mode | (0o700 if path.is_dir() else 0o600), path)

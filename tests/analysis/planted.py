@@ -54,12 +54,12 @@ def write_planted(workdir: Path, planted: Planted) -> Path:
                 runs.append(run)
                 curves.extend(curve)
     write_runs(workdir, runs)
-    records.write_table(workdir / records.CURVES_FILE, curves, list(records.CURVE_COLUMNS))
+    records.write_text_atomically(workdir / records.CURVES_FILE, records.as_csv(curves, list(records.CURVE_COLUMNS)))
     return workdir
 
 
 def write_runs(workdir: Path, runs: list[dict]) -> None:
-    records.write_table(workdir / records.RUNS_FILE, runs, list(records.RUN_COLUMNS))
+    records.write_text_atomically(workdir / records.RUNS_FILE, records.as_csv(runs, list(records.RUN_COLUMNS)))
 
 
 def _run(planted: Planted, width: int, budget: int, seed: int, factor: float) -> tuple[dict, list[dict]]:

@@ -44,7 +44,7 @@ def leave_running(workdir: Path, finished) -> None:
     done = {row["run_id"] for row in rows if row["status"] == records.FINISHED}
     curves = records.read_curves(workdir)
     kept = curves[curves["run_id"].isin(done)].to_dict("records")
-    records.write_table(workdir / records.CURVES_FILE, kept, list(records.CURVE_COLUMNS))
+    records.write_text_atomically(workdir / records.CURVES_FILE, records.as_csv(kept, list(records.CURVE_COLUMNS)))
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -103,9 +103,9 @@ def write_named(workdir: Path, texts: tuple[str, ...]) -> Path:
     rows[0]["status"] = records.DIVERGED
     rows[1]["status"] = " ".join(texts)
     times = [dict.fromkeys(records.TIME_COLUMNS, 1.5) | {"stack": text} for text in texts]
-    records.write_table(workdir / records.RUNS_FILE, rows, [*records.RUN_COLUMNS, texts[0]])
-    records.write_table(workdir / records.CURVES_FILE, curves, list(records.CURVE_COLUMNS))
-    records.write_table(workdir / records.TIMES_FILE, times, list(records.TIME_COLUMNS))
+    records.write_text_atomically(workdir / records.RUNS_FILE, records.as_csv(rows, [*records.RUN_COLUMNS, texts[0]]))
+    records.write_text_atomically(workdir / records.CURVES_FILE, records.as_csv(curves, list(records.CURVE_COLUMNS)))
+    records.write_text_atomically(workdir / records.TIMES_FILE, records.as_csv(times, list(records.TIME_COLUMNS)))
     return workdir
 
 

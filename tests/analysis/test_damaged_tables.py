@@ -26,7 +26,7 @@ def sweep(tmp_path_factory) -> Path:
     planted = Planted(widths=(4, 8), budgets=BUDGETS[:2], seeds=(0, 1), noise=0.1)
     workdir = write_planted(tmp_path_factory.mktemp("sweep"), planted)
     times = [{"stack": f"w{width}", **dict.fromkeys(records.ACTIVITIES, 0.5)} for width in planted.widths]
-    records.write_table(workdir / records.TIMES_FILE, times, list(records.TIME_COLUMNS))
+    records.write_text_atomically(workdir / records.TIMES_FILE, records.as_csv(times, list(records.TIME_COLUMNS)))
     return workdir
 
 

@@ -33,7 +33,9 @@ def test_the_sentence_names_the_largest_share_first_and_no_trifle():
 def test_the_report_says_where_the_time_went_if_the_sweep_does(recorded, tmp_path):
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
     if recorded:
-        records.write_table(workdir / records.TIMES_FILE, TIMES.to_dict("records"), records.TIME_COLUMNS)
+        records.write_text_atomically(
+            workdir / records.TIMES_FILE, records.as_csv(TIMES.to_dict("records"), records.TIME_COLUMNS)
+        )
     section = report._times(load(workdir))
     assert ("Where the time went" in section) == recorded
     assert ("<td>109.5</td>" in section) == recorded

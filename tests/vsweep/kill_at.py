@@ -57,7 +57,7 @@ POINTS = {
         writer.BackgroundWriter, "collect", BEFORE, lambda self, *, wait: wait and self._job is not None
     ),
     "between Orbax's rename and the manifest": Point(
-        checkpoint, "_sync", BEFORE, lambda folder: in_checkpoints(folder.parent)
+        checkpoint, "sync_tree", BEFORE, lambda folder: in_checkpoints(folder.parent)
     ),
     "writing a manifest": Point(os, "replace", BEFORE, renaming(checkpoint.MANIFEST)),
     "after a manifest": Point(checkpoint, "write_json_atomically", AFTER),
@@ -72,8 +72,8 @@ POINTS = {
 
 COPYING = {  # with --resume_from
     "copying another directory": Point(shutil, "copyfile", AFTER),
-    "putting a copied folder into its place": Point(Path, "rename", BEFORE),
-    "removing what is left of the copy": Point(shutil, "rmtree", BEFORE, lambda path, *rest, **keywords: path.exists()),
+    "putting the copied config into its place": Point(os, "replace", BEFORE, renaming("config.json")),
+    "removing the mark of the copy": Point(Path, "rmdir", BEFORE, lambda path: path.name.startswith(".copying")),
 }
 
 

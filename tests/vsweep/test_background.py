@@ -129,7 +129,7 @@ def test_a_save_follows_the_order_that_loses_nothing(tmp_path, monkeypatch):
     calls = small.recorded(
         monkeypatch,
         (checkpoint.ocp.Checkpointer, "save"),
-        (checkpoint, "_sync"),
+        (checkpoint, "sync_tree"),
         (checkpoint, "write_json_atomically"),
         (CheckpointFolder, "problems"),
         (trainer, "write_tables"),
@@ -137,7 +137,7 @@ def test_a_save_follows_the_order_that_loses_nothing(tmp_path, monkeypatch):
     )
     events = vsweep.run_sweep(small.config(sweep={"budget": [700], "seed": [0]}), tmp_path)
     assert next(events).kind == "boundary"
-    saved = ["save", "_sync", "write_json_atomically", "problems"]
+    saved = ["save", "sync_tree", "write_json_atomically", "problems"]
     assert calls == [*saved, *saved, "write_tables", "prune", "problems"]
     events.close()
 

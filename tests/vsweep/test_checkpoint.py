@@ -235,7 +235,7 @@ def test_pruning_removes_what_killed_saves_left_behind(copied):
     shutil.copytree(copied.folder / "00000020", copied.folder / "00000017.orbax-checkpoint-tmp")
     for step in (15, 17):
         (copied.folder / f"{step:08d}.saving").touch()
-    (copied.folder / ".00000015.manifest.json.a1b2.unfinished").write_text("{")
+    (copied.folder / ".00000015.manifest.json.a1b2c3d4.unfinished").write_text("{")
     (copied.folder / "notes").mkdir()
     copied.prune()
     assert {path.name.partition(".")[0] for path in copied.folder.iterdir()} == {"00000010", "00000020", "notes"}
@@ -441,7 +441,7 @@ def test_a_file_system_that_cannot_force_data_to_the_disk_is_said_once_and_is_no
     def refuse(descriptor):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    records.weaker.cache_clear()
+    records.warn_once.cache_clear()
     monkeypatch.setattr(os, "fsync", refuse)
     copied.save(30, arrays(30), {})
     assert copied.latest() == 30

@@ -133,9 +133,11 @@ def test_crafted_tables_run_nothing_and_their_names_are_escaped(finished_sweep, 
     for row in curves:
         row["run_id"] = named[row["run_id"]]
     times = [dict.fromkeys(records.TIME_COLUMNS, 1.0) | {"stack": text} for text in texts]
-    records.write_table(tmp_path / "sweep" / records.RUNS_FILE, runs, records.RUN_COLUMNS)
-    records.write_table(tmp_path / "sweep" / records.CURVES_FILE, curves, records.CURVE_COLUMNS)
-    records.write_table(tmp_path / "sweep" / records.TIMES_FILE, times, records.TIME_COLUMNS)
+    records.write_text_atomically(tmp_path / "sweep" / records.RUNS_FILE, records.as_csv(runs, records.RUN_COLUMNS))
+    records.write_text_atomically(
+        tmp_path / "sweep" / records.CURVES_FILE, records.as_csv(curves, records.CURVE_COLUMNS)
+    )
+    records.write_text_atomically(tmp_path / "sweep" / records.TIMES_FILE, records.as_csv(times, records.TIME_COLUMNS))
     for name in ("config.json", "plan.json"):  # which an analysis does not read
         (tmp_path / "sweep" / name).write_text("[" * 200_000)
     unpickled.clear()

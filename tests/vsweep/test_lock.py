@@ -94,8 +94,10 @@ def test_the_weaker_guard_is_said_and_a_lock_says_nothing(tmp_path, kind):
 def test_a_lease_of_another_machine_is_watched_and_taken_over_when_nobody_renews_it(tmp_path, without_locks):
     (tmp_path / "lease").write_text("process 1 on another-machine since 2026-01-01 00:00:00 0f 12\n")
     started = time.monotonic()
-    with locked(tmp_path) as held:
+    told = []
+    with locked(tmp_path, told.append) as held:
         assert time.monotonic() - started >= lock.GONE_AFTER_S
+        assert told[0].endswith("process 1 on another-machine since 2026-01-01 00:00:00 still trains here")
         time.sleep(4 * lock.BEAT_S)
         held.confirm()
     assert not (tmp_path / "lease").exists()
@@ -103,12 +105,49 @@ def test_a_lease_of_another_machine_is_watched_and_taken_over_when_nobody_renews
 
 def test_a_lease_that_was_taken_over_is_not_renewed_and_stops_the_next_commit(tmp_path, without_locks):
     with locked(tmp_path) as held:
+        held.confirm()
         other = "process 1 on another-machine since 2026-01-01 00:00:00 0f 12\n"
         (tmp_path / "lease").write_text(other)
         time.sleep(4 * lock.BEAT_S)
         with pytest.raises(CannotWrite, match="taken over by process 1 on another-machine since 2026-01-01 00:00:00"):
             held.confirm()
     assert (tmp_path / "lease").read_text() == other
+
+
+@pytest.mark.parametrize("space", ["another boot", "another container"])
+def test_a_number_of_another_process_space_says_nothing(tmp_path, without_locks, space):
+    """Nobody here has that number, and its owner may be alive all the same."""
+    owner = f"process {2**22 - 1} on {socket.gethostname()} since 2026-01-01 00:00:00 {space.replace(' ', '-')} 0f 1\n"
+    (tmp_path / "lease").write_text(owner)
+    started = time.monotonic()
+    with locked(tmp_path):
+        assert time.monotonic() - started >= lock.GONE_AFTER_S
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_lease_that_cannot_be_read_is_not_taken_for_none(tmp_path, without_locks, monkeypatch, lasting):
+    """A mounted drive that is away: for a moment it does not matter, and longer it is an error of its own."""
+    real, failures = Path.read_text, iter([True] if not lasting else iter(lambda: True, False))
+
+    def read_text(path, *arguments, **keywords):
+        if path.name == "lease" and next(failures, False):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(path, *arguments, **keywords)
+
+    with locked(tmp_path) as held:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "read_text", read_text)
+            if lasting:
+                with pytest.raises(CannotWrite, match="Stale file handle"):
+                    held.confirm()
+                with pytest.raises(CannotWrite, match="Stale file handle"), locked(tmp_path):
+                    pytest.fail("taken, though somebody holds it")
+                time.sleep(3 * lock.BEAT_S)
+            else:
+                held.confirm()
+        before = (tmp_path / "lease").read_text()
+        time.sleep(6 * lock.BEAT_S)
+        assert (tmp_path / "lease").read_text() != before, "it is renewed no more"
 
 
 def test_a_sweep_trains_where_there_are_no_locks_and_says_once_what_is_weaker(finished_sweep, tmp_path, without_locks):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.vsweep import small
 from vsweep import records
-from vsweep.records import CURVE_COLUMNS, RUN_COLUMNS, write_json_atomically, write_table, write_text_atomically
+from vsweep.records import CURVE_COLUMNS, RUN_COLUMNS, write_json_atomically, write_text_atomically
 
 
 def run_row(**values) -> dict:
@@ -96,10 +96,10 @@ def interrupted(*arguments):
 
 def test_a_table_that_cannot_be_made_leaves_the_old_one(tmp_path):
     path = tmp_path / records.RUNS_FILE
-    write_table(path, [run_row()], RUN_COLUMNS)
+    records.write_text_atomically(path, records.as_csv([run_row()], RUN_COLUMNS))
     before = path.read_bytes()
     with pytest.raises(UnicodeEncodeError):
-        write_table(path, [run_row(device="\ud800")], RUN_COLUMNS)
+        records.write_text_atomically(path, records.as_csv([run_row(device="\ud800")], RUN_COLUMNS))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -117,7 +117,7 @@ def test_runs_are_read_back_with_every_bit_of_every_float(tmp_path):
     rng = np.random.default_rng(0)
     losses = rng.random(500) * 10.0 ** rng.integers(-12, 20, 500)
     rows = [run_row(run_id=f"r{index}", val_loss=float(loss)) for index, loss in enumerate(losses)]
-    write_table(tmp_path / records.RUNS_FILE, rows, RUN_COLUMNS)
+    records.write_text_atomically(tmp_path / records.RUNS_FILE, records.as_csv(rows, RUN_COLUMNS))
     frame = records.read_runs(tmp_path)
     assert list(frame.columns) == list(RUN_COLUMNS)
     assert np.array_equal(frame["val_loss"].to_numpy(), losses)
@@ -128,7 +128,7 @@ def test_names_stay_text_large_counts_stay_exact_and_nothing_stays_empty(tmp_pat
         run_row(run_id="007", stack="1", tokens=2**53 + 1, val_loss=None, diverged_at_step=None),
         run_row(run_id="a,b", tokens=3, val_loss=0.5, diverged_at_step=12),
     ]
-    write_table(tmp_path / records.RUNS_FILE, rows, RUN_COLUMNS)
+    records.write_text_atomically(tmp_path / records.RUNS_FILE, records.as_csv(rows, RUN_COLUMNS))
     frame = records.read_runs(tmp_path)
     assert list(frame["run_id"]) == ["007", "a,b"]
     assert list(frame["stack"]) == ["1", "w4"]
@@ -138,7 +138,7 @@ def test_names_stay_text_large_counts_stay_exact_and_nothing_stays_empty(tmp_pat
 
 
 def test_a_table_without_rows_still_has_its_columns(tmp_path):
-    write_table(tmp_path / records.CURVES_FILE, [], CURVE_COLUMNS)
+    records.write_text_atomically(tmp_path / records.CURVES_FILE, records.as_csv([], CURVE_COLUMNS))
     assert list(records.read_curves(tmp_path).columns) == list(CURVE_COLUMNS)
 
 
@@ -151,14 +151,14 @@ def test_a_table_without_rows_still_has_its_columns(tmp_path):
 )
 def test_missing_columns_are_named_with_the_file(tmp_path, file, columns, read):
     kept = [name for name in columns if name not in ("tokens", "val_loss")]
-    write_table(tmp_path / file, [dict.fromkeys(kept, 1)], kept)
+    records.write_text_atomically(tmp_path / file, records.as_csv([dict.fromkeys(kept, 1)], kept))
     with pytest.raises(ValueError, match=rf"{file}: .*missing: \['tokens', 'val_loss'\]"):
         read(tmp_path)
 
 
 def test_a_table_from_before_a_column_was_added_is_read_with_that_column_empty(tmp_path):
     old = [name for name in RUN_COLUMNS if name not in records.ADDED_COLUMNS]
-    write_table(tmp_path / records.RUNS_FILE, [run_row()], old)
+    records.write_text_atomically(tmp_path / records.RUNS_FILE, records.as_csv([run_row()], old))
     frame = records.read_runs(tmp_path)
     assert list(frame.columns) == list(RUN_COLUMNS)
     assert frame["inexact_resumes"].isna().all()

@@ -1,5 +1,6 @@
 """Going on elsewhere: refused with a list of what differs, or asked for, said and written down."""
 
+import dataclasses
 import json
 import shutil
 import socket
@@ -336,8 +337,9 @@ def test_the_plan_of_stacks_that_began_on_other_devices_is_found_for_each(tmp_pa
         records.environment = resume.environment(start.sweep.hardware)
         checkpoint.to_resume(home, start.sweep, plan).save(5, {"x": np.zeros(1)}, records.to_json())
     (tmp_path / "plan.json").unlink()
-    start = started(home, uneven, allow_inexact=True)
+    start = started(home, uneven)
     assert slots(start) == [3, 4]
+    assert (start.changes, [entry["devices"] for entry in start.environments]) == ((), [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -396,6 +398,8 @@ def test_results_that_no_sweep_has_written_are_one_line(workdir, finished_sweep)
         {**records, "seconds": {}},
         {**records, "environment": [3]},
         {**records, "moved_at": ["x"]},
+        {**records, "environment": {"devices": "many"}},
+        {**records, "environment": {"devices": 0}},
         {},
     )
     step, state = folder.latest(), folder.restore(folder.latest())
@@ -407,3 +411,15 @@ def test_results_that_no_sweep_has_written_are_one_line(workdir, finished_sweep)
         with pytest.raises(ConfigError, match="no checkpoint of ") as caught:
             small.train(small.config(), workdir)
         assert len(caught.value.problems) == 1
+
+
+def test_whole_numbers_in_a_sweep_config_are_the_same_sweep(tmp_path):
+    """Read back from config.json they are floats; generate and the command line must know it again."""
+    parsed = config_lib.from_dict(small.config(sweep={"budget": [70], "seed": [0]}))
+    whole = dataclasses.replace(parsed, optimizer=dataclasses.replace(parsed.optimizer, weight_decay=0, clip=1))
+    small.train(whole, tmp_path)
+    generate.load_run(tmp_path, "d70-s0")
+    assert small.train(WorkDir(tmp_path).read_config().to_dict(), tmp_path)[-1].kind == "finished"
+    (tmp_path / "plan.json").unlink()
+    with pytest.raises(ConfigError, match=r"plan\.json is missing"):
+        generate.load_run(tmp_path, "d70-s0")

@@ -173,7 +173,7 @@ def test_a_read_only_work_directory_is_copied_as_far_as_it_is_needed_and_can_be_
 def test_a_copy_that_finds_no_room_says_so_and_leaves_none_of_it_and_can_be_made_later(tmp_path, read_only_source):
     before = contents(read_only_source.path)
     home = WorkDir(tmp_path / "home")
-    told = r"home/\.copying\.unfinished: No space left on device\..* run the same command again"
+    told = r"home: No space left on device\..* run the same command again"
     with pytest.raises(CannotWrite, match=told), small.FailingDisk(4, errno.ENOSPC, lasting=True):
         home.copy_from(read_only_source.path)
     assert list(home.path.iterdir()) == []
@@ -269,13 +269,29 @@ def test_a_copy_that_was_not_finished_is_gone_on_with_or_named(tmp_path, parsed,
     home = WorkDir(tmp_path / "home")
     home.copy_from(read_only_source.path)
     (home.path / ".copying.unfinished").mkdir()
-    (home.path / "config.json").rename(home.path / ".copying.unfinished" / "config.json")
+    (home.path / "config.json").unlink()
+    (home.path / "stacks" / "of an older state").touch()
     with pytest.raises(ConfigError, match="a copy of another work directory was not finished"):
         small.train(small.config(), home.path)
     assert home.place_problems() == []
     home.copy_from(read_only_source.path)
     assert home.read_config() == parsed
-    assert not (home.path / ".copying.unfinished").exists()
+    assert {path.name for path in home.path.iterdir()} == {"config.json", "plan.json", "stacks"}
+    assert not (home.path / "stacks" / "of an older state").exists()
+
+
+def test_what_is_not_the_sweeps_own_is_not_copied(tmp_path, read_only_source):
+    """A folder of the user's beside it, a link to one, and a pipe."""
+    read_only_source.path.chmod(0o755)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").touch(0o444)
+    (read_only_source.path / "data").symlink_to(tmp_path / "outside")
+    os.mkfifo(read_only_source.path / "pipe")
+    home = WorkDir(tmp_path / "home")
+    assert read_only_source.source_problems(read_only_source.read_config()) == []
+    home.copy_from(read_only_source.path)
+    assert {path.name for path in home.path.iterdir()} == {"config.json", "plan.json", "stacks"}
+    assert stat.S_IMODE((tmp_path / "outside" / "file").stat().st_mode) == 0o444
 
 
 def test_a_link_that_appears_while_it_is_copied_is_not_followed(tmp_path, read_only_source):
@@ -285,22 +301,23 @@ def test_a_link_that_appears_while_it_is_copied_is_not_followed(tmp_path, read_o
     home = WorkDir(tmp_path / "home")
     with pytest.raises(ConfigError, match="a link, or no plain file"):
         home.copy_from(read_only_source.path)
-    assert list(home.path.iterdir()) == []
+    assert not home.path.exists()
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_file_system_without_permissions_is_no_error(tmp_path, read_only_source, monkeypatch, caplog):
-    def refuse(path, mode):
+    def refuse(*arguments, **keywords):
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    records.weaker.cache_clear()
+    records.warn_once.cache_clear()
     home = WorkDir(tmp_path / "home")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "chmod", refuse)
+        patched.setattr(os, "chmod", refuse)
         home.copy_from(read_only_source.path)
         home.write_plan(*read_only_source.read_plan())
     assert home.read_plan() == read_only_source.read_plan()
-    assert caplog.text.count("it has no permissions") == 1
+    assert caplog.text.count("permissions cannot be set") == 1
 
 
 # What no sweep has written, with a checksum that is right: whoever makes such a file can make that too.
