@@ -17,7 +17,10 @@ from typing import NoReturn
 try:
     import jax
 except ValueError as error:  # so jax answers an environment variable that it cannot read
-    sys.exit(f"environment: {error}")
+    if __name__ != "__main__":
+        raise
+    print(f"environment: {error}", file=sys.stderr)
+    sys.exit(2)
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging

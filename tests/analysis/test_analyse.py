@@ -275,7 +275,8 @@ def test_what_killed_analyses_left_is_removed_when_nobody_can_be_writing_it(tmp_
             for aged in [] if "new" in name else [path, path.parent]:
                 os.utime(aged, (0, 0))
     os.utime(tmp_path / ".report.html.link1234.unfinished", (0, 0), follow_symlinks=False)
-    pipeline._remove_abandoned(tmp_path)
+    for folder in (tmp_path, tmp_path / "figures"):
+        records.remove_leftovers(folder, older_than_s=pipeline.ABANDONED_S)
     assert {name: os.path.lexists(tmp_path / name) for name in names} == names
     assert (tmp_path / "kept").exists()
 
