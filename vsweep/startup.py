@@ -3,6 +3,7 @@
 Imports nothing but the standard library, for it comes before any library opens a file or takes hold of a stream.
 """
 
+import contextlib
 import errno
 import importlib.util
 import io
@@ -65,13 +66,20 @@ def refuse_without_posix() -> None:
         sys.exit(2)
 
 
+def _leads_to(number: int, stream: TextIO) -> bool:
+    """A notebook's stream, or one that a program has put in the place of a standard one, leads elsewhere."""
+    with contextlib.suppress(OSError, ValueError):  # it has no descriptor, or is closed
+        return isinstance(stream, io.TextIOWrapper) and stream.fileno() == number
+    return False
+
+
 def _silenced(number: int, old: TextIO | None) -> TextIO:
     """With the encoding and the buffering of the stream that it replaces (None: there was none).
 
     What that encoding has no character for is written as an escape: no message is worth a sweep.
     """
-    if old is not None and not (isinstance(old, io.TextIOWrapper) and old.fileno() == number):
-        return old  # a notebook's, or a program's own
+    if old is not None and not _leads_to(number, old):
+        return old
     old = old or io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     raw = SilencedFile(number, "wb", closefd=False)
     return io.TextIOWrapper(

@@ -227,3 +227,15 @@ def test_where_nothing_needs_saving_a_signal_ends_the_work_there_and_the_old_han
     with leaving():
         pass
     assert {known: signal.getsignal(known) for known in before} == before
+
+
+def test_a_generator_that_is_dropped_may_be_closed_in_any_thread():
+    """As a garbage collector does: handlers can be set in the main thread only."""
+    with Interruption() as interruption:
+        errors = []
+        threading.excepthook, hook = lambda details: errors.append(details.exc_value), threading.excepthook
+        thread = threading.Thread(target=interruption.__exit__)
+        thread.start()
+        thread.join()
+        threading.excepthook = hook
+        assert errors == []

@@ -1,6 +1,7 @@
 """Standard streams whose reader is dead, whose disk is full, or that were never open; a system without POSIX."""
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -137,3 +138,13 @@ def test_it_comes_before_any_library():
         assert lines[first + 1].strip() in ("startup.begin()", "startup.steady_streams()")
         assert first < lines.index(imports[1])
     assert set(startup.__dict__) & {"rich", "absl", "jax"} == set()
+
+
+def test_a_notebooks_streams_are_left_as_they_are(monkeypatch):
+    """They have no descriptor, or another one: what goes there would be lost in a server's log."""
+    for stream in (io.StringIO(), io.TextIOWrapper(io.BytesIO())):
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        startup.steady_streams()
+        assert sys.stdout is stream
+        assert sys.stderr is stream

@@ -176,6 +176,16 @@ def test_a_finished_sweep_run_again_says_so_at_once_and_trains_nothing(finished_
     assert small.differing(workdir, finished_sweep) == []
 
 
+def test_the_directory_is_in_use_until_the_last_report_is_drawn(finished_sweep, tmp_path):
+    """Its time is written to a table after that."""
+    workdir = copy_of(finished_sweep, tmp_path)
+    for event in vsweep.run_sweep(small.config(), workdir):
+        assert event.kind == "finished"
+        with pytest.raises(ConfigError, match="is in use by process"):
+            small.train(small.config(), workdir)
+    assert small.train(small.config(), workdir)[-1].kind == "finished"
+
+
 def test_resume_from_a_read_only_directory_copies_it_and_goes_on(interrupted_sweep, finished_sweep, tmp_path):
     source = copy_of(interrupted_sweep, tmp_path)
     everything = sorted(source.rglob("*"))

@@ -240,6 +240,19 @@ def test_the_work_directory_itself_may_be_a_link(finished_sweep, tmp_path):
     assert small.train(small.config(), tmp_path / "work")[-1].kind == "finished"
 
 
+def test_files_that_come_and_go_beside_a_sweep_that_trains_are_no_problem(finished_sweep, monkeypatch):
+    """A second launch, or --plan, looks while another process writes and prunes."""
+    real = Path.lstat
+
+    def lstat(path):
+        if path.suffix == ".json":
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert workdir_lib.strange_problems("workdir", finished_sweep) == []
+
+
 def test_a_device_or_a_pipe_in_a_place_of_the_sweep_is_refused(tmp_path, parsed):
     os.mkfifo(tmp_path / "config.json")
     (problem,) = WorkDir(tmp_path).problems(parsed)
