@@ -314,6 +314,20 @@ def test_a_plan_that_is_gone_is_written_anew_if_it_comes_out_as_the_checkpoints_
     assert small.differing(workdir, finished_sweep) == []
 
 
+@pytest.mark.parametrize("change", [lambda plans: plans * 2, lambda plans: [], lambda plans: [renamed(plans[0])]])
+def test_a_plan_with_a_stack_twice_or_none_or_another_is_refused(workdir, change):
+    home = WorkDir(workdir)
+    plans, environments = home.read_plan()
+    home.write_plan(change(plans), environments)
+    with pytest.raises(ConfigError, match=r"plan\.json plans other runs") as caught:
+        small.train(small.config(), workdir)
+    assert len(caught.value.problems) == 1
+
+
+def renamed(plan):
+    return dataclasses.replace(plan, name="another")
+
+
 def test_a_plan_that_is_gone_and_comes_out_otherwise_here_is_refused(workdir, monkeypatch):
     (workdir / "plan.json").unlink()
     before = contents(workdir)
