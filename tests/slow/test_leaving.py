@@ -145,7 +145,7 @@ def test_killed_while_it_copies_another_directory_it_starts_the_copy_again(unint
     for call in (1, 3):
         program = harmed(tmp_path / "sweep", "shutil", (), "copyfile", kill, call=call, flags=(flag,))
         assert subprocess.run(program, capture_output=True, timeout=300).returncode == -signal.SIGKILL
-    program = harmed(tmp_path / "sweep", "pathlib", ("Path",), "rename", kill, call=2, flags=(flag,))
+    program = harmed(tmp_path / "sweep", "vsweep.workdir", (), "write_bytes_atomically", kill, flags=(flag,))
     assert subprocess.run(program, capture_output=True, timeout=300).returncode == -signal.SIGKILL
     assert launch(tmp_path / "sweep", flag).returncode == 0
     assert small.differing(tmp_path / "sweep", uninterrupted) == []
@@ -213,8 +213,8 @@ def test_the_command_goes_on_elsewhere_with_its_flag_only(tmp_path):
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
     program = harmed(tmp_path, "vsweep.stack_trainer", ("StackTrainer",), "_train_chunk", kill, call=5)
     assert subprocess.run(program, capture_output=True, timeout=300).returncode == -signal.SIGKILL
-    plan = tmp_path / "plan.json"
-    plan.write_text(plan.read_text().replace('"jax": "', '"jax": "0.'))
+    plans, environments = WorkDir(tmp_path).read_plan()
+    WorkDir(tmp_path).write_plan(plans, [{**entry, "jax": f"0.{entry['jax']}"} for entry in environments])
     refused = launch(tmp_path)
     assert refused.returncode == 2
     assert "jax: began with 0." in refused.stderr
