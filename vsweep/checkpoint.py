@@ -285,7 +285,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RecursionError) as error:
-        raise CorruptCheckpoints([f"no checkpoint of a sweep - got {path} ({error_text(error)})"]) from None
+        raise CorruptCheckpoints([f"no checkpoint of a sweep - got {path} ({error_text(error)})"]) from error
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ class Pace:
     def __init__(self, save_s: float):
         """`save_s` is what a save is expected to take before one has been measured."""
         self._save_s = save_s
-        self._measured_saves: list[float] = []
+        self._longest_save_s: float | None = None
         self._saving_since: float | None = None
         self._step_s: float | None = None
         self._pass_s: float | None = None
@@ -53,13 +53,13 @@ class Pace:
         """A save takes place inside; in whatever thread."""
         started = self._saving_since = time.perf_counter()
         yield
-        self._measured_saves.append(time.perf_counter() - started)
+        self._longest_save_s = max(self._longest_save_s or 0.0, time.perf_counter() - started)
         self._saving_since = None
 
     def stop_s(self) -> float:
         """How long it takes until everything is saved: what is in flight, the save under way, and one more."""
         unit_s = max(AT_ONCE_S, self._step_s or 0.0, self._pass_s or 0.0)
-        since, save_s = self._saving_since, max(self._measured_saves, default=self._save_s)
+        since, save_s = self._saving_since, self._longest_save_s or self._save_s
         under_way_s = 0.0 if since is None else max(0.0, save_s - (time.perf_counter() - since))
         return self.chunks_in_flight * unit_s + under_way_s + save_s
 

@@ -56,7 +56,7 @@ class StackResults:
         """What a step knows (None: nothing yet). Raises CorruptCheckpoints if that is about other runs."""
         if step is None:
             return cls.empty(stack)
-        read = cls.from_json(folder.records(step))
+        read = cls.checked(folder.records(step))
         if read.runs.keys() != {run.run_id for run in stack.runs}:
             raise CorruptCheckpoints(
                 [f"no checkpoint of {stack.name} - got step {step} of {folder.folder}, of other runs"]
@@ -65,11 +65,16 @@ class StackResults:
 
     @classmethod
     def from_json(cls, values: dict) -> "StackResults":
-        """Raises CorruptCheckpoints for what no sweep has written."""
+        """The results whose `to_json` this is."""
+        runs = {run_id: RunResults(**run) for run_id, run in values["runs"].items()}
+        later = {name: values[name] for name in ("environment", "moved_at") if name in values}
+        return cls(runs, values["seconds"], values["slot_steps"], **later)
+
+    @classmethod
+    def checked(cls, values: dict) -> "StackResults":
+        """As `from_json`, of a checkpoint. Raises CorruptCheckpoints for what no sweep has written."""
         try:
-            runs = {run_id: RunResults(**run) for run_id, run in values["runs"].items()}
-            later = {name: values[name] for name in ("environment", "moved_at") if name in values}
-            read = cls(runs, values["seconds"], values["slot_steps"], **later)
+            read = cls.from_json(values)
             sound = read._has_types()
         except (KeyError, TypeError, AttributeError):
             sound = False

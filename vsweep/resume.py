@@ -149,12 +149,13 @@ def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tupl
     begun = {name: folders[name] for name, step in newest.items() if step is not None}
     if not begun:
         return None
-    environments = {n: StackResults.from_json(f.records(newest[n])).environment for n, f in begun.items()}
+    environments = {n: StackResults.checked(f.records(newest[n])).environment for n, f in begun.items()}
     counts = {int(entry.get("devices", 1)) for entry in environments.values()}
     possible = [count for count in sorted(counts) if count <= len(jax.local_devices())]
     made = {n: plan_lib.plan_sweep(config, task, devices.hardware(devices.slots_mesh(n))).plans for n in possible}
     order = [plan.name for plan in next(iter(made.values()), ())]  # in which stacks are trained
-    last = environments[[*begun, *(name for name in order if name in begun)][-1]]
+    trained = [name for name in order if name in begun] or list(begun)
+    last = environments[trained[-1]]
     plans = []
     for index, name in enumerate(order):
         own = int(environments.get(name, last).get("devices", 1))
@@ -165,7 +166,7 @@ def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tupl
     planned = {plan.name for plan in plans}
     if other := [name for name in dict.fromkeys([*order, *begun]) if name not in planned]:
         raise ConfigError([_not_as_checkpoints_say(home, other, counts)])
-    distinct = dict.fromkeys(tuple(environments[name].items()) for name in order if name in begun)
+    distinct = dict.fromkeys(tuple(environments[name].items()) for name in trained)
     return plans, [dict(pairs) for pairs in distinct]
 
 
