@@ -5,7 +5,7 @@ analysis -> report. Exit status: 0 all done; 2 bad config or flag; 74 a full or 
 at least 30 s before any SIGKILL (docs/reliability.md): run it again. A second signal leaves at once.
 """
 
-from vsweep import startup
+from vsweep.host import startup
 
 if __name__ == "__main__":
     startup.begin()
@@ -15,9 +15,10 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vsweep import command_line, interruption
-from vsweep.config import ConfigError
-from vsweep.records import CannotWrite
+from vsweep import cli
+from vsweep.atomic import CannotWrite
+from vsweep.config.problems import ConfigError
+from vsweep.host import interruption
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
@@ -31,27 +32,30 @@ def main(arguments: list[str]) -> int:
         with interruption.leaving():
             return launch()
     except ConfigError as error:
-        command_line.fail(error.problems)
+        cli.fail(error.problems)
     except interruption.Leave as left:
         print(f"{left}: all that was trained is saved; run the same command again to go on", file=sys.stderr)
         return interruption.EXIT_STATUS
     except CannotWrite as error:
-        command_line.leave_at_once(f"vsweep has stopped: {error}", CannotWrite.STATUS)
+        cli.leave_at_once(f"vsweep has stopped: {error}", CannotWrite.STATUS)
 
 
 def launch() -> int:
-    with command_line.reading_variables():  # here: a bad flag is answered before jax is loaded
-        from vsweep import clock, preflight, progress, trainer
+    with cli.reading_variables():  # here: a bad flag is answered before jax is loaded
+        from vsweep.host import progress
+        from vsweep.plan import table
+        from vsweep.session import preflight
+        from vsweep.train import timing, trainer
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = progress.standard_console()
     elsewhere = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value}
     sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, **elsewhere)
-    progress.show_plan(sweep, console)
+    table.show_plan(sweep, console)
     if PLAN.value:
         return 0
     workdir = WORKDIR.value or preflight.default_workdir(sweep.config)
-    pace = clock.ReportPace()
+    pace = timing.ReportPace()
     with progress.for_console(console) as display:
         display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")
         for event in trainer.run_sweep(CONFIG.value, workdir, **elsewhere, progress=display):
@@ -75,4 +79,4 @@ def report(event, say) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

@@ -6,8 +6,8 @@ loss)`, `analysis.planner.plan(law, flops)`, `analysis.comparison.compare(first,
 `compare_one_variable(x, loss)`. Needs numpy, scipy, pandas and matplotlib; loads no jax.
 """
 
-from analysis.breaks import compare_one_variable
+from analysis.data.points import BadTable
+from analysis.fitting.breaks import compare_one_variable
 from analysis.pipeline import Result, analyse
-from analysis.points import BadTable
 
 __all__ = ["BadTable", "Result", "analyse", "compare_one_variable"]

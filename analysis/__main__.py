@@ -1,15 +1,16 @@
 """`python -m analysis SOURCE`, and with a word before it `plan`, `compare` or `table`."""
 
-from vsweep import startup
+from vsweep.host import startup
 
 if __name__ == "__main__":
     startup.steady_streams()
 
 import sys
 
-from analysis import commands, compare, planner
+from analysis import commands, planner
+from analysis.compare import command
 
-COMMANDS = {"plan": planner.main, "compare": compare.main, "table": commands.table}
+COMMANDS = {"plan": planner.main, "compare": command.main, "table": commands.table}
 
 
 def main(arguments: list[str] | None = None) -> int:

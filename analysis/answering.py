@@ -5,8 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from analysis.text import one_line
-from vsweep.records import CannotWrite
+from analysis.formatting import one_line
+from vsweep.atomic import CannotWrite
 
 BAD_INPUT = 2
 NO_MEMORY = os.EX_OSERR

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from analysis import pipeline
 from analysis.answering import command
-from analysis.describe import assessed, describe_range
-from analysis.objective import ABSOLUTE, HUBER, LOG, PENALTIES, RESIDUALS, SQUARED, Objective
+from analysis.data.foreign_tables import write_four_columns
+from analysis.data.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
+from analysis.fitting.objective import ABSOLUTE, HUBER, LOG, PENALTIES, RESIDUALS, SQUARED, Objective
+from analysis.formatting import printable
 from analysis.pipeline import Result
-from analysis.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
-from analysis.tables import write_four_columns
-from analysis.text import printable
+from analysis.sections.wording import assessed, describe_range
 
 OTHERS = """other commands:
   python -m analysis plan FITS.json --compute FLOP    from the law to a training decision

@@ -8,11 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import conventions, elsewhere, figures, fits_json, report, words
-from analysis.conventions import SideBySide, compare_conventions
-from analysis.drawing import Drawing, save
-from analysis.objective import Objective
-from analysis.points import (
+from analysis.data.points import (
     FLOP_CONVENTIONS,
     FREE,
     LOSSES,
@@ -24,8 +20,13 @@ from analysis.points import (
     Source,
     load,
 )
-from analysis.study import LossStudy, study_loss
-from vsweep import records
+from analysis.fitting.objective import Objective
+from analysis.plotting import Drawing, save
+from analysis.report import elsewhere, fits_json, page
+from analysis.sections import conventions, figures, words
+from analysis.sections.conventions import SideBySide, compare_conventions
+from analysis.sections.study import LossStudy, study_loss
+from vsweep import atomic
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed
@@ -87,7 +88,7 @@ def analyse(
         for loss in loaded.losses
     ]
     for folder in (out, out / "figures"):
-        records.remove_leftovers(folder, older_than_s=ABANDONED_S)
+        atomic.remove_leftovers(folder, older_than_s=ABANDONED_S)
     processes = min(len(others), (os.cpu_count() or 1) - 1) if bootstrap else 0
     with elsewhere.studying(loaded, others, bootstrap, processes) as studies_of_others:
         study = study_loss(loaded, first, bootstrap=bootstrap, learning=bool(bootstrap))
@@ -95,9 +96,9 @@ def analyse(
         drawings, skipped = _save_figures(_figures(loaded, study, side, studies_of_others), out / "figures")
         studies = [study, *studies_of_others()]
     findings = words.findings(loaded, studies, side)
-    records.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, side, findings, skipped))
-    page = report.render(loaded, studies, side, findings, drawings, skipped)
-    records.write_text_atomically(out / "report.html", page)
+    atomic.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, side, findings, skipped))
+    html = page.render(loaded, studies, side, findings, drawings, skipped)
+    atomic.write_text_atomically(out / "report.html", html)
     return Result(loaded, tuple(studies), tuple(findings), out)
 
 
@@ -133,7 +134,7 @@ def _save_figures(made: Iterator[Drawing | Refusal], folder: Path) -> tuple[list
     for figure in made:
         if isinstance(figure, Refusal):
             skipped.append(figure)
-            with records.writing(folder):
+            with atomic.writing(folder):
                 for suffix in (".png", ".svg", ".csv"):
                     (folder / f"{figure.method}{suffix}").unlink(missing_ok=True)
         else:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import drawing
-from analysis.drawing import Drawing
+from analysis import plotting
+from analysis.plotting import Drawing
 from vsweep import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -118,4 +118,4 @@ def write(name: str, table: pd.DataFrame, measured: dict, figure: Drawing, folde
     folder.mkdir(parents=True, exist_ok=True)
     rows = json.loads(table.to_json(orient="records", double_precision=10))
     (folder / f"{name}.json").write_text(json.dumps({**measured, "rows": rows}, indent=2) + "\n")
-    drawing.save(figure, folder)
+    plotting.save(figure, folder)

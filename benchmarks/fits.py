@@ -39,8 +39,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from analysis import parametric
-from analysis.parametric import Law
+from analysis.approaches import parametric
+from analysis.approaches.parametric import Law
 from benchmarks import common
 
 POINTS_FILE = common.ROOT / "tests" / "data" / "chinchilla_points.csv"

@@ -3,9 +3,9 @@
     python -m benchmarks.growth             a quarter of an hour on two cores; writes docs/benchmarks/growth.*
     python -m benchmarks.growth --quick     two numbers of each; a minute or two, and nothing is written
 
-Every point is a stack driven as the trainer drives it (`benchmarks.stack.vsweep_stack`), of the models of
+Every point is a stack driven as the trainer drives it (`benchmarks.stack.trainers.vsweep_stack`), of the models of
 `benchmarks.stack`. Times are medians of interleaved rounds, compiling apart. Memory is what XLA says of the compiled
-training program, beside the plan's estimate (`vsweep.plan.device_bytes`) and the number of slots at which it cuts.
+training program, beside the plan's estimate (`vsweep.plan.cost.device_bytes`) and the number of slots at which it cuts.
 """
 
 import argparse
@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import drawing as draw
-from analysis.drawing import Drawing
+from analysis import plotting
+from analysis.plotting import Drawing
 from benchmarks import common
 from benchmarks.stack import floor
 from benchmarks.stack.problem import Problem
-from benchmarks.stack.vsweep_stack import VsweepStack
-from vsweep import devices
+from benchmarks.stack.trainers.vsweep_stack import VsweepStack
+from vsweep.host import devices
 
 MEMORY = ["memory_bytes", "estimate_bytes", "cut_slots", "cut_bytes"]
 COLUMNS = ["panel", "width", "models", "devices", "steps", "seconds", *MEMORY]
@@ -116,10 +116,10 @@ def _memory(stack: VsweepStack) -> dict:
 
 
 def figure_of(table: pd.DataFrame, settings: Settings, where: str) -> Drawing:
-    figure, _ = draw.new_figure()
+    figure, _ = plotting.new_figure()
     figure.clear()
     figure.set_size_inches(10.5, 6.4)
-    with draw.matplotlib.rc_context(draw.STYLE):
+    with plotting.matplotlib.rc_context(plotting.STYLE):
         panels = figure.subplots(2, 3).ravel()
     by_panel = {name: rows for name, rows in table.groupby("panel")}
     _against_models(panels[0], by_panel[MODELS])
@@ -134,39 +134,39 @@ def figure_of(table: pd.DataFrame, settings: Settings, where: str) -> Drawing:
 
 
 def _against_models(axes: Axes, rows: pd.DataFrame, per_model: bool = False) -> None:
-    for width, colour in zip(rows.width.unique(), (draw.BLUE, draw.RED, draw.GREEN), strict=False):
+    for width, colour in zip(rows.width.unique(), (plotting.BLUE, plotting.RED, plotting.GREEN), strict=False):
         of_width = rows[rows.width == width]
         cost_ms = 1e3 * of_width.seconds / (of_width.models if per_model else 1)
         axes.plot(of_width.models, cost_ms, marker="o", ms=4, color=colour, label=f"width {width}")
     _whole_numbers(axes, rows.models, "K, models in the stack")
-    draw.log_axis(axes, "y", "ms a model-step" if per_model else "ms a step of the stack")
+    plotting.log_axis(axes, "y", "ms a model-step" if per_model else "ms a step of the stack")
     axes.legend(frameon=False)
 
 
 def _against_width(axes: Axes, rows: pd.DataFrame, problem: Problem) -> None:
     cost_ms = 1e3 * rows.seconds / rows.models
-    axes.plot(rows.width, cost_ms, marker="o", ms=4, color=draw.BLUE, label=f"K = {rows.models.iloc[0]}")
+    axes.plot(rows.width, cost_ms, marker="o", ms=4, color=plotting.BLUE, label=f"K = {rows.models.iloc[0]}")
     flops = np.array([floor.model_step_flops(problem.at(int(width))) for width in rows.width])
     last = float(cost_ms.iloc[-1]) / flops[-1]
     axes.plot(rows.width, last * flops, "--", lw=1, color="#888888", label="as its FLOPs grow")
     _whole_numbers(axes, rows.width, "width")
-    draw.log_axis(axes, "y", "ms a model-step")
+    plotting.log_axis(axes, "y", "ms a model-step")
     axes.legend(frameon=False)
 
 
 def _against_budget(axes: Axes, rows: pd.DataFrame) -> None:
-    axes.plot(rows.steps, rows.seconds, marker="o", ms=4, color=draw.BLUE, label=_size(rows))
+    axes.plot(rows.steps, rows.seconds, marker="o", ms=4, color=plotting.BLUE, label=_size(rows))
     longest = rows.loc[rows.steps.idxmax()]
     axes.plot(
         rows.steps, longest.seconds / longest.steps * rows.steps, "--", lw=1, color="#888888", label="in proportion"
     )
     _whole_numbers(axes, rows.steps, "budget, steps")
-    draw.log_axis(axes, "y", "seconds")
+    plotting.log_axis(axes, "y", "seconds")
     axes.legend(frameon=False)
 
 
 def _against_devices(axes: Axes, rows: pd.DataFrame) -> None:
-    axes.plot(rows.devices, 1e3 * rows.seconds, marker="o", ms=4, color=draw.BLUE, label=_size(rows))
+    axes.plot(rows.devices, 1e3 * rows.seconds, marker="o", ms=4, color=plotting.BLUE, label=_size(rows))
     one = rows.loc[rows.devices.idxmin()]
     axes.plot(
         rows.devices, 1e3 * one.seconds * one.devices / rows.devices, "--", lw=1, color="#888888", label="in proportion"
@@ -180,7 +180,7 @@ def _against_devices(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _memory_against_models(axes: Axes, rows: pd.DataFrame) -> None:
     """Up to the number of slots at which the plan cuts, by its own estimate."""
-    for width, colour in zip(rows.width.unique(), (draw.BLUE, draw.RED, draw.GREEN), strict=False):
+    for width, colour in zip(rows.width.unique(), (plotting.BLUE, plotting.RED, plotting.GREEN), strict=False):
         of_width = rows[rows.width == width]
         local = -(-of_width.models // of_width.devices)
         axes.plot(local, of_width.memory_bytes / 2**20, "o", ms=4, color=colour, label=f"width {width}, by XLA")
@@ -188,8 +188,8 @@ def _memory_against_models(axes: Axes, rows: pd.DataFrame) -> None:
         estimate_mib = [*of_width.estimate_bytes / 2**20, cut_mib]
         axes.plot([*local, cut_slots], estimate_mib, "--", lw=1, color=colour, label="the plan's estimate")
         axes.plot(cut_slots, cut_mib, "*", ms=11, color=colour, mec="black", mew=0.7)
-    draw.log_axis(axes, "x", "slots a device (star: the plan's cut)")
-    draw.log_axis(axes, "y", "MiB a device")
+    plotting.log_axis(axes, "x", "slots a device (star: the plan's cut)")
+    plotting.log_axis(axes, "y", "MiB a device")
     axes.legend(fontsize=8, frameon=False, loc="upper left")
 
 
@@ -197,7 +197,7 @@ def _whole_numbers(axes: Axes, values: pd.Series, label: str) -> None:
     axes.set_xscale("log", base=2)
     shown = sorted(values.unique())
     axes.set_xticks(shown, [str(value) for value in shown])
-    axes.xaxis.set_minor_locator(draw.ticker.NullLocator())
+    axes.xaxis.set_minor_locator(plotting.ticker.NullLocator())
     axes.set_xlabel(label)
 
 

@@ -21,12 +21,14 @@ import jax
 import pandas as pd
 
 import vsweep
-from analysis import drawing as draw
-from analysis.drawing import Drawing
+from analysis import plotting
+from analysis.plotting import Drawing
 from benchmarks import common
 from configs import addition
-from vsweep import config as config_lib
-from vsweep import devices, plan, records, tasks
+from vsweep import schema, tables, tasks
+from vsweep.config import sweep_config as config_lib
+from vsweep.host import devices
+from vsweep.plan import sweep_plan
 
 DEFAULT = "packed"
 CHOICES = (DEFAULT, "all", "2", "4", "8", "12")
@@ -60,7 +62,7 @@ def slots_of(settings: Settings, width: int) -> dict[str, int]:
     found = {}
     for choice in settings.choices:
         config = sweep_config(settings, width, choice)
-        found[choice] = plan.plan_sweep(config, tasks.build(config.task), hardware).plans[0].slots
+        found[choice] = sweep_plan.plan_sweep(config, tasks.build(config.task), hardware).plans[0].slots
     return found
 
 
@@ -73,8 +75,8 @@ def train_seconds(config: config_lib.SweepConfig) -> float:
         *_, last = vsweep.run_sweep(config, folder)
         if last.kind != "finished":
             raise RuntimeError(f"the sweep did not finish: {last.reason}")
-        times = records.read_times(Path(folder))
-    return float(times[[records.TRAIN, records.EVALUATE]].to_numpy().sum())
+        times = tables.read_times(Path(folder))
+    return float(times[[schema.TRAIN, schema.EVALUATE]].to_numpy().sum())
 
 
 def measure(settings: Settings) -> pd.DataFrame:
@@ -118,8 +120,8 @@ def complaints(table: pd.DataFrame) -> list[str]:
 
 
 def figure_of(table: pd.DataFrame, where: str) -> Drawing:
-    figure, (axes,) = draw.new_figure()
-    scale = draw.colours(table.width.unique().astype(float))
+    figure, (axes,) = plotting.new_figure()
+    scale = plotting.colours(table.width.unique().astype(float))
     for width, rows in table.groupby("width"):
         colour = scale.to_rgba(width)
         axes.plot(rows.slots, 100 * rows.above_best, marker="o", ms=4, color=colour, label=f"width {width}")

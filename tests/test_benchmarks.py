@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis import parametric
-from analysis.parametric import Law
+from analysis.approaches import parametric
+from analysis.approaches.parametric import Law
 from benchmarks import fits
 from benchmarks.fits import Row
 

@@ -3,7 +3,7 @@
 python -m vsweep.generate WORKDIR --run RUN_ID "123+456="
 """
 
-from vsweep import startup
+from vsweep.host import startup
 
 if __name__ == "__main__":
     startup.begin()
@@ -25,15 +25,18 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
-from vsweep import config as config_lib
-from vsweep import devices, grid, plan, preflight, tasks
-from vsweep import model as model_lib
-from vsweep.checkpoint import CheckpointFolder, Origin
-from vsweep.config import ConfigError
-from vsweep.model import Model
-from vsweep.packing import StackPlan
-from vsweep.tasks import Task
-from vsweep.workdir import WorkDir, strange_problems
+from vsweep import tasks
+from vsweep.config import sweep_config
+from vsweep.config.problems import ConfigError, closest
+from vsweep.host import devices
+from vsweep.models import transformer
+from vsweep.models.base import Model
+from vsweep.plan import cost, grid
+from vsweep.plan.packing import StackPlan
+from vsweep.session import preflight
+from vsweep.storage.checkpoint import CheckpointFolder, Origin
+from vsweep.storage.workdir import WorkDir, strange_problems
+from vsweep.tasks.base import Task
 
 RUN = flags.DEFINE_string("run", None, "The run_id of a finished run, as in runs.csv.")
 
@@ -79,22 +82,22 @@ def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
         )
     plans, _ = stored
     stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
-    folders = finished_folders(home, plans, config_lib.fingerprint(config, task.digest))
+    folders = finished_folders(home, plans, sweep_config.fingerprint(config, task.digest))
     found = next((folder for folder in folders if run_id in folder.names_of_all()), None)
     if found is None:
         names = [name for folder in folders for name in folder.names_of_all()]
-        closest = config_lib.closest(run_id, names)
-        raise ConfigError(
-            [f"--run: no finished run of that name - got {run_id!r}; allowed: {', '.join(names)}{closest}"]
-        )
+        hint = closest(run_id, names)
+        raise ConfigError([f"--run: no finished run of that name - got {run_id!r}; allowed: {', '.join(names)}{hint}"])
     if found.origin.stack not in stacks:
         raise ConfigError([f"--run: {home.plan_file} plans other stacks than {home.config_file}"])
-    model = model_lib.build(plan.model_shape(stacks[found.origin.stack].shape, task))
+    model = transformer.build(cost.model_shape(stacks[found.origin.stack].shape, task))
     return task, model, _parameters(found, run_id, model)
 
 
 def finished_folders(home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: str) -> list[CheckpointFolder]:
-    return [CheckpointFolder(home.finished(plan.name), Origin.by(sweep_sha256, plan)) for plan in plans]
+    return [
+        CheckpointFolder(home.finished(sweep_plan.name), Origin.by(sweep_sha256, sweep_plan)) for sweep_plan in plans
+    ]
 
 
 def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> dict:

@@ -6,7 +6,7 @@ interval.
 
 from analysis.planner.allocation import plan
 from analysis.planner.command import main
-from analysis.planner.fitted_law import BadLaw, Fitted, read_fits
-from analysis.planner.parts import GpuTime, Plan
+from analysis.planner.results import GpuTime, Plan
+from analysis.planner.saved_law import BadLaw, Fitted, read_fits
 
 __all__ = ["BadLaw", "Fitted", "GpuTime", "Plan", "main", "plan", "read_fits"]

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import special
 from scipy.optimize import elementwise
 
-from analysis.parametric import Law
-from analysis.planner.parts import (
+from analysis.approaches.parametric import Law
+from analysis.planner.results import (
     AtFixedTokens,
     Estimate,
     FixedTokens,

@@ -7,12 +7,12 @@ from dataclasses import asdict
 import numpy as np
 
 from analysis.answering import command
-from analysis.fits_json import finite
+from analysis.formatting import printable
 from analysis.planner.allocation import plan
-from analysis.planner.fitted_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
-from analysis.planner.parts import GpuTime, Plan
+from analysis.planner.results import GpuTime, Plan
+from analysis.planner.saved_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
 from analysis.planner.text import render
-from analysis.text import printable
+from analysis.report.fits_json import finite
 
 
 @command("plan")

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis.parametric import Law
+from analysis.approaches.parametric import Law
+from analysis.formatting import metric
 from analysis.planner.allocation import gamma, resamples_needed
-from analysis.planner.fitted_law import Extrapolation, Fitted
-from analysis.planner.parts import AtFixedTokens, Estimate, FixedTokens, GpuTime, Plan, Reserve, Serving
-from analysis.text import metric
+from analysis.planner.results import AtFixedTokens, Estimate, FixedTokens, GpuTime, Plan, Reserve, Serving
+from analysis.planner.saved_law import Extrapolation, Fitted
 
 WIDTH = 98
 LABEL = 22

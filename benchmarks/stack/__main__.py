@@ -38,7 +38,7 @@ from benchmarks.stack import figure, goals
 from benchmarks.stack.contestants import LANES
 from benchmarks.stack.run import AGREE_STEPS, CPU, GPU, Agreement, Run, Settings, run
 from benchmarks.stack.table import measured_peaks, table_of
-from vsweep import devices
+from vsweep.host import devices
 
 QUICK = {"widths": (16,), "stack_sizes": (1, 8), "rounds": 3, "target_s": 0.2}
 SHOWN = ["width", "contestant", "ms_model_step", "run_tokens_s", "vsweep_ratio", "floor_ratio", "compile_s", "note"]

@@ -56,37 +56,37 @@ class Lane:
 
 
 def _vsweep(problem: Problem, models: int, _cores: int) -> Contestant:
-    from benchmarks.stack.vsweep_stack import VsweepStack
+    from benchmarks.stack.trainers.vsweep_stack import VsweepStack
 
     return VsweepStack(problem, models)
 
 
 def _jax_loop(problem: Problem, _models: int, _cores: int) -> Contestant:
-    from benchmarks.stack.jax_loop import JaxLoop
+    from benchmarks.stack.trainers.jax_loop import JaxLoop
 
     return JaxLoop(problem)
 
 
 def _torch_eager(problem: Problem, _models: int, cores: int) -> Contestant:
-    from benchmarks.stack.torch_loop import TorchLoop
+    from benchmarks.stack.trainers.torch_loop import TorchLoop
 
     return TorchLoop(problem, cores, compiled=False)
 
 
 def _torch_compiled(problem: Problem, _models: int, cores: int) -> Contestant:
-    from benchmarks.stack.torch_loop import TorchLoop
+    from benchmarks.stack.trainers.torch_loop import TorchLoop
 
     return TorchLoop(problem, cores, compiled=True)
 
 
 def _torch_ensemble(problem: Problem, models: int, cores: int) -> Contestant:
-    from benchmarks.stack.torch_ensemble import TorchEnsemble
+    from benchmarks.stack.trainers.torch_ensemble import TorchEnsemble
 
     return TorchEnsemble(problem, models, cores)
 
 
 def _turbanet(problem: Problem, models: int, _cores: int) -> Contestant:
-    from benchmarks.stack.turbanet_swarm import TurbanetSwarm
+    from benchmarks.stack.trainers.turbanet_swarm import TurbanetSwarm
 
     return TurbanetSwarm(problem, models)
 
@@ -104,7 +104,7 @@ def _peak_each(problem: Problem, _models: int, _cores: int) -> Contestant:
 
 
 def _torch_peak(problem: Problem, _models: int, cores: int) -> Contestant:
-    from benchmarks.stack.torch_loop import TorchPeak
+    from benchmarks.stack.trainers.torch_loop import TorchPeak
 
     return TorchPeak(problem, cores)
 

@@ -4,23 +4,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import drawing as draw
-from analysis.drawing import Drawing
+from analysis import plotting
+from analysis.plotting import Drawing
 from benchmarks.stack import contestants as who
 from benchmarks.stack.contestants import LANES
 
 # Colours tell apart who; a dashed line is no contestant.
 STYLES = {
-    who.VSWEEP: (draw.RED, "o", "-"),
-    who.TF32: (draw.RED, "^", "-"),
-    who.BF16: (draw.RED, "v", "-"),
-    who.SMALL_BATCH: (draw.RED, ".", ":"),
-    who.JAX_LOOP: (draw.BLUE, "s", "-"),
-    who.PROCESSES: (draw.SKY, "s", "-"),
-    who.TORCH: (draw.ORANGE, "D", "-"),
-    who.COMPILED: (draw.PINK, "D", "-"),
-    who.ENSEMBLE: (draw.GREEN, "P", "-"),
-    who.TURBANET: (draw.BLACK, "X", "-"),
+    who.VSWEEP: (plotting.RED, "o", "-"),
+    who.TF32: (plotting.RED, "^", "-"),
+    who.BF16: (plotting.RED, "v", "-"),
+    who.SMALL_BATCH: (plotting.RED, ".", ":"),
+    who.JAX_LOOP: (plotting.BLUE, "s", "-"),
+    who.PROCESSES: (plotting.SKY, "s", "-"),
+    who.TORCH: (plotting.ORANGE, "D", "-"),
+    who.COMPILED: (plotting.PINK, "D", "-"),
+    who.ENSEMBLE: (plotting.GREEN, "P", "-"),
+    who.TURBANET: (plotting.BLACK, "X", "-"),
     who.PRODUCTS: ("#888888", "", "--"),
 }
 TOKENS_LABEL = "run-tokens a second, all models"
@@ -30,12 +30,12 @@ FLOOR_LABEL = "floor: those at the peak rate"
 def figure_of(table: pd.DataFrame, reference: int, where: str, name: str) -> Drawing:
     """`where` is the machine in words."""
     measured = table.dropna(subset="ms_model_step")
-    figure, (left, right) = draw.new_figure(panels=2)
+    figure, (left, right) = plotting.new_figure(panels=2)
     figure.set_size_inches(9.6, 5.0)
     _against_width(left, measured, reference)
     _against_models(figure, right, measured[measured.kind == who.VSWEEP])
     left.set_title(f"one run on {where}", loc="left", fontsize=9)
-    draw.legend_above(figure, columns=3)
+    plotting.legend_above(figure, columns=3)
     caption = (
         f"Training speed of 4-layer models of 3-digit addition, {where}: medians of interleaved rounds, compile time "
         f"apart. Left: vsweep with {reference} models in its stack beside what a user would run instead. Right: "
@@ -60,7 +60,7 @@ def _against_width(axes: Axes, table: pd.DataFrame, reference: int) -> None:
         order = np.argsort(floor.width.to_numpy())
         axes.plot(floor.width.to_numpy()[order], best[order], ":", color="#888888", lw=1.3, label=FLOOR_LABEL)
     _width_axis(axes, table)
-    draw.log_axis(axes, "y", TOKENS_LABEL, units=True)
+    plotting.log_axis(axes, "y", TOKENS_LABEL, units=True)
 
 
 def _label(kind: str, rows: pd.DataFrame) -> str:
@@ -74,7 +74,7 @@ def _width_axis(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xscale("log", base=2)
     shown = [width for width in sorted(table.width.unique()) if width & (width - 1) == 0] or list(table.width.unique())
     axes.set_xticks(shown, [str(width) for width in shown])
-    axes.xaxis.set_minor_locator(draw.ticker.NullLocator())
+    axes.xaxis.set_minor_locator(plotting.ticker.NullLocator())
     axes.set_xlabel("width")
 
 
@@ -83,14 +83,14 @@ def _against_models(figure, axes: Axes, ours: pd.DataFrame) -> None:
     if not widths:
         axes.set_axis_off()
         return
-    scale = draw.colours(np.array(widths, float))
+    scale = plotting.colours(np.array(widths, float))
     for width in widths:
         rows = ours[ours.width == width].sort_values("models")
         axes.plot(rows.models, rows.run_tokens_s, marker="o", ms=4, lw=1.5, color=scale.to_rgba(width))
     sizes = sorted(ours.models.unique())
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.xaxis.set_minor_locator(draw.ticker.NullLocator())
+    axes.xaxis.set_minor_locator(plotting.ticker.NullLocator())
     axes.set_xlabel("K, models in vsweep's stack")
-    draw.log_axis(axes, "y", TOKENS_LABEL, units=True)
-    draw.colour_bar(figure, axes, scale, widths, "width", units=False)
+    plotting.log_axis(axes, "y", TOKENS_LABEL, units=True)
+    plotting.colour_bar(figure, axes, scale, widths, "width", units=False)

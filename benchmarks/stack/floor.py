@@ -1,9 +1,9 @@
 """The floor of a step: its matmuls alone, at the machine's best rate and in their own shapes.
 
 `peak`: large products, on all cores by one operation or one product a device. The floor is the counted FLOPs of a
-model-step (forward x 3, `vsweep.accounting`) at the best of these rates. `step_products`: the products of the forward
-pass alone, in the shapes of the model, one model a device; three times their time is what a step of nothing but
-matmuls would take here.
+model-step (forward x 3, `vsweep.models.accounting`) at the best of these rates.
+`step_products`: the products of the forward pass alone, in the shapes of the model, one model a device; three times
+their time is what a step of nothing but matmuls would take here.
 """
 
 import functools
@@ -14,7 +14,8 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from benchmarks.stack.problem import Problem
-from vsweep import accounting, devices
+from vsweep.host import devices
+from vsweep.models import accounting
 
 PEAK_REPEATS = 4
 SLOTS = P(devices.SLOTS_AXIS)

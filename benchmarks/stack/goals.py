@@ -9,8 +9,9 @@ from benchmarks.stack.contestants import COMPILED, JAX_LOOP, SMALL_BATCH, TORCH
 from benchmarks.stack.run import FULL_SLOTS
 from benchmarks.stack.table import reference_row
 from configs import addition
-from vsweep import config as config_lib
-from vsweep import grid, packing, tasks
+from vsweep import tasks
+from vsweep.config import sweep_config
+from vsweep.plan import grid, packing
 
 LAPTOP_WIDTHS = (4, 8, 12, 16, 24, 32)
 NARROW = 64  # up to which a GPU shall train a stack for the price of one model
@@ -95,7 +96,7 @@ def full_hours(table: pd.DataFrame) -> float | None:
     ours = table[table.kind == SMALL_BATCH].dropna(subset="ms_model_step").sort_values("width")
     if len(ours) < 2:
         return None
-    config = config_lib.from_dict(addition.get_config("full"))
+    config = sweep_config.from_dict(addition.get_config("full"))
     stacks = grid.build_stacks(config, tasks.build(config.task))
     widths = [stack.shape.width for stack in stacks]
     step_ms = np.exp(np.interp(np.log(widths), np.log(ours.width), np.log(ours.ms_model_step * ours.models)))

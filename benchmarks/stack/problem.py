@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vsweep import order, tasks
-from vsweep.config import OptimizerConfig, TaskConfig
-from vsweep.model import ModelShape
+from vsweep import tasks
+from vsweep.config.sweep_config import OptimizerConfig, TaskConfig
+from vsweep.models.base import ModelShape
+from vsweep.tasks import base, data_order
 
 FF_MULTIPLE = 4
 NORM_EPSILON = 1e-6
@@ -50,7 +51,7 @@ class Problem:
         return self.task.sequence_length - 1
 
     @property
-    def task(self) -> tasks.Task:
+    def task(self) -> base.Task:
         return _task(self.digits, self.held_out)
 
     @property
@@ -74,7 +75,7 @@ class Problem:
     def examples(self, seed: int, first_step: int, steps: int) -> np.ndarray:
         """int32 [C, B]: the training examples of `steps` steps of the model of `seed`."""
         total = self.task.train_examples
-        seen = order.examples(seed, total, total, first_step * self.batch_size, steps * self.batch_size)
+        seen = data_order.examples(seed, total, total, first_step * self.batch_size, steps * self.batch_size)
         return seen.reshape(steps, self.batch_size)
 
     def learning_rate(self, step: int) -> float:
@@ -85,7 +86,7 @@ class Problem:
 
 
 @functools.lru_cache(maxsize=4)
-def _task(digits: int, held_out: int) -> tasks.Task:
+def _task(digits: int, held_out: int) -> base.Task:
     task = tasks.build(TaskConfig(digits=digits, validation_examples=held_out, split_seed=SPLIT_SEED))
     _ = task.train_tokens_NxS, task.held_out  # made here, so that nobody's time contains it
     return task
@@ -127,14 +128,15 @@ def _initialise(shape: ModelShape):
     """seed -> vsweep's parameters, compiled once for all seeds of a shape."""
     import jax
 
-    from vsweep import model, train_step
+    from vsweep.models import transformer
+    from vsweep.train import train_step
 
-    init = model.build(shape).init
+    init = transformer.build(shape).init
     return jax.jit(lambda seed: init(train_step.stream_key(seed, "init")))
 
 
 def weights_of(params: Mapping, layers: int) -> Weights:
-    """vsweep's parameters by their names. The one place that knows how `vsweep.model` lays them out.
+    """vsweep's parameters by their names. The one place that knows how `vsweep.models.transformer` lays them out.
 
     Its kernels have the longer axis first, [out, in] if both are equal. Raises KeyError with the names that are there
     if they are others.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.parametric import HOFFMANN, Law
+from analysis.approaches.parametric import HOFFMANN, Law
 
 
 def scattered(law: Law, pairs: int = 60, sd: float = 0.01) -> Law:

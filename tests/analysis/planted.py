@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.parametric import Law
-from vsweep import records
+from analysis.approaches.parametric import Law
+from vsweep import atomic, schema, tables
 
 FLOOR = 1.0299955
 VOCABULARY, POSITIONS, LAYERS = 14, 12, 4
@@ -54,17 +54,17 @@ def write_planted(workdir: Path, planted: Planted) -> Path:
                 runs.append(run)
                 curves.extend(curve)
     write_runs(workdir, runs)
-    records.write_text_atomically(workdir / records.CURVES_FILE, records.as_csv(curves, list(records.CURVE_COLUMNS)))
+    atomic.write_text_atomically(workdir / schema.CURVES_FILE, tables.as_csv(curves, list(schema.CURVE_COLUMNS)))
     return workdir
 
 
 def write_runs(workdir: Path, runs: list[dict]) -> None:
-    records.write_text_atomically(workdir / records.RUNS_FILE, records.as_csv(runs, list(records.RUN_COLUMNS)))
+    atomic.write_text_atomically(workdir / schema.RUNS_FILE, tables.as_csv(runs, list(schema.RUN_COLUMNS)))
 
 
 def _run(planted: Planted, width: int, budget: int, seed: int, factor: float) -> tuple[dict, list[dict]]:
     params = params_of(width)
-    run = dict.fromkeys(records.RUN_COLUMNS)
+    run = dict.fromkeys(schema.RUN_COLUMNS)
     run |= {
         "run_id": f"w{width}-b{budget}-s{seed}",
         "stack": f"w{width}",
@@ -90,7 +90,7 @@ def _run(planted: Planted, width: int, budget: int, seed: int, factor: float) ->
         "epochs": budget / 9e6,
         "floor": planted.floor,
         "eval_examples": 10_000,
-        "status": records.FINISHED,
+        "status": schema.FINISHED,
         "wall_s": 1.5,
         "device": "cpu x2",
         "matmul_precision": "highest",
@@ -132,4 +132,4 @@ def _evaluation(planted: Planted, run: dict, tokens: float, factor: float) -> di
     excess = factor * unannealed * planted.excess(run["params"], seen(tokens, run["seed"]))
     measured = _measured(planted, run["params"], tokens, run["seed"], excess)
     row = {"run_id": run["run_id"], "eval_examples": 1_000, **measured}
-    return {name: row[name] for name in records.CURVE_COLUMNS}
+    return {name: row[name] for name in schema.CURVE_COLUMNS}

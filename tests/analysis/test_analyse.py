@@ -16,35 +16,36 @@ import pytest
 
 import analysis
 from analysis import __main__ as command
-from analysis import pipeline, report
-from analysis.markup import POLICY
-from analysis.points import TEXT_COLUMNS, load
-from analysis.words import about_runs
+from analysis import pipeline
+from analysis.data.points import TEXT_COLUMNS, load
+from analysis.report import page as report
+from analysis.report.markup import POLICY
+from analysis.sections.words import about_runs
 from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
-from vsweep import records
+from vsweep import atomic, schema, tables
 
 ROOT = Path(__file__).parent.parent.parent
 METRICS = [
     name
-    for name in records.RUN_COLUMNS
-    if name in records.CURVE_COLUMNS and name not in ("run_id", "flops_6nd", "flops_counted")
+    for name in schema.RUN_COLUMNS
+    if name in schema.CURVE_COLUMNS and name not in ("run_id", "flops_6nd", "flops_counted")
 ]
 METRICS += ["flops_6nd", "flops_counted", "val_loss_se", "answer_loss_se", "wall_s", "epochs", "unique_tokens"]
 
 
 def leave_running(workdir: Path, finished) -> None:
     """Empties the metrics of all runs but those that `finished` names, as a sweep in training has them."""
-    rows = records.read_runs(workdir).astype(object).to_dict("records")
+    rows = tables.read_runs(workdir).astype(object).to_dict("records")
     for row in rows:
         if not finished(row):
-            row |= {**dict.fromkeys(METRICS), "status": records.RUNNING}
+            row |= {**dict.fromkeys(METRICS), "status": schema.RUNNING}
     write_runs(workdir, rows)
-    done = {row["run_id"] for row in rows if row["status"] == records.FINISHED}
-    curves = records.read_curves(workdir)
+    done = {row["run_id"] for row in rows if row["status"] == schema.FINISHED}
+    curves = tables.read_curves(workdir)
     kept = curves[curves["run_id"].isin(done)].to_dict("records")
-    records.write_text_atomically(workdir / records.CURVES_FILE, records.as_csv(kept, list(records.CURVE_COLUMNS)))
+    atomic.write_text_atomically(workdir / schema.CURVES_FILE, tables.as_csv(kept, list(schema.CURVE_COLUMNS)))
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -93,19 +94,19 @@ def test_the_report_is_one_self_contained_file(analysed):
 def write_named(workdir: Path, texts: tuple[str, ...]) -> Path:
     """A small sweep with `texts` in every column of text of its three tables, and in the name of one column."""
     write_planted(workdir, Planted(widths=(4,), budgets=(125_000, 250_000, 500_000)))
-    rows = records.read_runs(workdir).astype(object).to_dict("records")
-    curves = records.read_curves(workdir).astype(object).to_dict("records")
+    rows = tables.read_runs(workdir).astype(object).to_dict("records")
+    curves = tables.read_curves(workdir).astype(object).to_dict("records")
     named = {row["run_id"]: f"{text} {row['run_id']}" for row, text in zip(rows, texts, strict=True)}
     for row in rows:
         row |= {name: named[row["run_id"]] for name in TEXT_COLUMNS if name != "status"} | {texts[0]: 1}
     for row in curves:
         row["run_id"] = named[row["run_id"]]
-    rows[0]["status"] = records.DIVERGED
+    rows[0]["status"] = schema.DIVERGED
     rows[1]["status"] = " ".join(texts)
-    times = [dict.fromkeys(records.TIME_COLUMNS, 1.5) | {"stack": text} for text in texts]
-    records.write_text_atomically(workdir / records.RUNS_FILE, records.as_csv(rows, [*records.RUN_COLUMNS, texts[0]]))
-    records.write_text_atomically(workdir / records.CURVES_FILE, records.as_csv(curves, list(records.CURVE_COLUMNS)))
-    records.write_text_atomically(workdir / records.TIMES_FILE, records.as_csv(times, list(records.TIME_COLUMNS)))
+    times = [dict.fromkeys(schema.TIME_COLUMNS, 1.5) | {"stack": text} for text in texts]
+    atomic.write_text_atomically(workdir / schema.RUNS_FILE, tables.as_csv(rows, [*schema.RUN_COLUMNS, texts[0]]))
+    atomic.write_text_atomically(workdir / schema.CURVES_FILE, tables.as_csv(curves, list(schema.CURVE_COLUMNS)))
+    atomic.write_text_atomically(workdir / schema.TIMES_FILE, tables.as_csv(times, list(schema.TIME_COLUMNS)))
     return workdir
 
 
@@ -144,12 +145,12 @@ def test_the_page_forbids_itself_to_load_or_run_anything(analysed):
 
 def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
     workdir = write_planted(tmp_path, Planted(widths=(4, 8, 12, 16), noise=0.1))
-    rows = records.read_runs(workdir).astype(object).to_dict("records")
+    rows = tables.read_runs(workdir).astype(object).to_dict("records")
     for row in rows:
-        row["status"] = records.DIVERGED if row["width"] == 8 or row["seed"] == 0 else row["status"]
+        row["status"] = schema.DIVERGED if row["width"] == 8 or row["seed"] == 0 else row["status"]
     write_runs(workdir, rows)
     assert about_runs(load(workdir))[1].startswith("Every run of width 8 diverged, so no fit sees any of them")
-    write_runs(workdir, [row | {"status": records.DIVERGED} for row in rows])
+    write_runs(workdir, [row | {"status": schema.DIVERGED} for row in rows])
     result = analysis.analyse(workdir, bootstrap=0)
     assert result.findings[1].startswith("Every run of widths 4, 8, 12, 16 diverged")
     assert "Every run of widths 4, 8, 12, 16 diverged" in result.report.read_text(encoding="utf-8")
@@ -158,8 +159,8 @@ def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
 
 def test_diverged_runs_and_those_of_two_environments_are_told_in_the_report(tmp_path):
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000, 250_000)))
-    rows = records.read_runs(workdir).astype(object).to_dict("records")
-    rows[3] |= {**dict.fromkeys(METRICS), "status": records.DIVERGED, "diverged_at_step": 7}
+    rows = tables.read_runs(workdir).astype(object).to_dict("records")
+    rows[3] |= {**dict.fromkeys(METRICS), "status": schema.DIVERGED, "diverged_at_step": 7}
     rows[4]["inexact_resumes"] = 2
     write_runs(workdir, rows)
     result = analysis.analyse(workdir, bootstrap=0)
@@ -192,7 +193,7 @@ def test_a_partial_sweep_is_analysed_with_a_banner_and_its_running_runs_named(tm
 @pytest.mark.parametrize("finished", [0, 4])
 def test_a_sweep_with_hardly_any_finished_run_is_analysed(tmp_path, one_process, finished):
     workdir = write_planted(tmp_path, Planted(widths=(4, 8), budgets=(125_000, 250_000)))
-    names = set(records.read_runs(workdir)["run_id"][:finished])
+    names = set(tables.read_runs(workdir)["run_id"][:finished])
     leave_running(workdir, lambda row: row["run_id"] in names)
     result = analysis.analyse(workdir)
     assert f"{finished} of 12 runs finished" in result.report.read_text(encoding="utf-8")
@@ -201,7 +202,7 @@ def test_a_sweep_with_hardly_any_finished_run_is_analysed(tmp_path, one_process,
 def test_a_sweep_before_its_first_evaluation_has_no_curves_and_is_analysed(tmp_path, one_process):
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
     leave_running(workdir, lambda row: False)
-    (workdir / records.CURVES_FILE).unlink()
+    (workdir / schema.CURVES_FILE).unlink()
     assert analysis.analyse(workdir).report.is_file()
 
 
@@ -276,7 +277,7 @@ def test_what_killed_analyses_left_is_removed_when_nobody_can_be_writing_it(tmp_
                 os.utime(aged, (0, 0))
     os.utime(tmp_path / ".report.html.link1234.unfinished", (0, 0), follow_symlinks=False)
     for folder in (tmp_path, tmp_path / "figures"):
-        records.remove_leftovers(folder, older_than_s=pipeline.ABANDONED_S)
+        atomic.remove_leftovers(folder, older_than_s=pipeline.ABANDONED_S)
     assert {name: os.path.lexists(tmp_path / name) for name in names} == names
     assert (tmp_path / "kept").exists()
 
@@ -288,7 +289,7 @@ def test_a_disk_that_cannot_be_written_is_one_line_and_status_74(tmp_path, monke
 
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
     monkeypatch.setattr(os, "fsync", refused)
-    assert command.main([str(workdir), "--bootstrap", "0"]) == records.CannotWrite.STATUS
+    assert command.main([str(workdir), "--bootstrap", "0"]) == atomic.CannotWrite.STATUS
     said = capsys.readouterr().err
     assert said.startswith(f"analysis: cannot write {workdir}/analysis/figures/")
     assert os.strerror(number) in said

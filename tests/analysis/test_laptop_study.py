@@ -5,20 +5,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import isoflop, path
-from analysis.points import Convention, load, select
-from vsweep import records
+from analysis.approaches import isoflop, optimal_path
+from analysis.data.points import Convention, load, select
+from vsweep import schema, tables
 
 LAPTOP = Path(__file__).parents[2] / "docs" / "laptop"
 
 
 @pytest.fixture(scope="module")
 def runs() -> pd.DataFrame:
-    return records.read_runs(LAPTOP)
+    return tables.read_runs(LAPTOP)
 
 
 def test_it_holds_ninety_finished_runs_of_six_widths_five_budgets_and_three_seeds(runs):
-    assert set(runs["status"]) == {records.FINISHED}
+    assert set(runs["status"]) == {schema.FINISHED}
     assert len(runs) == 90
     assert (runs.groupby(["width", "budget"])["seed"].nunique() == 3).all()
 
@@ -36,7 +36,7 @@ def test_once_the_operands_are_learned_the_excess_loss_is_the_answers_share_of_t
 def test_at_least_four_compute_levels_have_an_interior_minimum_over_four_sizes():
     points = select(load(LAPTOP), Convention("excess_loss"))
     found = isoflop.fit(points, isoflop.PARABOLA)
-    assert (found.optima["status"] == path.INTERIOR).sum() >= 4
+    assert (found.optima["status"] == optimal_path.INTERIOR).sum() >= 4
     assert all(len(valley.params) >= 4 for valley in isoflop.valleys(points))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.analysis.planted import Planted, write_planted
 from tests.analysis.test_analyse import digest
-from tests.slow import bad_disk
+from tests.slow.harness import bad_disk
 
 pytestmark = pytest.mark.slow
 

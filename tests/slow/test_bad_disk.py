@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.slow import bad_disk, on_bad_disk
+from tests.slow.harness import bad_disk, on_bad_disk
 from tests.vsweep.killing import ROOT, check_reports, command, finish, same_sweep
-from vsweep.records import CannotWrite
+from vsweep.atomic import CannotWrite
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,12 @@ def harmed(job: str, folder: Path, harm: str, first: int, stride: int) -> int:
     """How many calls of the disk failed, one a try; each must have been told, and nothing lost."""
     error, lasts = HARMS[harm]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.slow.on_bad_disk", *map(str, (job, folder, error, int(lasts), first, stride))],
+        [
+            sys.executable,
+            "-m",
+            "tests.slow.harness.on_bad_disk",
+            *map(str, (job, folder, error, int(lasts), first, stride)),
+        ],
         cwd=ROOT,
         env=bad_disk.environment(bad_disk.compiled(folder), folder / "nothing"),
         capture_output=True,

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.vsweep import small
-from vsweep import compiling, generate, records
-from vsweep.checkpoint import CheckpointFolder, CorruptCheckpoints
-from vsweep.config import ConfigError
+from vsweep import generate, tables
+from vsweep.config.problems import ConfigError
+from vsweep.storage.checkpoint import CheckpointFolder, CorruptCheckpoints
+from vsweep.train import compiling
 
 pytestmark = pytest.mark.slow
 
@@ -164,7 +165,7 @@ def files_by_kind(workdir: Path) -> dict[str, list[Path]]:
 
 def looked_at(workdir: Path, expected: Path, run_id: str) -> None:
     """By the analysis and by `generate`, before a sweep repairs anything: the same numbers, or a refusal."""
-    for read in (records.read_runs, records.read_curves):
+    for read in (tables.read_runs, tables.read_curves):
         with contextlib.suppress(ValueError, OSError):  # the refusals that the analysis answers in a line
             table = read(workdir)
             assert table.equals(read(expected))

@@ -1,10 +1,10 @@
-"""The soak in short; the long one is `python -m tests.slow.soak --minutes 30`."""
+"""The soak in short; the long one is `python -m tests.slow.harness.soak --minutes 30`."""
 
 import json
 
 import pytest
 
-from tests.slow import soak
+from tests.slow.harness import soak
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.slow import longer
+from tests.slow.harness import longer
 from tests.slow.test_leaving import ROOT
 from tests.vsweep import small
-from vsweep.interruption import EXIT_STATUS
+from vsweep.host.interruption import EXIT_STATUS
 
 pytestmark = pytest.mark.slow
 

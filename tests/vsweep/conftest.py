@@ -4,7 +4,8 @@ import jax
 import pytest
 
 from tests.vsweep import small
-from vsweep import devices, pace
+from vsweep.host import devices
+from vsweep.train import pace
 
 
 @pytest.fixture(scope="session")

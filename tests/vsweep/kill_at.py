@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import analysis.pipeline
-from vsweep import checkpoint, clock, compiling, stack_trainer, trainer, writer
+from vsweep.storage import background, checkpoint
+from vsweep.train import compiling, loop, timing, trainer
 
 BEFORE, DURING, AFTER = "before", "during", "after"
 DURING_S = 0.02  # after which a call that is to be killed `during` its work is killed
@@ -49,12 +50,12 @@ POINTS = {
     "writing config.json": Point(os, "replace", BEFORE, renaming("config.json")),
     "writing plan.json": Point(os, "replace", BEFORE, renaming("plan.json")),
     "compiling": Point(compiling, "compile_stack", DURING),
-    "in the middle of a chunk": Point(stack_trainer.StackTrainer, "_train_chunk", DURING),
-    "evaluating": Point(stack_trainer.StackTrainer, "_evaluate", DURING),
+    "in the middle of a chunk": Point(loop.StackTrainer, "_train_chunk", DURING),
+    "evaluating": Point(loop.StackTrainer, "_evaluate", DURING),
     "writing the parameters of finished runs": Point(checkpoint.CheckpointFolder, "_write", DURING, in_finished),
     "writing a checkpoint in the background": Point(checkpoint.CheckpointFolder, "_write", DURING, in_checkpoints),
     "waiting for a checkpoint": Point(
-        writer.BackgroundWriter, "collect", BEFORE, lambda self, *, wait: wait and self._job is not None
+        background.BackgroundWriter, "collect", BEFORE, lambda self, *, wait: wait and self._job is not None
     ),
     "between Orbax's rename and the manifest": Point(
         checkpoint, "sync_tree", BEFORE, lambda folder: in_checkpoints(folder.parent)
@@ -102,7 +103,7 @@ def kill_at(point: Point, call: int) -> None:
 
 def log_steps(path: Path) -> None:
     """Appends `begin STACK STEP` when a stack starts or goes on, and `at STACK STEP` after each chunk."""
-    begin, advance = stack_trainer.StackTrainer._begin, clock.SweepClock.advance
+    begin, advance = loop.StackTrainer._begin, timing.SweepClock.advance
 
     def log(*words) -> None:
         with open(path, "a", encoding="utf-8") as file:
@@ -116,8 +117,8 @@ def log_steps(path: Path) -> None:
         log("at", self.stack_plan.name, step)
         return advance(self, step, trained_s)
 
-    stack_trainer.StackTrainer._begin = logged_begin
-    clock.SweepClock.advance = logged_advance
+    loop.StackTrainer._begin = logged_begin
+    timing.SweepClock.advance = logged_advance
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from tests.vsweep import small
-from vsweep import records
-from vsweep.checkpoint import CheckpointFolder
-from vsweep.workdir import WorkDir
+from vsweep import schema
+from vsweep import tables as records
+from vsweep.storage.checkpoint import CheckpointFolder
+from vsweep.storage.workdir import WorkDir
 
 ROOT = Path(__file__).parents[2]
 RUNS = 12  # of the smoke sweep: two widths, three budgets, two seeds
@@ -55,7 +56,7 @@ def same_sweep(workdir: Path, expected: Path) -> bool:
     """Whether two sweeps left the same rows, curves, parameters and last states, bit for bit; only times may differ."""
     runs, expected_runs = (records.read_runs(place).drop(columns="wall_s") for place in (workdir, expected))
     pd.testing.assert_frame_equal(runs, expected_runs, check_exact=True)
-    curves = (Path(place) / records.CURVES_FILE for place in (workdir, expected))
+    curves = (Path(place) / schema.CURVES_FILE for place in (workdir, expected))
     return (
         len({path.read_bytes() for path in curves}) == 1
         and small.same_bits(small.finished_params(workdir), small.finished_params(expected))
@@ -67,9 +68,9 @@ def check_reports(workdir: Path) -> None:
     """What the tables call finished is there, and there is a checkpoint that can be trusted, or none yet."""
     for checkpoints in workdir.glob("stacks/*/checkpoints"):
         CheckpointFolder(checkpoints).latest()
-    if (workdir / records.RUNS_FILE).exists():
+    if (workdir / schema.RUNS_FILE).exists():
         runs = records.read_runs(workdir)
-        reported = set(runs["run_id"][runs["status"] == records.FINISHED])
+        reported = set(runs["run_id"][runs["status"] == schema.FINISHED])
         assert reported <= {name for folder in workdir.glob("stacks/*/finished") for name in whole_names(folder)}
 
 
@@ -120,7 +121,7 @@ def reading(workdir: Path) -> Iterator[Reads]:
 
 
 def _read_on(workdir: Path, reads: Reads, over: threading.Event) -> None:
-    tables = {records.RUNS_FILE: records.RUN_COLUMNS, records.CURVES_FILE: records.CURVE_COLUMNS}
+    tables = {schema.RUNS_FILE: schema.RUN_COLUMNS, schema.CURVES_FILE: schema.CURVE_COLUMNS}
     while not over.wait(0.005):
         with contextlib.suppress(FileNotFoundError):
             try:
@@ -131,7 +132,7 @@ def _read_on(workdir: Path, reads: Reads, over: threading.Event) -> None:
             with contextlib.suppress(FileNotFoundError):
                 lines = (workdir / name).read_text(encoding="utf-8").splitlines(keepends=True)
                 whole = lines[:1] == [",".join(columns) + "\n"] and all(line.endswith("\n") for line in lines)
-                if whole and (name != records.RUNS_FILE or len(lines) == 1 + RUNS):
+                if whole and (name != schema.RUNS_FILE or len(lines) == 1 + RUNS):
                     reads.whole += 1
                 else:
                     reads.torn.append(f"{name}: {len(lines)} lines, {lines[-1:]}")

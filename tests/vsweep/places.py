@@ -6,12 +6,14 @@ import signal
 from pathlib import Path
 
 from tests.vsweep import small
-from vsweep import checkpoint, compiling, interruption, stack_trainer, trainer
+from vsweep.host import interruption
+from vsweep.storage import checkpoint
+from vsweep.train import compiling, loop, trainer
 
 PLACES = {
     "compile": (compiling, "compile_stack"),
-    "step": (stack_trainer.StackTrainer, "_train_chunk"),
-    "evaluation": (stack_trainer.StackTrainer, "_evaluate"),
+    "step": (loop.StackTrainer, "_train_chunk"),
+    "evaluation": (loop.StackTrainer, "_evaluate"),
     "save": (checkpoint.CheckpointFolder, "save"),
     "resume": (checkpoint.CheckpointFolder, "restore"),
 }

@@ -17,14 +17,18 @@ import pytest
 from rich.console import Console
 
 import vsweep
-from vsweep import config as config_lib
-from vsweep import devices, grid, order, plan, tasks
-from vsweep import model as model_lib
-from vsweep.checkpoint import CheckpointFolder, Origin
-from vsweep.progress import SilentProgress, show_plan
-from vsweep.records import read_runs
-from vsweep.stack import StackPrograms, StackShape, hyper_of
-from vsweep.train_step import Recipe
+from vsweep import tasks
+from vsweep.config import sweep_config
+from vsweep.host import devices, hardware
+from vsweep.host.progress import SilentProgress
+from vsweep.models import transformer
+from vsweep.plan import cost, grid, sweep_plan
+from vsweep.plan.table import show_plan
+from vsweep.storage.checkpoint import CheckpointFolder, Origin
+from vsweep.tables import read_runs
+from vsweep.tasks import data_order
+from vsweep.train.stack import StackPrograms, StackShape, hyper_of
+from vsweep.train.train_step import Recipe
 
 SMALL = {
     "name": "small",
@@ -56,7 +60,7 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def shown(sweep: plan.SweepPlan) -> str:
+def shown(sweep: sweep_plan.SweepPlan) -> str:
     """What `--plan` prints."""
     console = Console(file=io.StringIO(), width=132)
     show_plan(sweep, console)
@@ -134,9 +138,9 @@ def compilations():
         jax.monitoring.unregister_event_duration_listener(count)
 
 
-def sweep(values: dict, device_count: int = 2) -> plan.SweepPlan:
-    parsed = config_lib.from_dict(values)
-    return plan.plan_sweep(parsed, tasks.build(parsed.task), plan.Hardware("cpu", device_count, 2**33))
+def sweep(values: dict, device_count: int = 2) -> sweep_plan.SweepPlan:
+    parsed = sweep_config.from_dict(values)
+    return sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), hardware.Hardware("cpu", device_count, 2**33))
 
 
 def stacks(values: dict) -> tuple[grid.Stack, ...]:
@@ -147,7 +151,7 @@ def recipe(values: dict) -> Recipe:
     planned = sweep(values)
     stack = planned.stacks[0]
     return Recipe(
-        model=model_lib.build(plan.model_shape(stack.shape, planned.task)),
+        model=transformer.build(cost.model_shape(stack.shape, planned.task)),
         optimizer=planned.config.optimizer,
         schedule=stack.shape.schedule,
         pad=planned.task.pad,
@@ -228,7 +232,7 @@ class Bench:
 
 
 def examples_of(run: grid.Run, task, first: int, count: int) -> np.ndarray:
-    return order.examples(run.data_seed, run.unique_examples, task.train_examples, first, count)
+    return data_order.examples(run.data_seed, run.unique_examples, task.train_examples, first, count)
 
 
 def with_fields(run: grid.Run, **fields) -> grid.Run:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.vsweep import small
-from vsweep import generate, train_step
-from vsweep.config import ConfigError
-from vsweep.records import read_runs
+from vsweep import generate
+from vsweep.config.problems import ConfigError
+from vsweep.tables import read_runs
+from vsweep.train import train_step
 
 
 @pytest.fixture(scope="module")

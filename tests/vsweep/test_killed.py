@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.vsweep.killing import command, finish, killed_at, lost_segments, reading, same_sweep, start
-from vsweep.interruption import EXIT_STATUS
-from vsweep.records import CannotWrite, read_runs
+from vsweep.atomic import CannotWrite
+from vsweep.host.interruption import EXIT_STATUS
+from vsweep.tables import read_runs
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from vsweep.config import TaskConfig
-from vsweep.tasks import HeldOut
+from vsweep.config.sweep_config import TaskConfig
+from vsweep.tasks.base import HeldOut
 
 CHARACTERS = "0123456789+="
 PLUS, EQUALS, PAD, EOS = 10, 11, 12, 13

@@ -1,0 +1,1 @@
+"""Two studies compared: does a change move the exponent, or only the constant?"""

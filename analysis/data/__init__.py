@@ -1,0 +1,1 @@
+"""From a work directory or any table to points in one tidy form."""

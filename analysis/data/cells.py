@@ -1,0 +1,42 @@
+"""Cells: the runs of one size and one budget, which differ by their seed only."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaincinv
+
+from analysis.data.points import Points
+
+MANY_SEEDS = 8  # from here on a distribution says more than a band
+COLUMNS = ["size", "budget", "params", "tokens", "flops", "width", "loss", "low", "high", "ratio", "sd_log", "seeds"]
+
+
+def cells(points: Points) -> pd.DataFrame:
+    """One row a (size, budget), sorted so: geometric mean `loss`, `low`, `high`, `ratio` = high/low over its seeds.
+
+    `sd_log` is the standard deviation of log loss over the cell's seeds (NaN for a single one).
+    """
+    table = points.table.assign(log_loss=np.log(points.table["loss"]))
+    grouped = table.groupby(["size", "budget"])
+    found = grouped[["params", "tokens", "flops", "width"]].mean()
+    found["loss"] = np.exp(grouped["log_loss"].mean())
+    found["low"], found["high"] = grouped["loss"].min(), grouped["loss"].max()
+    found["ratio"] = found["high"] / found["low"]
+    found["sd_log"] = grouped["log_loss"].std(ddof=1)
+    # Without seed labels, points of one cell are neighbours in a table and their scatter is no noise between seeds.
+    found["seeds"] = grouped.size() if points.seeds else 1
+    return found.reset_index()[COLUMNS]
+
+
+def seed_noise_log(table: pd.DataFrame) -> float | None:
+    """Standard deviation of log loss of one run within a typical cell, from rows of `cells`; None without repeats.
+
+    The median over cells and not the mean: near a break a few cells scatter ten times more than all others, and a
+    pooled scatter would pass any law as right to within the noise. Each cell's deviation is divided by the median that
+    its number of seeds makes it have.
+    """
+    repeated = table[table["seeds"] > 1]
+    if repeated.empty:
+        return None
+    freedom = repeated["seeds"] - 1
+    chi2_median = 2 * gammaincinv(freedom / 2, 0.5)  # scipy.stats has it too, and takes a second to import
+    return float(np.median(repeated["sd_log"] / np.sqrt(chi2_median / freedom)))

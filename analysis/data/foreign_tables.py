@@ -1,0 +1,340 @@
+"""Tables of other people's runs, in and out.
+
+CSV, TSV, JSON, JSON lines, parquet or a DataFrame. A bad table gets one message with all of its problems. Values are
+only ever read as numbers or text: nothing in a table is evaluated or unpickled.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.column_names import OPTIONAL, Column, find, labels, named, numbers, plain
+from vsweep import atomic, schema
+
+if TYPE_CHECKING:
+    from analysis.data.points import Points
+
+IN_MEMORY = Path("the table")  # what messages and titles call a DataFrame, which has no file
+OWN_COLUMNS = {"run_id", "params", "params_non_embedding"}  # together only in a sweep's runs.csv
+PYARROW = "parquet needs one more package - pip install pyarrow"
+
+CLOSE = np.log(3.0)  # a budget is the compute (or the tokens) of its rows where the median row is within this of it
+PLAUSIBLE = np.log(1e4)  # the same where only N or only D is known and the other one guessed
+TOKENS_PER_PARAM = 20.0  # the guess (Hoffmann et al. 2022, table 3)
+
+
+class BadTable(ValueError):
+    """The table cannot be analysed; the message names the file, the column and the rows."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Checked runs of a foreign table, one row each, and sentences on how its columns were read.
+
+    `runs` has the columns run_id (such as `row 2`), params, tokens, flops_6nd (FLOP), loss, seed_block (None without
+    seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight.
+    """
+
+    runs: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A table as it was found, with any values; `rows` [n] are the numbers that its rows have in the file."""
+
+    name: str
+    frame: pd.DataFrame
+    rows: np.ndarray
+
+    @property
+    def columns(self) -> list[str]:
+        return [str(name).strip() for name in self.frame.columns]
+
+
+def read(source: Path | pd.DataFrame) -> Table:
+    """The runs of a table with a loss and any two of N, D and C (C = 6ND gives the third), under their usual names.
+
+    Raises:
+      BadTable: it cannot be read, a column is missing or doubtful, or values are missing, no numbers or not positive.
+    """
+    raw = _read(source)
+    if set(raw.columns) >= OWN_COLUMNS:
+        raise BadTable(f"{raw.name}: this is a sweep's own table - give the work directory that holds it")
+    found = find(raw.columns)
+    problems, values = list(found.problems), {}
+    for quantity, column in found.columns.items():
+        values[quantity], problem = _values(raw, column)
+        problems += [problem] if problem else []
+    if raw.frame.empty:
+        problems.append("the table has no rows")
+    if problems:
+        raise BadTable(f"{raw.name}: {'; '.join(problems)}")
+    try:
+        values, notes = _complete(values, found.columns, raw.rows)
+    except ValueError as error:
+        raise BadTable(f"{raw.name}: {error}") from error
+    return Table(_runs(values, raw.rows), found.notes + tuple(notes))
+
+
+def _values(raw: _Raw, column: Column) -> tuple[np.ndarray, str]:
+    cells = raw.frame.iloc[:, column.at]
+    if column.quantity == "seed":
+        values, problem = labels(cells, raw.rows)
+    else:
+        values, problem = numbers(cells, raw.rows, allow_zero=column.quantity == "loss")
+    mend = " (this column may be left out)" if column.quantity in OPTIONAL else ""
+    return values, f"column {column.label}: {problem}{mend}" if problem else ""
+
+
+def _runs(values: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:
+    runs = pd.DataFrame({"run_id": [f"row {row}" for row in rows]})
+    runs["params"], runs["tokens"], runs["loss"] = values["N"], values["D"], values["loss"]
+    runs["flops_6nd"] = values["C"]
+    runs["seed_block"] = values.get("seed")
+    runs["budget"] = values.get("token_budget", group_close(values["D"]))
+    for name in ("isoflop", "unique_tokens", "weight"):
+        if name in values:
+            runs[name] = values[name]
+    runs["status"] = schema.FINISHED
+    return runs
+
+
+def group_close(values: np.ndarray, tolerance: float = 0.03) -> np.ndarray:
+    """Gives values [n] that differ by less than about 3 % one common value: sizes read off a figure scatter a little.
+
+    Where the values are so dense that a group would chain over more than three tolerances, they stay as they are.
+    """
+    values = np.asarray(values, float)
+    order = np.argsort(values)
+    logs = np.log(values[order])
+    group = np.concatenate([[0], np.cumsum(np.diff(logs) > tolerance)]) if len(values) else np.array([], int)
+    grouped = np.empty_like(values)
+    for index in np.unique(group):
+        members = order[group == index]
+        wide = np.ptp(np.log(values[members])) > 3 * tolerance
+        grouped[members] = values[members] if wide else np.exp(np.log(values[members]).mean())
+    return grouped
+
+
+# Files
+
+
+def _read(source: Path | pd.DataFrame) -> _Raw:
+    if isinstance(source, pd.DataFrame):
+        return _counted_from_one(str(IN_MEMORY), source)
+    if not source.is_file():
+        raise BadTable(f"{source}: no such work directory or table")
+    reader, kind = READERS.get(source.suffix.lower(), (_read_text_table, "a CSV table"))
+    try:
+        return reader(source)
+    except ImportError as error:
+        raise BadTable(f"{source}: {PYARROW}") from error
+    except (OSError, ValueError, RecursionError, NotImplementedError) as error:
+        raise BadTable(f"{source}: not {kind} - {' '.join(str(error).split())}") from error
+
+
+def _counted_from_one(name: str, frame: pd.DataFrame) -> _Raw:
+    # After a groupby the quantities sit in the index.
+    levels = [level for level in frame.index.names if level is not None and level not in frame.columns]
+    return _Raw(name, frame.reset_index(level=levels) if levels else frame, np.arange(1, len(frame) + 1))
+
+
+def _read_text_table(path: Path) -> _Raw:
+    """CSV or TSV with a header; its separator is the one of comma, tab and semicolon that the header has most of."""
+    text = path.read_text(encoding="utf-8-sig")
+    if "\0" in text:  # pandas ends a cell there
+        raise ValueError("it holds a NUL")
+    body = text.lstrip("\n")
+    if not body.strip():
+        raise ValueError("the file is empty")
+    separator = max(",\t;", key=body.partition("\n")[0].count)
+    # Blank lines stay at first, so that rows count as in the file; cells stay text, for only float() is exact.
+    cells = pd.read_csv(io.StringIO(body), sep=separator, header=None, dtype=str, skip_blank_lines=False)
+    frame = cells.iloc[1:].dropna(how="all")
+    frame.columns = cells.iloc[0].fillna("").tolist()
+    return _Raw(str(path), frame, frame.index.to_numpy() + 1 + len(text) - len(body))
+
+
+def _read_json_lines(path: Path) -> _Raw:
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    rows = [row for row, line in enumerate(lines, start=1) if line.strip()]
+    return _Raw(str(path), _frame([_json(lines[row - 1], f"line {row}: ") for row in rows], rows), np.array(rows, int))
+
+
+def _read_json(path: Path) -> _Raw:
+    found = _json(path.read_text(encoding="utf-8-sig"), "one record a line is .jsonl; here the whole file: ")
+    if not isinstance(found, list):
+        raise ValueError(f"it holds one {type(found).__name__}; needed is a list of records")
+    return _counted_from_one(str(path), _frame(found, range(1, len(found) + 1)))
+
+
+def _json(text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+
+
+def _frame(found: list, rows: Sequence[int]) -> pd.DataFrame:
+    """The records as a table of Python objects, so that no value is converted on the way."""
+    wrong = [row for row, record in zip(rows, found, strict=True) if not isinstance(record, dict)]
+    if wrong:
+        raise ValueError(f"no record with named values in {named(wrong)}")
+    return pd.DataFrame(found, dtype=object)
+
+
+def _read_parquet(path: Path) -> _Raw:
+    # Without what pandas may have stored beside the columns (its index, its types): not every writer is pandas.
+    frame = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs={"ignore_metadata": True})
+    return _counted_from_one(str(path), frame)
+
+
+READERS = {
+    ".json": (_read_json, "a JSON table"),
+    ".jsonl": (_read_json_lines, "a table of JSON lines"),
+    ".ndjson": (_read_json_lines, "a table of JSON lines"),
+    ".parquet": (_read_parquet, "a parquet table"),
+    ".pq": (_read_parquet, "a parquet table"),
+}
+
+
+def write_four_columns(points: "Points", path: str | Path) -> None:
+    """Writes C (FLOP), N, D and loss of the finished runs in full precision, for other tools; `read` gives them back.
+
+    The suffix says how: .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .pq.
+
+    Raises:
+      ValueError: another suffix, no run to write, or (parquet) pyarrow is not installed.
+    """
+    path, names = Path(path), {"flops": "C", "params": "N", "tokens": "D", "loss": "loss"}
+    if points.table.empty:
+        raise ValueError(f"{path}: not written - no finished run has a usable {points.convention.loss}")
+    frame = points.table[list(names)].rename(columns=names).astype(float)
+    match path.suffix.lower():
+        case ".csv" | ".tsv" as suffix:
+            separator = "," if suffix == ".csv" else "\t"
+            atomic.write_text_atomically(path, frame.to_csv(index=False, sep=separator, lineterminator="\n"))
+        case ".json":
+            atomic.write_json_atomically(path, frame.to_dict("records"))
+        case ".jsonl" | ".ndjson":
+            lines = (json.dumps(row, allow_nan=False) + "\n" for row in frame.to_dict("records"))
+            atomic.write_text_atomically(path, "".join(lines))
+        case ".parquet" | ".pq":
+            _write_parquet(frame, path)
+        case other:
+            raise ValueError(f"{path}: unknown suffix {other!r}; allowed .csv, .tsv, .json, .jsonl, .parquet")
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    try:
+        content = frame.to_parquet(index=False, engine="pyarrow")
+    except ImportError as error:
+        raise ValueError(f"{path}: {PYARROW}") from error
+    atomic.write_bytes_atomically(path, content)
+
+
+# N, D, C and budgets
+
+
+def _complete(
+    values: dict[str, np.ndarray], columns: dict[str, Column], rows: np.ndarray
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """`values` with N, D and C all there, and with `isoflop` (FLOP) or `token_budget` where the table has budgets.
+
+    Raises:
+      ValueError: a budget that is needed and fits neither FLOP nor tokens, or an N, D or C that cannot be.
+    """
+    known = sum(quantity in values for quantity in "NDC")
+    notes = [_about_compute(values)] if known == 3 else []
+    if known == 2:
+        values, note = _with_third(values, rows)
+        notes.append(note)
+    if "budget" in values:
+        values, budget_notes = _with_budget(values, columns["budget"], rows)
+        notes += budget_notes
+    if known == 1:
+        values, note = _with_third(values, rows)
+        notes.append(note)
+    return values, [note for note in notes if note]
+
+
+def _about_compute(values: dict[str, np.ndarray]) -> str:
+    """A sentence where the table's own C is not 6ND: somebody counted, and that is taken as it stands."""
+    with np.errstate(over="ignore"):
+        ratio = np.exp(np.log(values["C"]) - _log_6nd(values["N"], values["D"]))
+    if np.abs(ratio - 1).max() < 0.01:
+        return ""
+    return f"C is the table's own: {ratio.min():.3g} to {ratio.max():.3g} times 6ND (median {np.median(ratio):.3g})."
+
+
+def _log_6nd(params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    return np.log(6.0) + np.log(params) + np.log(tokens)
+
+
+def _with_third(values: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
+    """The one of N, D and C that is missing, by C = 6ND, and a sentence that says so."""
+    with np.errstate(over="ignore", under="ignore"):
+        if "C" not in values:
+            name, formula, third = "C", "6ND", 6 * values["N"] * values["D"]
+        elif "D" not in values:
+            name, formula, third = "D", "C / 6N", values["C"] / (6 * values["N"])
+        else:
+            name, formula, third = "N", "C / 6D", values["C"] / (6 * values["D"])
+    wrong = ~np.isfinite(third) | (third < 1)
+    if wrong.any():
+        units = "are N and D plain counts, and C in FLOP (not thousands, not PF-days)?"
+        raise ValueError(f"{name} = {formula} is below one or infinite in {named(rows[wrong])} - {units}")
+    return {**values, name: third}, "" if name == "C" else f"The table has no {name}: it is {formula}."
+
+
+def _with_budget(
+    values: dict[str, np.ndarray], column: Column, rows: np.ndarray
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """`values` with the column of budgets as what it is closest to: compute of IsoFLOP groups, or tokens."""
+    budget = values["budget"]
+    log_tokens, log_flops = _expected(values)
+    off = {"C": np.log(budget) - log_flops, "D": np.log(budget) - log_tokens}
+    median = {quantity: float(np.median(np.abs(off[quantity]))) for quantity in off}
+    kind = _unit(column.name) or min(median, key=median.get)
+    known = all(quantity in values for quantity in "NDC")
+    if median[kind] > (CLOSE if known else PLAUSIBLE):
+        far = f"in the median row {_factor(median['C'])} off the compute and {_factor(median['D'])} off the tokens"
+        if known:
+            return values, [f"The column {column.name} was not used: it is {far}."]
+        raise ValueError(f"column {column.label}: needed for C or D, but it is {far} that such runs may have")
+    if kind == "D":
+        found = {"D": budget, **values, "token_budget": budget}
+        if "N" not in found:
+            raise ValueError(f"missing column N (or C) - column {column.label} is in tokens and only repeats D")
+        return found, [f"The column {column.name} was read as tokens: budgets of training."]
+    strays = np.abs(off["C"]) > CLOSE
+    notes = [f"The column {column.name} was read as FLOP: the compute of each run's IsoFLOP group."]
+    if known and strays.any():
+        notes.append(f"In {named(rows[strays])} it differs from C by more than a factor of three.")
+    return {"C": budget, **values, "isoflop": budget}, notes
+
+
+def _unit(name: str) -> str | None:
+    """What the name of a budget says about it, if it says anything."""
+    if "flop" in plain(name) or "compute" in plain(name):
+        return "C"
+    return "D" if "token" in plain(name) else None
+
+
+def _expected(values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """log D and log C [n]; where only N or only D is known, with 20 tokens a parameter for the other."""
+    tokens = values["D"] if "D" in values else TOKENS_PER_PARAM * values["N"]
+    params = values["N"] if "N" in values else tokens / TOKENS_PER_PARAM
+    return np.log(tokens), np.log(values["C"]) if "C" in values else _log_6nd(params, tokens)
+
+
+def _factor(log_ratio: float) -> str:
+    with np.errstate(over="ignore"):
+        return f"a factor of {np.exp(log_ratio):.3g}"

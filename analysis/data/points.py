@@ -1,0 +1,365 @@
+"""From a work directory or any table of points to one tidy form, with every run that is left out named.
+
+The fits see a table with the columns run_id, size, params, tokens, flops, loss, seed, budget, and where they are known
+isoflop (the compute of its IsoFLOP group), unique_tokens and weight: one row a finished run.
+Nothing is clipped: a loss without a logarithm, a diverged run or one still in training is listed with its reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.data import foreign_tables
+from analysis.data.column_names import named, numbers
+from analysis.data.foreign_tables import BadTable, group_close
+from analysis.fitting.objective import Objective
+from vsweep import schema, tables
+
+# What each loss of runs.csv means for the law. A known floor makes the law E = 0; otherwise E is fitted.
+KNOWN, FREE = "known", "free"
+LOSSES = {"excess_loss": KNOWN, "answer_loss": KNOWN, "val_loss": FREE, "loss": FREE}
+SIZE_CONVENTIONS = ("params", "params_non_embedding")
+FLOP_CONVENTIONS = ("flops_6nd", "flops_counted")
+OWN_FLOPS = "flops_own"  # of a table whose C is not 6ND
+SEED_COLUMNS = ["seed", "init_seed", "data_seed", "dropout_seed"]
+SHAPE_COLUMNS = ["width", "layers", "ff_multiple", "tied_embeddings"]
+# Everything else that a sweep may vary. Where one does, each cell keeps its best setting and the others are named.
+SETTING_COLUMNS = [axis for axis in schema.AXES if axis not in (*SEED_COLUMNS, *SHAPE_COLUMNS, "budget")]
+TEXT_COLUMNS = (
+    *("run_id", "stack", "task", "schedule", "precision", "tied_embeddings"),
+    *("status", "device", "matmul_precision", "versions"),
+)
+PLANNED_COLUMNS = ("params", "params_non_embedding", "budget")  # known before a run has begun
+COUNTED_COLUMNS = (*PLANNED_COLUMNS, "tokens", "flops_6nd", "flops_counted")
+# What a diverging run may make infinite, and noise negative. All other numbers are counts, times and settings.
+MEASURED_COLUMNS = tuple(name for name in schema.RUN_COLUMNS if name.endswith(("_loss", "_se", "_match")))
+SEEDS_END = 2.0**63  # of 64-bit integers
+LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square one
+OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """One run (or one point of a curve) that a fit does not see, and why."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A fit that was not made. It takes the place of the fit, so that the rest of the analysis goes on."""
+
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Which loss, which N and which FLOPs a fit uses, whether the floor E is known or free, and what is minimised.
+
+    `given_floor` holds E of a loss without a known floor at a number, instead of fitting it. `annealed_only` says
+    whether an envelope counts only the last 15 % of each run; None: where enough sizes win there.
+    """
+
+    loss: str
+    size: str = "params"
+    flops: str = "flops_6nd"
+    given_floor: float | None = None
+    objective: Objective = field(default_factory=Objective)
+    annealed_only: bool | None = None
+
+    @property
+    def floor(self) -> str:
+        return LOSSES[self.loss] if self.given_floor is None else f"= {self.given_floor:g}"
+
+    @property
+    def floor_free(self) -> bool:
+        return self.floor == FREE
+
+    @property
+    def floor_value(self) -> float | None:
+        """E where it is not fitted: 0 for losses that are an excess over a known floor."""
+        return None if self.floor_free else self.given_floor or 0.0
+
+    def describe(self) -> str:
+        n = {"params": "N = all parameters", "params_non_embedding": "N = parameters without embeddings"}[self.size]
+        c = {"flops_6nd": "C = 6ND", "flops_counted": "C = counted FLOPs", OWN_FLOPS: "C = the table's own"}[self.flops]
+        return f"{self.loss}, E {self.floor}, {n}, {c}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was loaded: all runs (one row each), their curves if there are any, and where they came from."""
+
+    path: Path  # `the table` for a DataFrame
+    is_workdir: bool
+    runs: pd.DataFrame
+    curves: pd.DataFrame | None
+    notes: tuple[str, ...] = ()  # sentences on how the columns of a foreign table were read
+    times: pd.DataFrame | None = None  # where the time of a sweep went, if it says so
+
+    @property
+    def title(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        return ("excess_loss", "answer_loss", "val_loss") if self.is_workdir else ("loss",)
+
+    @property
+    def counts_its_own_way(self) -> bool:
+        """Whether this is a table whose C is not 6ND."""
+        if self.is_workdir:
+            return False
+        return not np.allclose(self.runs["flops_6nd"], 6 * self.runs["params"] * self.runs["tokens"], rtol=0.01)
+
+    def count(self, status: str) -> int:
+        return int((self.runs["status"] == status).sum())
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of one convention. `table` holds one row a run; `curves` one row an evaluation of these runs."""
+
+    convention: Convention
+    table: pd.DataFrame
+    exclusions: tuple[Exclusion, ...] = ()
+    curves: pd.DataFrame | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        return self.table[name].to_numpy(float)
+
+    @property
+    def law_columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """N, D and loss of every run."""
+        return self.column("params"), self.column("tokens"), self.column("loss")
+
+    @property
+    def weights(self) -> np.ndarray:
+        """What each run counts in a parametric fit, 1 unless the table has a column of weights."""
+        return self.column("weight") if "weight" in self.table else np.ones(len(self.table))
+
+    def losses_of(self, size: float, budget: float) -> np.ndarray:
+        """The losses of one cell, a seed each."""
+        return self.table.query("size == @size and budget == @budget")["loss"].to_numpy(float)
+
+    @property
+    def seeds(self) -> list:
+        return sorted(self.table["seed"].dropna().unique())
+
+    def of_seed(self, seed: object) -> "Points":
+        return self.where(self.table["seed"] == seed)
+
+    def where(self, keep: pd.Series) -> "Points":
+        """The same convention with the rows of `keep` only, and their curves."""
+        table = self.table[keep]
+        curves = None if self.curves is None else self.curves[self.curves["run_id"].isin(table["run_id"])]
+        return replace(self, table=table, curves=curves)
+
+
+def load(source: str | Path | pd.DataFrame) -> Source:
+    """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
+
+    Args:
+      source: the directory; a CSV, TSV, JSON, JSON lines or parquet file; or a DataFrame. See `foreign_tables`.
+
+    Raises:
+      BadTable: nothing is there, a column is missing, or a value is missing, not a number, or not positive.
+    """
+    if not isinstance(source, pd.DataFrame):
+        source = Path(source)
+        if source.is_dir():
+            return _load_workdir(source)
+    table = foreign_tables.read(source)
+    path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
+    return Source(path, False, table.runs, None, table.notes)
+
+
+def _load_workdir(path: Path) -> Source:
+    if not (path / schema.RUNS_FILE).is_file():
+        raise BadTable(f"{path}: no {schema.RUNS_FILE} here - is this the work directory of a sweep?")
+    try:
+        runs = tables.read_runs(path)
+        curves = tables.read_curves(path) if (path / schema.CURVES_FILE).is_file() else None
+        times = tables.read_times(path)
+    except ValueError as error:
+        raise BadTable(str(error)) from error
+    _check_runs(path / schema.RUNS_FILE, runs)
+    runs = _as_floats(runs)
+    if curves is not None:
+        _raise(path / schema.CURVES_FILE, _no_numbers(curves))
+        curves = _as_floats(curves)
+    if times is not None:
+        _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
+    runs["seed_block"] = _seed_blocks(runs)
+    return Source(path, True, runs, curves, times=times)
+
+
+def _check_runs(path: Path, runs: pd.DataFrame) -> None:
+    if runs.empty:
+        raise BadTable(f"{path}: the table has no rows")
+    wrong = _wrong(runs, PLANNED_COLUMNS)
+    _raise(path, [*wrong.values(), *_no_numbers(runs.drop(columns=list(wrong))), *_no_names(runs["run_id"])])
+    more = runs["params_non_embedding"].astype(float) > runs["params"].astype(float)
+    _raise(path, [f"column params_non_embedding: more than params in {_rows(more)}"] if more.any() else [])
+
+
+def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> dict[str, str]:
+    """What is wrong, by column, in columns of positive numbers, none of which may be empty."""
+    rows = np.arange(2, len(frame) + 2)  # the header is row 1
+    checked = {name: numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
+    return {name: f"column {name}: {problem}" for name, problem in checked.items() if problem}
+
+
+def _no_names(run_ids: pd.Series) -> list[str]:
+    wrong = {"empty": run_ids.isna(), "not the only run of its name": run_ids.notna() & run_ids.duplicated(keep=False)}
+    return [f"column run_id: {what} in {_rows(rows)}" for what, rows in wrong.items() if rows.any()]
+
+
+def _no_numbers(frame: pd.DataFrame) -> list[str]:
+    """Cells that no sweep writes into a column of numbers; an empty one has not been measured yet."""
+    problems = []
+    for name in _number_columns(frame):
+        values = _floats(frame[name])
+        wrong = {"not a number": frame[name].notna().to_numpy() & np.isnan(values)}
+        if name in MEASURED_COLUMNS:
+            wrong["too large"] = (np.abs(values) > LARGEST) & np.isfinite(values)
+        else:
+            wrong["negative, too large or infinite"] = (values < 0) | (values > LARGEST)
+        if name in COUNTED_COLUMNS:
+            wrong["below one"] = (values > 0) & (values < 1)
+        if name in SEED_COLUMNS:
+            whole = np.isfinite(values) & (values < SEEDS_END) & (np.floor(values) == values)
+            wrong["no seed"] = np.isfinite(values) & ~whole
+        problems += [
+            f"column {name}: {what} in {_rows(rows)} (such as {str(frame[name][rows].iloc[0])[:20]!r})"
+            for what, rows in wrong.items()
+            if rows.any()
+        ]
+    return problems
+
+
+def _floats(column: pd.Series) -> np.ndarray:
+    """Its numbers, and NaN for text; an integer of hundreds of digits is infinite."""
+    try:
+        return pd.to_numeric(column, errors="coerce").to_numpy(float)
+    except OverflowError:
+        return numbers(column, np.arange(len(column)))[0]
+
+
+def _number_columns(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame if name in schema.RUN_COLUMNS and name not in TEXT_COLUMNS]
+
+
+def _as_floats(frame: pd.DataFrame) -> pd.DataFrame:
+    """The checked table, its numbers as numpy's: pandas leaves a column with one too large for 64 bits as objects."""
+    objects = [name for name in _number_columns(frame) if frame[name].dtype == object]
+    return frame.astype(dict.fromkeys(objects, float))
+
+
+def _rows(wrong: np.ndarray | pd.Series) -> str:
+    return named(np.flatnonzero(wrong) + 2)
+
+
+def _raise(path: Path, problems: list[str]) -> None:
+    if problems:
+        raise BadTable(f"{path}: {'; '.join(problems)}")
+
+
+def _seed_blocks(runs: pd.DataFrame) -> pd.Series:
+    """One label a block of runs that share randomness: the seed, or all four seeds where they are separate axes."""
+    seeds = runs[SEED_COLUMNS].astype("Int64").astype(str)
+    if len(seeds.drop_duplicates()) == seeds["seed"].nunique():
+        return seeds["seed"]
+    return seeds.agg("/".join, axis=1)
+
+
+def select(source: Source, convention: Convention) -> Points:
+    """The finished runs that a log fit of `convention` may see; all others become exclusions with reasons."""
+    runs = source.runs
+    table = pd.DataFrame(
+        {
+            "run_id": runs["run_id"].astype(str),
+            "params": runs[convention.size if source.is_workdir else "params"].astype(float),
+            "tokens": pd.to_numeric(runs["tokens"]),
+            "loss": pd.to_numeric(runs[convention.loss]),
+            "seed": runs["seed_block"],
+            "budget": runs["budget"].astype(float),
+            "status": runs["status"],
+        }
+    )
+    table["size"] = table["params"] if source.is_workdir else group_close(table["params"].to_numpy(float))
+    table["width"] = runs.get("width", np.nan)
+    for name in ("floor", *OPTIONAL_COLUMNS):
+        if name in runs:
+            table[name] = runs[name].astype(float)
+    table["flops"] = _flops(runs, table, convention, source.is_workdir)
+    steps = runs["diverged_at_step"] if "diverged_at_step" in runs else pd.Series(np.nan, runs.index)
+    reasons = _reasons_to_exclude(table, convention.loss, pd.to_numeric(steps))
+    _add_worse_settings(runs, table, reasons)
+    exclusions = tuple(Exclusion(table.at[row, "run_id"], reason) for row, reason in sorted(reasons.items()))
+    table = table.drop(index=list(reasons)).drop(columns="status").reset_index(drop=True)
+    return Points(convention, table, exclusions, _curves_of(source, table, convention))
+
+
+def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_workdir: bool) -> pd.Series:
+    if convention.flops == "flops_counted":
+        return pd.to_numeric(runs["flops_counted"])
+    # The column flops_6nd of a sweep uses all parameters; with another N, C follows that N.
+    return 6 * table["params"] * table["tokens"] if is_workdir else runs["flops_6nd"]
+
+
+def _reasons_to_exclude(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, str]:
+    reasons = {}
+    trained = (table["tokens"] > 0) & (table["flops"] > 0)
+    for row, status, value in zip(table.index, table["status"], table["loss"], strict=True):
+        if status == schema.DIVERGED:
+            step = diverged_at_step[row]
+            reasons[row] = "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
+        elif status != schema.FINISHED:
+            reasons[row] = "still running" if status == schema.RUNNING else f"status {status}"
+        elif not np.isfinite(value):
+            reasons[row] = f"no {loss} recorded"
+        elif value <= 0:
+            reasons[row] = f"{loss} = {value:.3g} has no logarithm"
+        elif not trained[row]:
+            reasons[row] = "no tokens or FLOP recorded"
+    return reasons
+
+
+def varying_settings(runs: pd.DataFrame) -> list[str]:
+    """The hyperparameters, other than shape, budget and seeds, that take more than one value."""
+    return [name for name in SETTING_COLUMNS if name in runs and runs[name].nunique(dropna=False) > 1]
+
+
+def _add_worse_settings(runs: pd.DataFrame, table: pd.DataFrame, reasons: dict[int, str]) -> None:
+    """Adds to `reasons` the runs whose hyperparameters another setting of the same cell beats (mean over seeds)."""
+    settings = varying_settings(runs)
+    usable = table.drop(index=list(reasons))
+    if not settings or usable.empty:
+        return
+    # Not agg(", ".join): an empty cell (None examples, no clipping) is NaN, and no text to join.
+    keys = [", ".join(map(str, row)) for row in runs.loc[usable.index, settings].itertuples(index=False)]
+    usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
+    for _, cell in usable.groupby(["size", "budget"]):
+        best = cell.groupby("setting")["log_loss"].mean().idxmin()
+        for row in cell.index[cell["setting"] != best]:
+            reasons[row] = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
+
+
+def _curves_of(source: Source, table: pd.DataFrame, convention: Convention) -> pd.DataFrame | None:
+    """The evaluations of the runs of `table`, with their size, budget, seed and FLOPs in the same convention."""
+    if source.curves is None or source.curves.empty or table.empty:
+        return None
+    known = table[["run_id", "size", "params", "budget", "seed", "width"]]
+    columns = ["run_id", "steps", "tokens", "flops_6nd", "flops_counted", convention.loss]
+    curves = source.curves[columns].merge(known, on="run_id")
+    curves["tokens"] = curves["tokens"].astype(float)
+    counted = convention.flops == "flops_counted"
+    curves["flops"] = curves["flops_counted"].astype(float) if counted else 6 * curves["params"] * curves["tokens"]
+    curves = curves.rename(columns={convention.loss: "loss"}).drop(columns=["flops_6nd", "flops_counted"])
+    return curves[curves["tokens"] > 0].sort_values(["run_id", "tokens"]).reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""Laws, objectives, and fits of them to points."""

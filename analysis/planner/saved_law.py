@@ -1,0 +1,215 @@
+"""A law that was fitted before: read from fits.json with its resamples, or given by its five constants."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from analysis.approaches.parametric import HOFFMANN, Law
+from analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
+from analysis.planner.results import Plan
+from analysis.report.fits_json import SCHEMA
+
+CONSTANTS = ("E", "A", "B", "alpha", "beta")
+MOST, SMALLEST = sys.float_info.max, sys.float_info.min
+LEAST = {name: 0.0 if name == "E" else SMALLEST for name in CONSTANTS}
+AXES = {"params": "N", "tokens": "D", "flops": "C"}
+
+
+class BadLaw(ValueError):
+    """There is no law to plan by; the message says what was wrong with the file or the constants."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A law with all that is known about its fit.
+
+    `source` says in words where it is from; `resamples` is a Law of arrays [r], or None; `floor_value` is what was
+    subtracted from the losses before the fit;
+    `size` and `flops` the conventions for N and C; `ranges` the lowest and highest of the fitted params, tokens, flops.
+    """
+
+    source: str
+    loss: str
+    law: Law
+    resamples: Law | None = None
+    residual_sd_log: float | None = None
+    floor_value: float | None = None
+    size: str = "params"
+    flops: str = "flops_6nd"
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """How far a run lies outside the fitted runs: on `axis` (N, D or C) by `factor` above or below the last of them."""
+
+    run: str
+    axis: str
+    value: float
+    bound: float
+    factor: float
+    above: bool
+
+
+def read_fits(path: str | Path, loss: str | None = None) -> Fitted:
+    """The law of one loss of fits.json; by default of the first loss whose law was fitted.
+
+    Raises:
+      BadLaw: no such file, not a fits.json, no such loss, or a law that was refused.
+    """
+    content = _read_json(Path(path))
+    entry_name = loss or _first_fitted(path, content["losses"])
+    if entry_name not in content["losses"]:
+        raise BadLaw(f"{path}: no loss {entry_name!r} here - it has {', '.join(content['losses'])}")
+    entry = content["losses"][entry_name]
+    try:
+        return _fitted(path, entry_name, entry)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadLaw(f"{path}: not as fits.json should be at losses.{entry_name} - {error!r}") from error
+
+
+def _read_json(path: Path) -> dict:
+    if path.is_dir():
+        raise BadLaw(f"{path}: a directory - give the fits.json in it (of a sweep: {path / 'analysis' / 'fits.json'})")
+    if not path.is_file():
+        raise BadLaw(f"{path}: no such file - fits.json is written by `python -m analysis`")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadLaw(f"{path}: not a JSON file - {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("losses"), dict) or "schema" not in content:
+        raise BadLaw(f"{path}: not a fits.json - it has no `schema` and `losses`")
+    if not _is_number(content["schema"]) or content["schema"] not in range(1, SCHEMA + 1):
+        raise BadLaw(f"{path}: schema {content['schema']!r} of fits.json - this program reads 1 to {SCHEMA}")
+    return content
+
+
+def _refusal(entry: object) -> str | None:
+    law = entry.get("parametric") if isinstance(entry, dict) else None
+    return law.get("refused") if isinstance(law, dict) else None
+
+
+def _first_fitted(path: str | Path, losses: dict) -> str:
+    refusals = {name: _refusal(entry) for name, entry in losses.items()}
+    fitted = [name for name, refusal in refusals.items() if refusal is None]
+    if not fitted:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refusals.items())
+        raise BadLaw(f"{path}: no parametric law was fitted here - {reasons or 'it holds no loss'}")
+    return fitted[0]
+
+
+def _fitted(path: str | Path, loss: str, entry: dict) -> Fitted:
+    found, convention = entry["parametric"], entry["convention"]
+    if _refusal(entry) is not None:
+        raise BadLaw(f"{path}: the law of {loss} was refused - {found['refused']}")
+    where = f"{path}: losses.{loss}"
+    return Fitted(
+        source=f"the law of {loss} in {path}",
+        loss=loss,
+        law=_law(f"{where}.parametric", {name: found[name] for name in CONSTANTS}),
+        resamples=_resamples(f"{where}.parametric.resamples", found.get("resamples") or {}),
+        residual_sd_log=_optional(f"{where}.parametric.residual_sd_log", found.get("residual_sd_log")),
+        floor_value=_optional(f"{where}.floor_value", entry.get("floor_value")),
+        size=_one_of(f"{where}.convention.N", convention["N"], SIZE_CONVENTIONS),
+        flops=_one_of(f"{where}.convention.C", convention["C"], (*FLOP_CONVENTIONS, OWN_FLOPS)),
+        ranges=_ranges(f"{where}.range", entry.get("range") or {}),
+    )
+
+
+def _is_number(value: object, least: float = 0.0) -> bool:
+    """Whether it is a finite number of at least `least`; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return least <= value <= MOST  # NaN is not, and an integer may be larger than any float
+
+
+def _optional(where: str, value: object) -> float | None:
+    if value is not None and not _is_number(value):
+        raise BadLaw(f"{where}: must be 0 or more, or null - got {value!r}")
+    return None if value is None else float(value)
+
+
+def _one_of(where: str, value: object, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise BadLaw(f"{where}: unknown convention - got {value!r}; allowed {', '.join(allowed)}")
+    return value
+
+
+def _ranges(where: str, found: dict[str, object]) -> dict[str, tuple[float, float]]:
+    """[lowest, highest] by axis; axes that are not known here are of no use to a plan."""
+    for axis in AXES.keys() & found.keys():
+        ends = found[axis]
+        if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and 0 < ends[0] <= ends[1]):
+            raise BadLaw(f"{where}.{axis}: must be the lowest and the highest of the fitted runs - got {ends!r}")
+    return {axis: (float(found[axis][0]), float(found[axis][1])) for axis in AXES if axis in found}
+
+
+def _law(where: str, constants: dict[str, object]) -> Law:
+    wrong = [f"{name} = {value!r}" for name, value in constants.items() if not _is_number(value, LEAST[name])]
+    if wrong:
+        raise BadLaw(f"{where}: no law with {', '.join(wrong)} - needs E of 0 or more and A, B, alpha, beta above 0")
+    return Law(**{name: float(value) for name, value in constants.items()})
+
+
+def _resamples(where: str, columns: dict[str, list]) -> Law | None:
+    if not any(columns.values()):
+        return None
+    lists = {name: columns[name] for name in CONSTANTS}
+    good = all(
+        isinstance(values, list) and all(_is_number(value, LEAST[name]) for value in values)
+        for name, values in lists.items()
+    )
+    if not good or len({len(values) for values in lists.values()}) > 1:
+        raise BadLaw(f"{where}: needs one number a resample for each of {', '.join(CONSTANTS)}, all but E above 0")
+    return Law(**{name: np.array(values, float) for name, values in lists.items()})
+
+
+def given_law(text: str) -> Fitted:
+    """The law of `hoffmann`, or of the five constants "E,A,B,alpha,beta".
+
+    Raises:
+      BadLaw: neither of these.
+    """
+    if text.strip().lower() == "hoffmann":
+        return Fitted("the law of Hoffmann et al. 2022, equation 10", "loss", HOFFMANN)
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != len(CONSTANTS):
+        raise BadLaw(f"law {text!r}: give `hoffmann` or five numbers {','.join(CONSTANTS)}")
+    return Fitted("the law given", "loss", _law(f"law {text!r}", dict(zip(CONSTANTS, values, strict=True))))
+
+
+def extrapolations(fitted: Fitted, plan: Plan) -> list[Extrapolation]:
+    """Where the runs of `plan` lie outside the fitted ones: the optimum, the smallest alternative, and those asked for.
+
+    C is compared only where it was counted as the plan counts it, as 6ND.
+    """
+    runs = {"the compute-optimal run": (plan.optimum.params.value, plan.optimum.tokens.value)}
+    reachable = [entry for entry in plan.smaller if np.isfinite(entry.tokens.value)]
+    if reachable:
+        runs[f"{reachable[-1].times:g} x smaller"] = reachable[-1].params, reachable[-1].tokens.value
+    if plan.serving:
+        runs["the size for serving"] = plan.serving.params.value, plan.serving.tokens.value
+    if plan.fixed_tokens:
+        runs["the largest N for this D"] = plan.fixed_tokens.largest.params.value, plan.fixed_tokens.tokens
+    found = []
+    for run, (params, tokens) in runs.items():
+        values = {"params": params, "tokens": tokens}
+        if fitted.flops == "flops_6nd":
+            values["flops"] = 6 * params * tokens
+        found += [
+            _outside(run, axis, value, *fitted.ranges[axis]) for axis, value in values.items() if axis in fitted.ranges
+        ]
+    return [entry for entry in found if entry.factor > 1]
+
+
+def _outside(run: str, axis: str, value: float, low: float, high: float) -> Extrapolation:
+    above = value / high > low / value
+    factor = value / high if above else low / value
+    return Extrapolation(run, AXES[axis], float(value), high if above else low, float(factor), above)

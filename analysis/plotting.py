@@ -1,0 +1,180 @@
+"""What all figures share: colours, log axes with readable ticks, and saving with the numbers beside the picture.
+
+Figures are made by the object-oriented interface on an Agg canvas: no global state, no display. Colours are viridis
+for ordered quantities and Okabe and Ito's set for the approaches, both told apart by colour-blind readers.
+"""
+
+import contextlib
+import functools
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from analysis.formatting import metric, printable
+from vsweep import atomic
+
+BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+STYLE = {
+    "font.size": 10,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "vsweep",
+}
+ONE_PANEL, TWO_PANELS = (5.6, 3.9), (8.4, 4.0)  # inches: text is still readable when a column shrinks one to 3.3
+DPI = 160
+LONGEST_LABEL = 120  # characters of a name, which would leave no room for the figure
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell of text for that begins so
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# More tick marks the fewer decades an axis spans: (decades at least, marks within a decade);
+# on less than the last, evenly spaced round values.
+MARKS = (
+    (5, (1,)),
+    (1.6, (1, 3)),
+    (0.9, (1, 2, 5)),
+    (0.35, (1, 1.5, 2, 3, 4, 5, 7)),
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure, its caption, and the numbers that it shows."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    numbers: pd.DataFrame
+
+    @functools.cached_property
+    def svg(self) -> bytes:
+        return _render(self.figure, "svg")
+
+
+def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=TWO_PANELS if panels > 1 else ONE_PANEL, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None:
+    """A log axis with marks that suit its range; `units` writes 20k and 3M instead of powers of ten."""
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    {"x": axes.set_xscale, "y": axes.set_yscale}[which]("log")
+    low, high = {"x": axes.get_xlim, "y": axes.get_ylim}[which]()
+    decades = np.log10(high) - np.log10(low)
+    marks = next((marks for least, marks in MARKS if decades >= least), None)
+    axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(6))
+    axis.set_minor_locator(ticker.NullLocator())
+    axis.set_major_formatter(ticker.FuncFormatter(_metric if units else _plain if high <= 2e3 else _power))
+    {"x": axes.set_xlabel, "y": axes.set_ylabel}[which](label)
+
+
+def _metric(value: float, _position: int | None = None) -> str:
+    return metric(value)
+
+
+def _plain(value: float, _position: int | None = None) -> str:
+    return f"{value:g}" if value >= 1e-4 else _power(value)
+
+
+def _power(value: float, _position: int | None = None) -> str:
+    # Superscript letters and not mathtext, whose parser takes half of the time of a figure.
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    mantissa = value / 10.0**exponent
+    head = "" if abs(mantissa - 1) < 1e-6 else f"{mantissa:g}×"
+    return f"{head}10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def colours(values: np.ndarray, name: str = "viridis") -> ScalarMappable:
+    """Log colours over `values`; the lightest end is cut off, for it is hardly seen on white."""
+    low, high = float(np.min(values)), float(np.max(values))
+    if low == high:
+        low, high = low / 1.5, high * 1.5
+    whole = matplotlib.colormaps[name]
+    cut = matplotlib.colors.LinearSegmentedColormap.from_list(name, whole(np.linspace(0, 0.9, 256)))
+    return ScalarMappable(norm=LogNorm(low, high), cmap=cut)
+
+
+def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, values, label: str, *, units: bool = True) -> None:
+    """A bar for the colours of `values`; for a single value a line of text, for a bar would show an empty range."""
+    if len(np.unique(values)) == 1:
+        name = label.split(" (")[0]
+        axes.set_title(f"{name} = {_metric(float(np.min(values)))}", loc="right", fontsize=9)
+        return
+    bar = figure.colorbar(scale, ax=axes, pad=0.02, aspect=30)
+    log_axis(bar.ax, "y", label, units=units)
+    bar.ax.grid(False)
+    bar.outline.set_visible(False)
+
+
+def legend_above(figure: Figure, columns: int) -> None:
+    """A legend over the panels, where no data is."""
+    figure.legend(loc="outside upper left", ncols=columns, handletextpad=0.5, frameon=False, fontsize=9)
+
+
+def save(drawing: Drawing, folder: Path) -> None:
+    """Writes NAME.png, NAME.svg and NAME.csv into `folder`, each in one step. Names in it are text and no more."""
+    for text in drawing.figure.findobj(Text):
+        text.set_parse_math(False)  # a name may hold a $
+        text.set_text(printable(text.get_text())[:LONGEST_LABEL])  # XML has no place for control characters
+    # The layout is found once and then kept: finding it anew takes longer than drawing.
+    with _as_drawn():
+        drawing.figure.get_layout_engine().execute(drawing.figure)
+    drawing.figure.set_layout_engine("none")
+    atomic.write_bytes_atomically(folder / f"{drawing.name}.png", _render(drawing.figure, "png"))
+    atomic.write_bytes_atomically(folder / f"{drawing.name}.svg", drawing.svg)
+    table = without_formulas(drawing.numbers).to_csv(index=False, lineterminator="\n")
+    atomic.write_text_atomically(folder / f"{drawing.name}.csv", table)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a ' before text that a spreadsheet would run; numbers stay numbers."""
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    marked = texts.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell)
+    return table.assign(**dict(marked.items()))
+
+
+@contextlib.contextmanager
+def _as_drawn() -> Iterator[None]:
+    """Without warnings about letters that the font lacks: the figure shows a box, and its CSV the name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    # Without a date the same numbers give the same file.
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with matplotlib.rc_context(STYLE), _as_drawn():
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()

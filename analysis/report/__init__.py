@@ -1,0 +1,1 @@
+"""Results as files: report.html and fits.json."""

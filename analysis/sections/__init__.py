@@ -1,0 +1,1 @@
+"""What a study asks, one section each: computed, in sentences, drawn."""

@@ -1,0 +1,275 @@
+"""Held-out forecasts: fit the cheap runs, predict the dear ones. In-sample R^2 says nothing.
+
+Every law is asked the same question, so that a table compares them by what they foretell; and the error against the
+compute that the fit was given says whether more runs would help.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.approaches import optimal_path
+from analysis.approaches.parametric import is_law, why_undetermined
+from analysis.data.cells import cells, seed_noise_log
+from analysis.data.points import Convention, Points, Refusal
+from analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
+from analysis.fitting.chinchilla import Chinchilla, Data, Form
+from analysis.fitting.fit import Fitted, fit_form
+from analysis.uncertainty.bootstrap import CELLS, weights
+from analysis.uncertainty.intervals import LEVEL
+
+METHOD, LEARNING_CURVE = "forecast", "learning_curve"
+DEAR_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
+CELLS_A_BUDGET = 3  # at least, where a budget is held out
+NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
+FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
+CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
+REPEATED = 1.5  # epochs from which the law of repeated data is asked
+RESAMPLES = 200  # are enough for the share of points inside an interval
+POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, for one from fewer foretells nothing
+CLEARLY_BETTER = 0.9  # of the error of the parametric law: another one foretells better below it
+FIT, KNOWN, ZERO = "E fitted", "E known", "E = 0"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A law that may be asked for a forecast; `floor` is E, or None where it is fitted."""
+
+    form: Form
+    floor: float | None
+    floor_label: str
+
+    @property
+    def label(self) -> str:
+        return self.form.name.replace("_", " ") + f", {self.floor_label}"
+
+    @property
+    def parameters(self) -> int:
+        return len(self.form.parameters) + (self.floor is None)
+
+
+@dataclass(frozen=True)
+class LawForecast:
+    """Errors in log loss (prediction minus truth) of one law on the held-out runs.
+
+    `coverage` is the share of held-out runs inside their 90 % prediction intervals, None without resamples.
+    """
+
+    law: str
+    formula: str
+    parameters: int
+    rms_log: float
+    mean_log: float
+    fitted_rms_log: float
+    coverage: float | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How well the runs of `held_out` are foretold from all the others; `laws` begins with the parametric law."""
+
+    held_out: str
+    fitted: int
+    predicted: int
+    yardstick_log: float
+    yardstick: str
+    laws: tuple[LawForecast, ...]
+
+    @property
+    def main(self) -> LawForecast:
+        return self.laws[0]
+
+    @property
+    def best(self) -> LawForecast:
+        return min(self.laws, key=lambda law: law.rms_log)
+
+    @property
+    def better(self) -> LawForecast | None:
+        """The law with the lowest error, where that is clearly lower than that of the parametric law."""
+        return self.best if self.best.rms_log < CLEARLY_BETTER * self.main.rms_log else None
+
+    @property
+    def rms_log(self) -> float:
+        return self.main.rms_log
+
+    @property
+    def mean_log(self) -> float:
+        return self.main.mean_log
+
+    @property
+    def failed(self) -> bool:
+        return self.rms_log > max(FAILS_BEYOND * self.yardstick_log, NEGLIGIBLE_LOG)
+
+
+def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
+    """Leaves out the largest budget (or the dearest fifth of the points) and predicts it.
+
+    Args:
+      bootstrap: resamples for the coverage of prediction intervals; 0 for none.
+      rivals: whether to ask every law, and not only the parametric one.
+    """
+    split = _split(points)
+    if isinstance(split, Refusal):
+        return split
+    held_out, dear = split
+    cheap, held = points.where(~dear), points.where(dear)
+    laws = contenders(points) if rivals else contenders(points)[:1]
+    reason = _why_not(laws[0], cheap)
+    if reason:
+        return Refusal(METHOD, f"without {held_out}: {reason}")
+    found = [_law_forecast(contender, cheap, held, bootstrap) for contender in laws]
+    if found[0] is None:
+        return Refusal(METHOD, f"without {held_out}: no parametric law describes the other points")
+    noise = seed_noise_log(cells(held))
+    yardstick = "seed noise" if noise else "residual of the fitted points"
+    rows = tuple(row for row in found if row is not None)
+    return Forecast(held_out, len(cheap.table), len(held.table), noise or rows[0].fitted_rms_log, yardstick, rows)
+
+
+def _split(points: Points) -> tuple[str, pd.Series] | Refusal:
+    """What is held out, in words and as a mask over the table: a whole budget, a whole IsoFLOP group, or a fifth."""
+    table = points.table
+    if table.empty:
+        return Refusal(METHOD, "no points")
+    distinct = len(table.groupby(["size", "budget"]))
+    if optimal_path.is_labelled(points):
+        held_out, dear = "the largest IsoFLOP group", table["isoflop"] == table["isoflop"].max()
+    elif table["budget"].nunique() <= distinct / CELLS_A_BUDGET:
+        held_out, dear = "the largest budget", table["budget"] == table["budget"].max()
+    else:
+        held_out, dear = (
+            f"the dearest {DEAR_SHARE:.0%} of the points",
+            table["flops"] >= table["flops"].quantile(1 - DEAR_SHARE),
+        )
+    if dear.all():
+        return Refusal(METHOD, "a single budget: nothing to hold out")
+    return held_out, dear
+
+
+def contenders(points: Points) -> list[Contender]:
+    """The laws that these points may be asked of; the parametric law of the convention first."""
+    convention = points.convention
+    first = Contender(Chinchilla(), convention.floor_value, _floor_label(convention))
+    found = [first]
+    if _repeats_data(points):
+        found.append(replace(first, form=DataConstrained()))
+    found.append(replace(first, form=PowerMean()))
+    if convention.floor_free:
+        exact = _exact_floor(points)
+        found += [] if exact is None else [Contender(Chinchilla(), exact, KNOWN)]
+        return [*found, Contender(Chinchilla(), 0.0, ZERO), Contender(Kaplan(), 0.0, ZERO)]
+    kaplan = [replace(first, form=Kaplan())] if convention.given_floor is None else []
+    return [*found, *kaplan, Contender(Chinchilla(), None, FIT)]
+
+
+def _floor_label(convention: Convention) -> str:
+    if convention.floor_free:
+        return FIT
+    return KNOWN if convention.given_floor is None else f"E = {convention.given_floor:g}"
+
+
+def _exact_floor(points: Points) -> float | None:
+    """The task's exact floor, where every run has the same one and lies above it."""
+    if "floor" not in points.table or points.convention.loss != "val_loss":
+        return None
+    floors = points.column("floor")
+    return float(floors[0]) if np.ptp(floors) < 1e-9 and points.column("loss").min() > floors[0] else None
+
+
+def _repeats_data(points: Points) -> bool:
+    if "unique_tokens" not in points.table:
+        return False
+    unique = points.column("unique_tokens")
+    return bool(np.isfinite(unique).all() and (points.column("tokens") > REPEATED * unique).any())
+
+
+def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:
+    """What the law is a function of: N, D, and the unique tokens for the law of repeated data."""
+    names = (
+        ("params", "tokens", "unique_tokens") if isinstance(contender.form, DataConstrained) else ("params", "tokens")
+    )
+    return tuple(points.column(name) for name in names)
+
+
+def _why_not(contender: Contender, points: Points) -> str | None:
+    """Why this law cannot be fitted to these points so that it may foretell others; None where it can."""
+    reason = why_undetermined(points.column("params"), points.column("tokens"), contender.floor is None)
+    if reason:
+        return reason
+    distinct = len(points.table.groupby(["params", "tokens"]))
+    needed = POINTS_A_PARAMETER * contender.parameters
+    if distinct < needed:
+        return f"{distinct} distinct (N, D) are left, a forecast by {contender.parameters} parameters needs {needed}"
+    if points.column("loss").min() <= (contender.floor or 0):
+        return f"some losses lie at or below the floor E = {contender.floor:.6g}"
+    return None
+
+
+def fit_contender(contender: Contender, points: Points) -> Fitted | None:
+    """None where the points are too few for this law, or do not determine it."""
+    if _why_not(contender, points):
+        return None
+    data, loss = Data.of(*_where(contender, points)), points.column("loss")
+    objective = points.convention.objective
+    return fit_form(contender.form, data, loss, floor=contender.floor, objective=objective, weight=points.weights)
+
+
+def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: int) -> LawForecast | None:
+    fitted = fit_contender(contender, cheap)
+    if fitted is None or (isinstance(contender.form, Chinchilla) and not is_law(fitted.theta)):
+        return None
+    where = _where(contender, held)
+    error = np.log(fitted.loss(*where) / held.column("loss"))
+    return LawForecast(
+        law=contender.label,
+        formula=contender.form.formula,
+        parameters=contender.parameters,
+        rms_log=float(np.sqrt((error**2).mean())),
+        mean_log=float(error.mean()),
+        fitted_rms_log=float(np.sqrt((fitted.log_residuals**2).mean())),
+        coverage=_coverage(fitted, cheap, held, where, min(bootstrap, RESAMPLES)) if bootstrap else None,
+    )
+
+
+def _coverage(fitted: Fitted, cheap: Points, held: Points, where: tuple, bootstrap: int) -> float:
+    """Share of the held-out losses inside their prediction intervals."""
+    low, high = prediction_interval(fitted.refit(cheap.weights * weights(cheap, CELLS, bootstrap)), fitted, where)
+    loss = held.column("loss")
+    return float(((low <= loss) & (loss <= high)).mean())
+
+
+def prediction_interval(resampled: Fitted, whole: Fitted, where: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """[m] low and high of single runs at `where`: a law of the resamples, and a residual drawn at random.
+
+    Residuals are a little too small, for the parameters were fitted to them; they are scaled up accordingly.
+    """
+    rng = np.random.default_rng(0)
+    residual = whole.log_residuals
+    freedom = max(1, len(residual) - whole.problem.parameters)
+    drawn = rng.choice(residual, size=(len(resampled.theta), len(where[0]))) * np.sqrt(len(residual) / freedom)
+    # A residual is log(law / loss): a run lies below the law by it.
+    runs = resampled.loss(*where) * np.exp(-drawn)
+    return tuple(np.quantile(runs, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
+
+
+def learning_curve(points: Points) -> pd.DataFrame | Refusal:
+    """Forecast error of the held-out runs against the compute of the runs that were fitted, cheapest first.
+
+    Columns: law, runs, flops (their sum), rms_log.
+    """
+    split = _split(points)
+    if isinstance(split, Refusal):
+        return replace(split, method=LEARNING_CURVE)
+    cheap, held = points.where(~split[1]), points.where(split[1])
+    flops = cheap.column("flops")
+    rows = []
+    for share in CURVE_SHARES:
+        kept = cheap.where(cheap.table["flops"] <= np.quantile(flops, share))
+        for contender in contenders(points):
+            found = _law_forecast(contender, kept, held, 0)
+            if found is not None:
+                rows.append((found.law, len(kept.table), float(kept.column("flops").sum()), found.rms_log))
+    if not rows:
+        return Refusal(LEARNING_CURVE, "too few cheap runs to fit any law to")
+    return pd.DataFrame(rows, columns=["law", "runs", "flops", "rms_log"])

@@ -1,0 +1,188 @@
+"""One-dimensional laws - loss against N at each budget, against D at each size - and where no power law holds.
+
+Where L = E + A/N^alpha + B/D^beta holds, the loss at one D falls towards an offset that more size cannot lower, so each
+line is k x^-exponent plus an offset. Such a curve through five points almost always has a fine R^2: so it is judged
+against the noise between seeds and by a forecast of its last point from the others, and a plateau or a sudden fall,
+which no offset can describe, is named. Longer lines are also asked whether a broken power law foretells them better.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.cells import cells, seed_noise_log
+from analysis.data.points import Points, Refusal
+from analysis.fitting.breaks import NEGLIGIBLE_LOG, Curve, OneVariableLaw, judge, winner
+from analysis.fitting.one_variable import Broken
+
+MIN_X = 4
+AXES = (("N", "budget", "size"), ("D", "size", "tokens"))  # loss against this, at each of that, columns of `cells`
+UNITS = {"N": "parameters", "D": "tokens"}
+NOISE_FACTOR = 3.0  # residuals beyond three standard errors of a cell's mean are more than noise
+FLAT_RATIO = 1.2  # on a plateau the loss stays within 20 % ...
+PLATEAU_SPAN, LINE_SPAN = 1.9, 4.0  # ... over about a doubling of x before a fall, or over a whole line
+STEEP = 0.8  # local slope of a fall, -d log L / d log x
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """A stretch of `x` on which the loss hardly moves, and the steepest fall after it (local slope, between two x)."""
+
+    first_x: float
+    last_x: float
+    low: float
+    high: float
+    fall_slope: float
+    fall_from: float
+    fall_to: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """L = offset + k x^-exponent over one axis (`N` or `D`), the other held at `at`.
+
+    `offset` is the floor and whatever the held quantity costs.
+
+    `x`, `loss` (geometric mean over seeds), `low`, `high`, `local_slope` (d log L / d log x, one less) are arrays.
+    `noise_log` is the standard error of a cell's mean log loss (None without seeds), `forecast_log` the error of log
+    loss at the last x when the line is fitted to the others, `holds` None where there is no noise to judge by.
+    `laws` are this law and the broken power law, with the forecasts of both; `wins` names the one that foretells
+    better, None where neither does by more than the noise, or where the line is too short to ask.
+    """
+
+    axis: str
+    at: float
+    x: np.ndarray
+    loss: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    offset: float
+    k: float
+    exponent: float
+    r2_log: float
+    rms_log: float
+    noise_log: float | None
+    forecast_log: float | None
+    holds: bool | None
+    local_slope: np.ndarray
+    plateau: Plateau | None
+    laws: tuple[OneVariableLaw, ...]
+    wins: str | None
+
+    @property
+    def flat(self) -> bool:
+        """Whether the whole line is a plateau: nothing is gained along it."""
+        return is_flat(self.x, self.loss, LINE_SPAN)
+
+    @property
+    def broken(self) -> OneVariableLaw | None:
+        """The broken power law, where it foretells better: the break lies at `values["d1"]`."""
+        return next((law for law in self.laws if law.law == Broken.name and law.law == self.wins), None)
+
+    def describe(self) -> str:
+        """The law in Kaplan's form, Nc and Dc with their units (Kaplan et al. 2020, equations 1.1 and 1.2, E = 0)."""
+        held = next(other for other in UNITS if other != self.axis)
+        at = f"at {held} = {self.at:.4g} {UNITS[held]}"
+        if self.exponent <= 0:
+            return f"L({self.axis}) does not fall {at}"
+        scale = 10 ** min(np.log10(self.k) / self.exponent, 300.0)
+        offset = f"{self.offset:.4g} + " if self.offset else ""
+        return f"L({self.axis}) = {offset}({scale:.4g} {UNITS[self.axis]} / {self.axis})^{self.exponent:.4g} {at}"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """All lines of one convention, those along N first."""
+
+    lines: tuple[Line, ...]
+    refused: tuple[Refusal, ...]
+
+    def along(self, axis: str) -> list[Line]:
+        return [line for line in self.lines if line.axis == axis]
+
+    def at_largest(self, axis: str) -> Line | None:
+        """L(N) at the largest budget, or L(D) at the largest size: the line that the other quantity limits least."""
+        return max(self.along(axis), key=lambda line: line.at, default=None)
+
+
+def fit_lines(points: Points) -> Lines:
+    """The law against N at each budget and against D at each size, where at least four values are there."""
+    table = cells(points)
+    groups = [
+        (axis, float(at), group.sort_values(moving), moving)
+        for axis, held, moving in AXES
+        for at, group in table.groupby(held)
+        if group[moving].nunique() >= MIN_X
+    ]
+    noise = seed_noise_log(table)
+    curves = [Curve.of(group[moving].to_numpy(float), group["loss"].to_numpy()) for *_, group, moving in groups]
+    judged = zip(groups, curves, judge(curves), strict=True)
+    lines = tuple(_line(axis, at, group, curve, laws, noise) for (axis, at, group, _), curve, laws in judged)
+    refused = [
+        Refusal(f"loss against {axis}", f"no {held} with {MIN_X} values of {axis}")
+        for axis, held, _ in AXES
+        if not any(line.axis == axis for line in lines)
+    ]
+    return Lines(lines, tuple(refused))
+
+
+def _line(
+    axis: str, at: float, group: pd.DataFrame, curve: Curve, laws: tuple[OneVariableLaw, ...], noise: float | None
+) -> Line:
+    x, log_loss = curve.x, np.log(curve.loss)
+    power = laws[0]
+    spread = None if noise is None else noise / float(np.sqrt(group["seeds"].mean()))
+    return Line(
+        axis=axis,
+        at=at,
+        x=x,
+        loss=curve.loss,
+        low=group["low"].to_numpy(),
+        high=group["high"].to_numpy(),
+        offset=power.values["E"],
+        k=power.values["k"],
+        exponent=power.values["c"],
+        r2_log=1 - power.rms_log**2 / variance if (variance := log_loss.var()) > 0 else 0.0,
+        rms_log=power.rms_log,
+        noise_log=spread,
+        forecast_log=power.held_out[0].mean_log if power.held_out else None,
+        holds=None if spread is None else bool(power.scatter_log <= max(NOISE_FACTOR * spread, NEGLIGIBLE_LOG)),
+        local_slope=np.diff(log_loss) / np.diff(np.log(x)),
+        plateau=find_plateau(x, curve.loss) if spread is not None else None,
+        laws=laws,
+        wins=winner(laws, spread),
+    )
+
+
+def find_plateau(x: np.ndarray, loss: np.ndarray) -> Plateau | None:
+    """The longest stretch of x [n] on which the loss stays within 20 % before a steep fall; None if there is none.
+
+    A stretch is judged by its range and not by local slopes, for between neighbours those are mostly seed noise.
+    """
+    slope = np.diff(np.log(loss)) / np.diff(np.log(x))
+    stretches = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x) - 1)]
+    found = [
+        (i, j)
+        for i, j in stretches
+        if is_flat(x[i : j + 1], loss[i : j + 1], PLATEAU_SPAN) and slope[j:].min() <= -STEEP
+    ]
+    if not found:
+        return None
+    first, last = max(found, key=lambda stretch: x[stretch[1]] / x[stretch[0]])
+    fall = last + int(slope[last:].argmin())
+    on = loss[first : last + 1]
+    return Plateau(
+        first_x=float(x[first]),
+        last_x=float(x[last]),
+        low=float(on.min()),
+        high=float(on.max()),
+        fall_slope=float(slope[fall]),
+        fall_from=float(x[fall]),
+        fall_to=float(x[fall + 1]),
+    )
+
+
+def is_flat(x: np.ndarray, loss: np.ndarray, span: float) -> bool:
+    """Whether `loss` [n] stays within 20 % while x grows by a factor of `span` at least."""
+    return bool(loss.max() <= FLAT_RATIO * loss.min() and x[-1] >= span * x[0])

@@ -1,0 +1,1 @@
+"""The contestants that train: vsweep, and what a user would run instead."""

@@ -1,0 +1,41 @@
+import pandas as pd
+import pytest
+
+from analysis.data.points import load
+from analysis.report import page, timing
+from tests.analysis.planted import Planted, write_planted
+from vsweep import atomic, schema, tables
+
+
+def table(**stacks: dict[str, float]) -> pd.DataFrame:
+    none = dict.fromkeys(schema.ACTIVITIES, 0.0)
+    return pd.DataFrame([{"stack": name, **none, **seconds} for name, seconds in stacks.items()])
+
+
+TIMES = table(w4={"compile_s": 10.0, "train_s": 80.0}, w8={"train_s": 109.5, "other_s": 0.5}, w16={})
+
+
+def test_the_rows_add_up_and_stacks_that_have_not_begun_are_left_out():
+    rows = timing.rows(TIMES)
+    assert [row[:4] for row in rows] == [
+        ["w4", "90.0", "10.0", "80.0"],
+        ["w8", "110.0", "0.0", "109.5"],
+        ["all", "200.0", "10.0", "189.5"],
+    ]
+
+
+def test_the_sentence_names_the_largest_share_first_and_no_trifle():
+    assert timing.sentence(TIMES).startswith("Of 200 s of wall time: train 95%, compile 5%. ")
+    assert timing.sentence(table(w4={})) == "No time has been recorded yet."
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_report_says_where_the_time_went_if_the_sweep_does(recorded, tmp_path):
+    workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
+    if recorded:
+        atomic.write_text_atomically(
+            workdir / schema.TIMES_FILE, tables.as_csv(TIMES.to_dict("records"), schema.TIME_COLUMNS)
+        )
+    section = page._times(load(workdir))
+    assert ("Where the time went" in section) == recorded
+    assert ("<td>109.5</td>" in section) == recorded

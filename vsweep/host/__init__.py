@@ -1,0 +1,1 @@
+"""The machine: devices, signals, streams and what a person sees."""

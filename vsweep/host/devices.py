@@ -1,0 +1,152 @@
+"""The mesh over `slots`: CPU cores and GPUs, the same way.
+
+Runs are independent, so the slot axis is the distribution axis and no program needs a collective. A CPU core is a
+device too: several models, one a core, are faster than one operation at a time spread over the cores.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vsweep.atomic import chmod_if_possible, warn_once
+from vsweep.config.problems import ConfigError
+from vsweep.host.hardware import Hardware
+
+SLOTS_AXIS = "slots"
+# What JAX's settings have to be: with any other value a sweep ends in a traceback, sooner or later.
+USABLE_SETTINGS = {
+    "jax_enable_x64": (False,),
+    "jax_disable_jit": (False,),
+    "jax_no_tracing": (False,),
+    "jax_no_execution": (False,),
+    "jax_debug_nans": (False,),  # a diverged run is frozen, not an error
+    "jax_debug_infs": (False,),  # no clipping is a limit of infinity
+    "jax_error_checking_behavior_nan": ("ignore",),
+    "jax_error_checking_behavior_divide": ("ignore",),
+    "jax_error_checking_behavior_oob": ("ignore",),
+    "jax_numpy_dtype_promotion": ("standard",),
+    "jax_numpy_rank_promotion": ("allow", "warn"),
+    "jax_transfer_guard": ("allow", None, "log", "log_explicit", "disallow"),
+}
+_own_cache: str | None = None  # the compile cache that this module has set
+
+
+def use_cpu_cores_as_devices() -> None:
+    """Makes each CPU core a device, if JAX has not chosen its devices yet; call it before any other use of JAX."""
+    with contextlib.suppress(RuntimeError):  # in a notebook the backend may be up: then its devices stay as they are
+        if jax.config.jax_num_cpu_devices < 1:
+            jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def setting_problems() -> list[str]:
+    """Settings of JAX's (environment variables, or `jax.config`) under which nothing here can run."""
+    found = ((name, jax.config.values.get(name, allowed[0]), allowed) for name, allowed in USABLE_SETTINGS.items())
+    return [
+        f"{name.upper()}: vsweep cannot run with it - got {value}; allowed: {', '.join(map(str, allowed))}"
+        for name, value, allowed in found
+        if value not in allowed
+    ]
+
+
+def usable_cores() -> int:
+    """CPU cores this process may use: its affinity where the system tells it, cut by a container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such file outside Linux control groups; "max" is no quota
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def slots_mesh(device_count: int = 0) -> Mesh:
+    """A mesh over the first `device_count` local devices (0: all).
+
+    Raises ConfigError when there are fewer, or none of the platform that was asked for.
+    """
+    try:
+        devices = jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # the latter, without a word, where JAX came without CUDA
+        raise ConfigError([_no_devices(error)]) from None
+    if device_count > len(devices):
+        here = f"0 (all) to {len(devices)}, for there are {len(devices)} of {devices[0].device_kind}"
+        raise ConfigError([f"train.devices: not that many here - got {device_count}; allowed: {here}"])
+    return Mesh(np.array(devices[: device_count or len(devices)]), (SLOTS_AXIS,))
+
+
+def _no_devices(error: Exception) -> str:
+    told = str(error).partition(" (set")[0] or "JAX was installed without it"
+    return (
+        f"JAX_PLATFORMS: no such device here - got {jax.config.jax_platforms!r} ({told}); allowed: cpu, or cuda with "
+        'a GPU, its driver and pip install "jax[cuda12]"'
+    )
+
+
+def over_slots(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Splits array axis `axis`, the slots, over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, SLOTS_AXIS))
+
+
+def copy_on_device(arrays: Any) -> Any:
+    """Copies of a tree of arrays where they are, to keep when the originals are donated; waits for nothing."""
+    return jax.tree.map(lambda array: jax.device_put(array, array.sharding, may_alias=False), arrays)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def hardware(mesh: Mesh) -> Hardware:
+    device = mesh.devices.flat[0]
+    return Hardware(device.device_kind, mesh.size, memory_bytes(mesh), has_bfloat16(device))
+
+
+def has_bfloat16(device: jax.Device) -> bool:
+    """NVIDIA's GPUs emulate it before compute capability 8.0; a device that tells no such number is trusted."""
+    return not re.fullmatch(r"[1-7]\.\d+", str(getattr(device, "compute_capability", "")))
+
+
+def describe(hardware: Hardware) -> str:
+    return f"{hardware.kind} x {hardware.devices}"
+
+
+def platform_version() -> str:
+    """Of the runtime below the devices, such as CUDA's."""
+    return " ".join(jax.local_devices()[0].client.platform_version.split())
+
+
+def memory_bytes(mesh: Mesh) -> int:
+    """Memory of one device, as far as it is known; a CPU core counts its share of the machine's memory."""
+    stats = mesh.devices.flat[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.size
+
+
+def use_compile_cache(folder: Path) -> None:
+    """Keeps compiled programs in `folder`, readable by this user alone, for they are executable code.
+
+    A cache that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays in use instead. Where the file system has no
+    permissions, programs are not kept.
+    """
+    global _own_cache
+    if jax.config.jax_compilation_cache_dir not in (None, _own_cache):
+        return
+    if _own_cache is not None:
+        compilation_cache.reset_cache()  # JAX opens its cache once; this is another sweep's
+    folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    if not chmod_if_possible(stat.S_IRWXU, folder) or folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        warn_once("others could put programs where compiled ones are kept, so none are kept")
+        jax.config.update("jax_compilation_cache_dir", None)
+        _own_cache = None
+        return
+    _own_cache = str(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,1 @@
+"""Models: pure functions of one model, unbatched over runs."""

@@ -1,0 +1,69 @@
+"""What a stack costs on a device: memory and seconds, estimated before anything runs."""
+
+from vsweep.host.hardware import Hardware
+from vsweep.models import accounting
+from vsweep.models.base import ModelShape
+from vsweep.models.transformer import SCANNED_LAYERS
+from vsweep.plan.grid import Shape
+from vsweep.tasks.base import Task
+
+CPU_CACHE_BYTES = 1e7  # by `accounting.slot_bytes`, an estimate from above; measured at widths 4 to 64
+MEMORY_SHARE = 0.8  # of a device, for a stack
+
+
+def model_shape(shape: Shape, task: Task) -> ModelShape:
+    return ModelShape(
+        vocabulary=task.vocabulary,
+        positions=task.sequence_length - 1,
+        width=shape.width,
+        layers=shape.layers,
+        head_dim=shape.head_dim,
+        ff_multiple=shape.ff_multiple,
+        tied_embeddings=shape.tied_embeddings,
+        precision=shape.precision,
+    )
+
+
+def slots_that_fit(shape: Shape, task: Task, hardware: Hardware) -> int:
+    """Slots of all devices together that memory allows; 0 if not one model fits on a device."""
+    model, usable = model_shape(shape, task), MEMORY_SHARE * hardware.memory_bytes
+    fitting = int(usable / accounting.slot_bytes(model, shape.batch_size))
+    if fitting and hardware.kind == "cpu" and usable > CPU_CACHE_BYTES:  # so many that they train one by one
+        activations = accounting.activation_bytes(model, shape.batch_size)
+        fitting = max(fitting, int((usable - activations) / accounting.state_bytes(model)))
+    return fitting * hardware.devices
+
+
+def device_bytes(shape: Shape, task: Task, slots: int, hardware: Hardware) -> int:
+    """Memory that one device needs for its share of the slots, beside the training examples; an estimate."""
+    model, local = model_shape(shape, task), -(-slots // hardware.devices)
+    under_way = 1 if trains_one_by_one(shape, task, slots, hardware) else local
+    return local * accounting.state_bytes(model) + under_way * accounting.activation_bytes(model, shape.batch_size)
+
+
+def trains_one_by_one(shape: Shape, task: Task, slots: int, hardware: Hardware) -> bool:
+    """Whether a device takes its slots one after the other in each step, instead of all at once.
+
+    A CPU core gains nothing from longer arrays, and loses up to a third of its time when they leave its cache.
+    """
+    at_once = slots // hardware.devices * accounting.slot_bytes(model_shape(shape, task), shape.batch_size)
+    return hardware.kind == "cpu" and at_once > CPU_CACHE_BYTES
+
+
+def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> float:
+    """Estimated time of one training step of a stack."""
+    speed, model = hardware.speed, model_shape(shape, task)
+    positions = shape.batch_size * model.positions * shape.layers
+    matmuls = shape.batch_size * accounting.flops_counted_per_example(model) / speed.flops
+    slot_s = positions * speed.position_width_s * shape.width + matmuls
+    return speed.step_s + slots / hardware.devices * slot_s
+
+
+def compile_seconds(shape: Shape, hardware: Hardware) -> float:
+    """Estimated time of compiling a stack's programs: XLA's grows faster than the layers where those are unrolled."""
+
+    def relative(layers: int, scanned: bool) -> float:
+        return 2.5 + 0.8 * layers + (0.0 if scanned else 0.025 * layers**2)
+
+    scanned = shape.layers >= SCANNED_LAYERS
+    return hardware.speed.compile_s * relative(shape.layers, scanned) / relative(4, scanned=False)

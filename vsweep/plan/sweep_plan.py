@@ -1,0 +1,136 @@
+"""How many slots, when each run is evaluated, and what it all costs; `packing.py` puts the runs into the slots.
+
+The plan is a pure function of the config, the device kind, the number of devices and their memory: no timing enters it,
+for another number of slots changes float rounding. It is stored in the work directory and a resume follows it.
+"""
+
+import dataclasses
+import functools
+
+from vsweep.config import sweep_config
+from vsweep.config.problems import ConfigError
+from vsweep.config.sweep_config import SweepConfig
+from vsweep.host.hardware import Hardware
+from vsweep.models import accounting
+from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, slots_that_fit, step_seconds
+from vsweep.plan.evaluations import evaluation_steps
+from vsweep.plan.grid import Stack, build_stacks, shapes
+from vsweep.plan.packing import StackPlan
+from vsweep.plan.slots import plan_stack
+from vsweep.tasks.base import Task
+
+HELD_OUT_PASS_COST = 1 / 3  # of a training step on as many examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Due:
+    """An evaluation of a run at its own `run_step`, in its slot or, before its fork, in its trunk's."""
+
+    run_id: str
+    slot: int
+    run_step: int
+    final: bool  # at its horizon
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What training one stack is expected to cost."""
+
+    params: int
+    flops: float  # counted FLOPs of all its steps; those of a shared trunk count once
+    memory_bytes: int  # of one device
+    disk_bytes: int
+    train_s: float
+    compile_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepPlan:
+    """A whole sweep before it starts: what is trained, in which slots, at what cost."""
+
+    config: SweepConfig
+    task: Task
+    hardware: Hardware
+    stacks: tuple[Stack, ...]
+    plans: tuple[StackPlan, ...]
+
+    @functools.cached_property
+    def smallest_horizon(self) -> int:
+        return min(run.steps for stack in self.stacks for run in stack.runs)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the sweep, whatever the plan: what a checkpoint must have to be one of its own."""
+        return sweep_config.fingerprint(self.config, self.task.digest)
+
+    @property
+    def runs(self) -> int:
+        return sum(len(stack.runs) for stack in self.stacks)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is allowed, and probably not meant."""
+        emulated = not self.hardware.bfloat16 and any(stack.shape.precision == "bfloat16" for stack in self.stacks)
+        slow = f"note: {self.hardware.kind} has no bfloat16 and emulates it slowly; train.precision='float32' is faster"
+        return [slow] if emulated else []
+
+    def plan_of(self, stack: Stack) -> StackPlan:
+        return self._plan_by_name[stack.name]
+
+    @functools.cached_property
+    def _plan_by_name(self) -> dict[str, StackPlan]:
+        return {plan.name: plan for plan in self.plans}
+
+    @functools.cached_property
+    def estimates(self) -> list["Estimate"]:
+        return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
+
+
+def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
+    """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
+    too_big = _too_big(config, task, hardware)
+    try:
+        stacks = build_stacks(config, task)
+    except ConfigError as error:
+        raise ConfigError(error.problems + too_big) from None
+    if too_big:
+        raise ConfigError(too_big)
+    plans = tuple(plan_stack(stack, config, task, hardware) for stack in stacks)
+    return SweepPlan(config, task, hardware, stacks, plans)
+
+
+def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[str]:
+    return [
+        f"model.width: one model alone does not fit - got width {shape.width}, layers {shape.layers}, batch_size "
+        f"{shape.batch_size}; allowed: what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}"
+        for shape in shapes(config)
+        if slots_that_fit(shape, task, hardware) < 1
+    ]
+
+
+def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]:
+    """Stack step -> the runs that are due for an evaluation there."""
+    due: dict[int, list[Due]] = {}
+    for run_id, entry in stack_plan.by_run.items():
+        for step in evaluation_steps(entry.horizon, sweep.smallest_horizon, sweep.config.train.curve_points):
+            seat = stack_plan.entry_of(run_id, step)
+            here = Due(run_id, seat.slot, step, final=step == entry.horizon)
+            due.setdefault(seat.stack_step(step), []).append(here)
+    return dict(sorted(due.items()))
+
+
+def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
+    shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
+    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
+    due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
+    examples = due * train.curve_examples + len(stack.runs) * train.final_examples
+    evaluation_s = HELD_OUT_PASS_COST * step_s / stack_plan.slots * examples / shape.batch_size
+    return Estimate(
+        params=accounting.params(model),
+        flops=accounting.flops_counted_per_example(model) * shape.batch_size * stack_plan.trained_steps,
+        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware),
+        disk_bytes=accounting.finished_bytes(model, len(stack.runs))
+        + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting),
+        train_s=stack_plan.steps * step_s + evaluation_s,
+        compile_s=compile_seconds(shape, sweep.hardware),
+    )

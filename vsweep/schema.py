@@ -1,0 +1,125 @@
+"""The columns of `runs.csv`, `curves.csv` and `times.csv`: names, units and meanings."""
+
+RUNS_FILE = "runs.csv"
+CURVES_FILE = "curves.csv"
+TIMES_FILE = "times.csv"
+
+RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
+
+# Fields of a run that a sweep may vary. The static ones fix array shapes and programs and so split stacks; the stacked
+# ones are vectors over the slots of a stack.
+STATIC_FIELDS = (
+    "width",
+    "layers",
+    "head_dim",
+    "ff_multiple",
+    "tied_embeddings",
+    "batch_size",
+    "schedule",
+    "precision",
+)
+STACKED_FIELDS = (
+    "budget",
+    "seed",
+    "init_seed",
+    "data_seed",
+    "dropout_seed",
+    "lr",
+    "weight_decay",
+    "warmup_steps",
+    "dropout",
+    "clip",
+    "unique_examples",
+)
+AXES = STATIC_FIELDS + STACKED_FIELDS
+
+# column: (unit, meaning). One row of runs.csv is one run.
+RUN_COLUMNS = {
+    "run_id": ("", "name of the run, unique in the sweep and safe as a file name"),
+    "stack": ("", "name of the stack (the runs of one shape) that the run belongs to"),
+    "task": ("", "name of the task"),
+    **{axis: ("", "field of the run; budget is the nominal number of training tokens") for axis in AXES},
+    "params": ("", "N, all parameters; tied embeddings counted once"),
+    "params_non_embedding": ("", "N without token and position embeddings and without an untied head (Kaplan's)"),
+    "tokens": ("label tokens", "D, exact number of tokens the training loss was taken over"),
+    "unique_tokens": ("label tokens", "tokens of the distinct examples the run has seen"),
+    "epochs": ("", "passes over the run's unique examples"),
+    "steps": ("steps", "optimizer steps taken so far; the run's horizon once it is finished"),
+    "flops_6nd": ("FLOP", "C = 6 N D with N = params and D = tokens"),
+    "flops_counted": ("FLOP", "C from counted matmuls, forward x 3, over all positions of the sequence"),
+    "floor": ("nats/token", "exact entropy of the task's labels over all examples (E of the law)"),
+    "train_loss": ("nats/token", "moving average of the training loss, dropout on"),
+    "val_loss": ("nats/token", "held-out loss over all labels"),
+    "val_loss_se": ("nats/token", "its standard error over held-out examples"),
+    "excess_loss": ("nats/token", "val_loss minus the floor of the same held-out labels: a paired difference"),
+    "excess_loss_se": ("nats/token", "its standard error over held-out examples"),
+    "answer_loss": ("nats/token", "held-out loss over the answer's labels; its floor is exactly zero"),
+    "answer_loss_se": ("nats/token", "its standard error over held-out examples"),
+    "exact_match": ("share", "share of held-out examples whose whole answer is generated correctly"),
+    "eval_examples": ("examples", "held-out examples behind these numbers"),
+    "status": ("", f"{RUNNING}, {FINISHED} or {DIVERGED}"),
+    "diverged_at_step": ("step", "first step with a non-finite or exploding loss; empty if there was none"),
+    "wall_s": ("s", "share of the stack's train_s, by the slot-steps of the run; a branch's are those after its fork"),
+    "device": ("", "device kind and number of devices"),
+    "matmul_precision": ("", "jax_default_matmul_precision while training"),
+    "versions": ("", "versions of vsweep, Python, jax, flax, optax and orbax"),
+    "inexact_resumes": ("", "times it went on in another environment (plan.json lists them); 0: trained in one"),
+}
+ADDED_COLUMNS = ("inexact_resumes",)  # tables of an earlier version have no such column: empty when they are read
+
+# One row of curves.csv is one evaluation of one run on its own log-spaced grid of steps.
+CURVE_COLUMNS = {
+    "run_id": ("", "the run"),
+    **{
+        name: RUN_COLUMNS[name]
+        for name in (
+            "steps",
+            "tokens",
+            "flops_6nd",
+            "flops_counted",
+            "train_loss",
+            "val_loss",
+            "excess_loss",
+            "excess_loss_se",
+            "answer_loss",
+            "exact_match",
+            "eval_examples",
+        )
+    },
+}
+
+COMPILE, TRAIN, EVALUATE, CHECKPOINT, ANALYSIS, OTHER = (
+    "compile_s",
+    "train_s",
+    "evaluate_s",
+    "checkpoint_s",
+    "analysis_s",
+    "other_s",
+)
+
+# One row of times.csv is one stack, over all its sessions; the columns of a row add up to its wall time. Each says what
+# the training thread did or waited for: work that is hidden behind training (a checkpoint being written, the next
+# programs being compiled) is in no column but train_s.
+TIME_COLUMNS = {
+    "stack": ("", "name of the stack"),
+    COMPILE: ("s", "waiting for the stack's programs"),
+    TRAIN: ("s", "training steps"),
+    EVALUATE: ("s", "evaluations: from the end of a chunk to the end of those that follow it"),
+    CHECKPOINT: ("s", "waiting for a checkpoint to be on disk"),
+    ANALYSIS: ("s", "in the hands of the caller, who draws reports"),
+    OTHER: ("s", "restoring, and preparing the next chunk while the devices had nothing left to do"),
+}
+ACTIVITIES = tuple(name for name in TIME_COLUMNS if name != "stack")
+COLUMNS = {RUNS_FILE: RUN_COLUMNS, CURVES_FILE: CURVE_COLUMNS, TIMES_FILE: TIME_COLUMNS}
+
+# What one evaluation of a run measures.
+EVALUATION_FIELDS = (
+    "val_loss",
+    "val_loss_se",
+    "excess_loss",
+    "excess_loss_se",
+    "answer_loss",
+    "answer_loss_se",
+    "exact_match",
+    "eval_examples",
+)

@@ -1,0 +1,1 @@
+"""What happens before training: checks, and what an earlier session left behind."""

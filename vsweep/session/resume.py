@@ -1,0 +1,254 @@
+"""Where a sweep goes on: as it began, or elsewhere if that is allowed.
+
+The same plan in the same environment gives the same bits. Other versions, another kind or number of devices, or another
+plan change the rounding, so they are refused unless they are asked for, and then written down: `plan.json` lists the
+environments, `runs.csv` counts the changes each run went through. The name of the machine does not matter.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+import vsweep
+from vsweep.config import sweep_config
+from vsweep.config.problems import ConfigError
+from vsweep.config.sweep_config import SweepConfig
+from vsweep.host import devices
+from vsweep.host.hardware import Hardware
+from vsweep.plan import sweep_plan
+from vsweep.plan.cost import device_bytes
+from vsweep.plan.packing import StackPlan
+from vsweep.plan.sweep_plan import SweepPlan
+from vsweep.storage.checkpoint import CheckpointFolder, Origin
+from vsweep.storage.results import StackResults
+from vsweep.storage.workdir import PLAN_ADVICE, WorkDir
+from vsweep.tasks.base import Task
+
+PLATFORM = "platform version"
+NUMERIC = ("jax", "jaxlib", "flax", "optax", "numpy")  # libraries that results are computed with
+# Settings that numbers depend on, or may, and what they are where none was recorded: JAX's defaults.
+SETTINGS = {
+    "jax_threefry_partitionable": "True",
+    "jax_random_seed_offset": "0",
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_default_matmul_precision": "None",
+    "jax_enable_x64": "False",
+    "jax_disable_most_optimizations": "False",
+    "jax_optimization_level": "UNKNOWN",
+    "jax_exec_time_optimization_effort": "0.0",
+    "XLA_FLAGS": "",
+}
+NEUTRAL_FLAGS = ("--xla_dump", "--xla_force_host_platform_device_count", "--xla_gpu_cuda_data_dir")
+VECTOR_UNITS = ("avx", "amx", "fma", "sve", "asimd")
+FLAG = "--allow_inexact_resume"
+NO_PLAN = "note: plan.json was missing and is written anew: it came out as the checkpoints say"
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """How a session begins: its plan, its devices, and how it differs from the session before (`changes`, lines)."""
+
+    sweep: SweepPlan
+    mesh: Mesh
+    environments: tuple[dict, ...]  # in which the sweep has trained, this one last
+    changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> list[str]:
+        """What the user should know about it, a line each."""
+        if self.changes:
+            heading = "results of runs under way will differ by rounding, and runs.csv says so (inexact_resumes)"
+            return [f"warning: this sweep goes on elsewhere; {heading}. What differs:", *_indented(self.changes)]
+        return list(self.notes)
+
+
+def environment(hardware: Hardware) -> dict[str, str | int]:
+    """What the results depend on beside the config and the plan, as far as it is known."""
+    processor = {"processor": _processor()} if hardware.kind == "cpu" else {}
+    platform_version = {} if hardware.kind == "cpu" else {PLATFORM: devices.platform_version()}
+    libraries = {name: importlib.metadata.version(name) for name in NUMERIC}
+    settings = {name: str(jax.config.values.get(name, default)) for name, default in SETTINGS.items()}
+    return {
+        "device": hardware.kind,
+        "devices": hardware.devices,
+        **processor,
+        **platform_version,
+        "vsweep": vsweep.__version__,
+        **libraries,
+        **settings,
+        "XLA_FLAGS": _xla_flags(os.environ.get("XLA_FLAGS", "")),
+    }
+
+
+def differences(began: dict, now: dict) -> list[str]:
+    """One line for each part of two environments that differs.
+
+    Sweeps that began before settings and the platform's version were recorded had JAX's defaults, and the same version.
+    """
+    if began:
+        began = {**SETTINGS, **({PLATFORM: now[PLATFORM]} if PLATFORM in now else {}), **began}
+    names = [*now, *(name for name in began if name not in now)]
+    return [
+        f"{name}: began with {began.get(name, 'nothing recorded')}, now {now.get(name, 'nothing')}"
+        for name in names
+        if began.get(name) != now.get(name)
+    ]
+
+
+def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool = False) -> Start:
+    """How a session that trains `config` in `home` begins; looks, and touches nothing.
+
+    It follows the stored plan on as many devices as that was made for. With `allow_inexact` it takes all devices that
+    the slots of stacks under way can be spread over, and stacks that have not begun are planned anew for them.
+    Raises ConfigError for a plan of other runs, and for an environment that differs unless that is allowed.
+    """
+    stored = home.read_plan()
+    found = stored or _plan_of_checkpoints(config, task, home)
+    if found is None:
+        mesh = devices.slots_mesh(config.train.devices)
+        sweep = sweep_plan.plan_sweep(config, task, devices.hardware(mesh))
+        return Start(sweep, mesh, (environment(sweep.hardware),))
+    plans, environments = found
+    sweep_sha256 = sweep_config.fingerprint(config, task.digest)
+    done = {plan.name: _steps_done(home, Origin.by(sweep_sha256, plan)) for plan in plans}
+    under_way = [plan for plan in plans if 0 < done[plan.name] < plan.steps]
+    mesh = devices.slots_mesh(_device_count(config, environments[-1], under_way, allow_inexact=allow_inexact))
+    here = sweep_plan.plan_sweep(config, task, devices.hardware(mesh))
+    _check_runs(home, plans, here)
+    as_begun = dataclasses.replace(here, plans=tuple(plans))
+    now = environment(here.hardware)
+    finished = all(done[plan.name] == plan.steps for plan in plans)
+    changes = () if finished else (*differences(environments[-1], now), *_too_big(as_begun, done))
+    if not changes:
+        notes = ["" if stored else NO_PLAN, "" if finished else _idle_devices(config, mesh)]
+        return Start(as_begun, mesh, tuple(environments), notes=tuple(note for note in notes if note))
+    if not allow_inexact:
+        raise ConfigError(_refusal(home, changes))
+    anew = [old if done[old.name] else new for old, new in zip(plans, here.plans, strict=True)]
+    elsewhere = dataclasses.replace(here, plans=tuple(anew))
+    if stuck := _too_big(elsewhere, done):
+        advice = "train on a larger device, or move the folder of the stack in stacks/ away to train it from its start"
+        raise ConfigError([f"workdir: what has begun cannot go on here; {advice}:", *_indented(stuck)])
+    return Start(elsewhere, mesh, (*environments, now), changes)
+
+
+def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tuple[list[StackPlan], list[dict]] | None:
+    """Plan and environments of a sweep whose plan.json is gone; None where nothing was trained.
+
+    A plan is a pure function, so it is made anew for the devices that the checkpoints name. Raises ConfigError where
+    it does not come out as they say.
+    """
+    sweep_sha256 = sweep_config.fingerprint(config, task.digest)
+    folders = {path.parent.name: CheckpointFolder(path) for path in sorted(home.path.glob("stacks/*/checkpoints"))}
+    newest = {name: folder.newest_good() for name, folder in folders.items()}
+    begun = {name: folders[name] for name, step in newest.items() if step is not None}
+    if not begun:
+        return None
+    environments = {n: StackResults.checked(f.records(newest[n])).environment for n, f in begun.items()}
+    counts = {int(entry.get("devices", 1)) for entry in environments.values()}
+    possible = [count for count in sorted(counts) if count <= len(jax.local_devices())]
+    made = {n: sweep_plan.plan_sweep(config, task, devices.hardware(devices.slots_mesh(n))).plans for n in possible}
+    order = [plan.name for plan in next(iter(made.values()), ())]  # in which stacks are trained
+    trained = [name for name in order if name in begun] or list(begun)
+    last = environments[trained[-1]]
+    plans = []
+    for index, name in enumerate(order):
+        own = int(environments.get(name, last).get("devices", 1))
+        candidates = [made[count][index] for count in (own, *made) if count in made]  # it may have moved since
+        origin = begun[name].origin_of(newest[name]) if name in begun else None
+        fitting = [plan for plan in candidates if not (origin and Origin.by(sweep_sha256, plan).problem(origin))]
+        plans += fitting[:1]
+    planned = {plan.name for plan in plans}
+    if other := [name for name in dict.fromkeys([*order, *begun]) if name not in planned]:
+        raise ConfigError([_not_as_checkpoints_say(home, other, counts)])
+    distinct = dict.fromkeys(tuple(environments[name].items()) for name in trained)
+    return plans, [dict(pairs) for pairs in distinct]
+
+
+def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterable[int]) -> str:
+    devices_then = " or ".join(map(str, sorted(counts)))
+    return (
+        f"workdir: plan.json is missing, and a new plan is not the one of the checkpoints - got {', '.join(stacks)} in "
+        f"{home.path}; allowed: the config and the devices it began with ({devices_then} of them), or a copy of "
+        "plan.json in its place"
+    )
+
+
+def _check_runs(home: WorkDir, plans: Sequence[StackPlan], here: SweepPlan) -> None:
+    planned = [(plan.name, {(entry.run_id, entry.horizon) for entry in plan.entries}) for plan in plans]
+    if planned != [(stack.name, {(run.run_id, run.steps) for run in stack.runs}) for stack in here.stacks]:
+        raise ConfigError([f"workdir: {home.plan_file} plans other runs - got {len(planned)} stacks; {PLAN_ADVICE}"])
+
+
+def _device_count(config: SweepConfig, began: dict, under_way: Sequence[StackPlan], *, allow_inexact: bool) -> int:
+    """As many as it began with; where it may change, the most that the slots of stacks under way can be spread over."""
+    here, wanted, before = len(jax.local_devices()), config.train.devices, began.get("devices", 0)
+    if not allow_inexact:
+        return wanted or (before if before < here else 0)
+    most = min(wanted or here, here)
+    return max(n for n in range(1, most + 1) if not any(plan.slots % n for plan in under_way))
+
+
+def _steps_done(home: WorkDir, origin: Origin) -> int:
+    """The step of a stack's newest checkpoint that verifies; 0 without one."""
+    return CheckpointFolder(home.checkpoints(origin.stack), origin).newest_good() or 0
+
+
+def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
+    """A plan leaves room on the device that it was made for; elsewhere it may need more memory than there is."""
+    hardware, lines = sweep.hardware, []
+    for stack, plan in zip(sweep.stacks, sweep.plans, strict=True):
+        if done[plan.name] == plan.steps:
+            continue
+        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware)
+        if needed > hardware.memory_bytes:
+            lines.append(
+                f"plan: {plan.slots} slots of {stack.name} need {needed / 2**30:.3g} GiB a device, "
+                f"now there are {hardware.memory_bytes / 2**30:.3g} GiB"
+            )
+    return lines
+
+
+def _refusal(home: WorkDir, changes: Sequence[str]) -> list[str]:
+    return [
+        f"workdir: {home.path} was trained in another environment, and results would not be those of an uninterrupted "
+        f"sweep; allowed: the old environment, another --workdir, or {FLAG} (the runs concerned are then marked in "
+        "runs.csv). What differs:",
+        *_indented(changes),
+    ]
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _idle_devices(config: SweepConfig, mesh: Mesh) -> str:
+    here = len(jax.local_devices())
+    if config.train.devices or mesh.size == here:
+        return ""
+    return f"note: goes on with {mesh.size} of {here} devices, as it began; {FLAG} would use more"
+
+
+def _xla_flags(text: str) -> str:
+    """The flags that may change numbers, in one order; of a flag that is given twice XLA takes the last."""
+    pairs = (flag.partition("=") for flag in text.split() if not flag.startswith(NEUTRAL_FLAGS))
+    values = {name: value if equals else "true" for name, equals, value in pairs}
+    return " ".join(f"{name}={value}" for name, value in sorted(values.items()))
+
+
+def _processor() -> str:
+    """What XLA compiles for on a CPU, where the system tells it: other vector units add up in another order."""
+    units: set[str] = set()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        told = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+        units = {word for word in told.split() if word.startswith(VECTOR_UNITS)}
+    return " ".join([platform.machine(), *sorted(units)])

@@ -1,0 +1,1 @@
+"""The work directory: its lock, its checkpoints and the results inside them."""

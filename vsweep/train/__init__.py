@@ -1,0 +1,1 @@
+"""Training: the step, the stack, the loop and what it records."""

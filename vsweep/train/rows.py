@@ -1,0 +1,110 @@
+"""The rows of the tables, made from what the runs have measured.
+
+Tokens are not counted on the device: a run's data order is a pure function, and so is the exact number of its tokens.
+"""
+
+from vsweep.models import accounting
+from vsweep.plan.cost import model_shape
+from vsweep.plan.evaluations import evaluation_steps
+from vsweep.plan.grid import Run, Stack
+from vsweep.plan.sweep_plan import SweepPlan
+from vsweep.schema import ACTIVITIES, CURVE_COLUMNS, EVALUATION_FIELDS, FINISHED, RUN_COLUMNS, TRAIN
+from vsweep.storage.results import StackResults
+from vsweep.tasks import data_order
+
+
+class TokenCounter:
+    """Exact tokens of runs from their data order; kept, for runs of one data seed share them across shapes."""
+
+    def __init__(self, sweep: SweepPlan):
+        self._label_tokens = (sweep.task.train_tokens_NxS[:, 1:] != sweep.task.pad).sum(axis=1)
+        self._smallest_horizon = sweep.smallest_horizon
+        self._curve_points = sweep.config.train.curve_points
+        self._kept: dict[tuple, dict[int, int]] = {}
+        self._epoch_tokens: dict[tuple[int, int], int] = {}
+
+    def by_step(self, run: Run) -> dict[int, int]:
+        """Step -> label tokens trained on, at 0 and at every evaluation step of the run."""
+        key = (run.data_seed, run.unique_examples, run.shape.batch_size, run.steps)
+        if key not in self._kept:
+            steps = [0, *evaluation_steps(run.steps, self._smallest_horizon, self._curve_points)]
+            counts = self._count(run, [step * run.shape.batch_size for step in steps])
+            self._kept[key] = dict(zip(steps, counts, strict=True))
+        return self._kept[key]
+
+    def unique(self, run: Run, step: int) -> int:
+        """Label tokens of the distinct examples seen after `step`, one of `by_step`'s."""
+        if step * run.shape.batch_size <= run.unique_examples:
+            return self.by_step(run)[step]
+        key = (run.data_seed, run.unique_examples)
+        if key not in self._epoch_tokens:
+            self._epoch_tokens[key] = self._count(run, [run.unique_examples])[0]
+        return self._epoch_tokens[key]
+
+    def _count(self, run: Run, positions: list[int]) -> list[int]:
+        return data_order.token_counts(self._label_tokens, run.data_seed, run.unique_examples, positions)
+
+
+def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
+    """Rows of runs.csv; metrics are empty until a run is finished."""
+    return [_run_row(sweep, stack, run, results, counter) for run in stack.runs]
+
+
+def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
+    """Rows of curves.csv: every evaluation of every run."""
+    rows = []
+    for run in stack.runs:
+        tokens = counter.by_step(run)
+        for point in results.runs[run.run_id].curve:
+            values = {**point, **_compute(sweep, run, point["steps"], tokens[point["steps"]])}
+            rows.append({"run_id": run.run_id, **{name: values[name] for name in CURVE_COLUMNS if name != "run_id"}})
+    return rows
+
+
+def time_row(stack: Stack, results: StackResults) -> dict:
+    """A row of times.csv."""
+    return {"stack": stack.name, **{name: round(results.seconds[name], 3) for name in ACTIVITIES}}
+
+
+def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, counter: TokenCounter) -> dict:
+    result = results.runs[run.run_id]
+    last = result.curve[-1] if result.curve else {}
+    steps = last.get("steps", 0)
+    own_steps = max(0, steps - sweep.plan_of(stack).by_run[run.run_id].fork_step)
+    tokens = counter.by_step(run)
+    examples = steps * run.shape.batch_size
+    shape = model_shape(run.shape, sweep.task)
+    metrics = last if result.status == FINISHED else {}
+    row = {
+        **run.fields(),
+        "run_id": run.run_id,
+        "stack": stack.name,
+        "task": sweep.task.name,
+        "params": accounting.params(shape),
+        "params_non_embedding": accounting.params_non_embedding(shape),
+        **_compute(sweep, run, steps, tokens[steps]),
+        "unique_tokens": counter.unique(run, steps),
+        "epochs": examples / run.unique_examples,
+        "floor": sweep.task.floor,
+        "train_loss": metrics.get("train_loss"),
+        **{name: metrics.get(name) for name in EVALUATION_FIELDS},
+        "status": result.status,
+        "diverged_at_step": result.diverged_at_step,
+        "wall_s": round(results.seconds[TRAIN] * own_steps / results.slot_steps, 3) if results.slot_steps else 0.0,
+        "device": result.device,
+        "matmul_precision": sweep.config.train.matmul_precision,
+        "versions": result.versions,
+        "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
+    }
+    return {name: row[name] for name in RUN_COLUMNS}
+
+
+def _compute(sweep: SweepPlan, run: Run, steps: int, tokens: int) -> dict:
+    shape = model_shape(run.shape, sweep.task)
+    examples = steps * run.shape.batch_size
+    return {
+        "steps": steps,
+        "tokens": tokens,
+        "flops_6nd": accounting.flops_6nd(shape, tokens),
+        "flops_counted": accounting.flops_counted_per_example(shape) * examples,
+    }

@@ -1,0 +1,101 @@
+"""Where the time of a sweep goes, how far it is, how long it will still take, and when a report is worth its time."""
+
+import time
+from collections.abc import Callable
+
+from vsweep.host.progress import SilentProgress
+from vsweep.plan.packing import StackPlan
+from vsweep.plan.sweep_plan import SweepPlan
+from vsweep.storage.results import StackResults
+
+
+class SweepClock:
+    """How far the sweep is and how long it will take: the plan's estimate, scaled by what steps turned out to cost."""
+
+    def __init__(self, sweep: SweepPlan, progress: SilentProgress):
+        self.progress = progress
+        self.sweep = sweep
+        self.expected_s = {plan.name: cost.train_s for plan, cost in zip(sweep.plans, sweep.estimates, strict=True)}
+        self.done_s = 0.0  # expected seconds of what is done
+        self.measured_s = 0.0
+        self.measured_expected_s = 0.0
+
+    def start(self, stack_plan: StackPlan, stack_results: list[StackResults]) -> None:
+        self.stack_plan = stack_plan
+        self.stack_results = stack_results
+        names = [plan.name for plan in self.sweep.plans]
+        place = names.index(stack_plan.name)
+        self.done_s = sum(self.expected_s[name] for name in names[:place])
+        self.stacks_left = len(names) - place - 1
+
+    def begin(self, step: int, compile_s: float, trained_s: float) -> None:
+        """The stack starts, or goes on, at `step`; the programs of the next stacks will be waited for `compile_s`."""
+        self.step = step
+        self.trained_s = trained_s
+        self.compile_s = compile_s
+        self.stack_s = 0.0
+        self.stack_tokens = 0.0
+
+    def advance(self, step: int, trained_s: float) -> None:
+        """Training and evaluating for `trained_s` in all sessions has brought the stack to `step`."""
+        seconds, self.trained_s = trained_s - self.trained_s, trained_s
+        self.measured_s += seconds
+        self.measured_expected_s += self._expected(step) - self._expected(self.step)
+        self.stack_s += seconds
+        self.stack_tokens += (step - self.step) * self._tokens_per_step(step)
+        self.step = step
+        done, total = self.done_s + self._expected(step), sum(self.expected_s.values())
+        scale = self.measured_s / self.measured_expected_s if self.measured_expected_s else 1.0
+        ended = sum(stack_results.ended_runs() for stack_results in self.stack_results)
+        self.progress.update(
+            self.stack_plan.name,
+            done=done / total,
+            runs=f"{ended} of {self.sweep.runs}",
+            tokens_per_s=self.stack_tokens / max(self.stack_s, 1e-9),
+            eta_s=scale * (total - done) + self.compile_s * self.stacks_left,
+        )
+
+    def _expected(self, step: int) -> float:
+        return self.expected_s[self.stack_plan.name] * step / self.stack_plan.steps
+
+    def _tokens_per_step(self, step: int) -> float:
+        stack = next(stack for stack in self.sweep.stacks if stack.name == self.stack_plan.name)
+        active = sum(entry is not None for entry in self.stack_plan.entries_at(step - 1))
+        return active * stack.shape.batch_size * self.sweep.task.mean_label_tokens
+
+
+class Stopwatch:
+    """Splits the wall time without gaps: what passed since the last lap goes to the activity that the lap names."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter):
+        self._now = now
+        self._last = now()
+
+    def lap(self, seconds: dict[str, float], activity: str) -> None:
+        """Adds the time since the last lap to `seconds[activity]`."""
+        now = self._now()
+        seconds[activity] += now - self._last
+        self._last = now
+
+
+class ReportPace:
+    """Keeps reports to a small share of a sweep: the next one is due after 20 times what the last one took."""
+
+    WAIT = 20
+    FIRST_S = 10.0  # what a report may take before one has been drawn
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter):
+        self._now = now
+        self._last = now()
+        self._took_s = self.FIRST_S
+
+    def due(self) -> bool:
+        return self._now() - self._last >= self.WAIT * self._took_s
+
+    def draw(self, report: Callable[[], str]) -> str:
+        """Draws a report and remembers what it took."""
+        started = self._now()
+        drawn = report()
+        self._last = self._now()
+        self._took_s = self._last - started
+        return drawn
