@@ -15,7 +15,7 @@ between 0.5M and 2M tokens, and there seeds differ by factors. docs/pilot.md say
 
 from ml_collections import ConfigDict
 
-from vsweep.config.sweep_config import default_dict
+from vsweep.config import default_dict
 
 
 def get_config(variant: str = "full") -> ConfigDict:

@@ -55,7 +55,7 @@ class LossStudy:
     approaches: tuple[Approach, ...]
     forecast: Forecast | Refusal
     lines: Lines
-    compute_frontier: ComputeLine | Refusal
+    compute_line: ComputeLine | Refusal
     learning_curve: pd.DataFrame | Refusal
     design: tuple[DesignProblem, ...] = ()
 

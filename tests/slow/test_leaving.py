@@ -28,8 +28,8 @@ sys.path.insert(0, {root!r})
 sys.argv = {argv!r}
 import launch
 from absl import app
-from vsweep import clock
-clock.ReportPace.FIRST_S = 0.0  # a report after each stack
+from vsweep.train import timing
+timing.ReportPace.FIRST_S = 0.0  # a report after each stack
 place = importlib.import_module({module!r})
 for name in {owner!r}:
     place = getattr(place, name)
@@ -41,7 +41,7 @@ def harmed(*arguments, **keywords):
         {harm}
     return whole(*arguments, **keywords)
 setattr(place, {function!r}, harmed)
-app.run(launch.main, flags_parser=launch.command_line.parse_flags)
+app.run(launch.main, flags_parser=launch.cli.parse_flags)
 """
 
 
@@ -154,9 +154,9 @@ def test_killed_while_it_copies_another_directory_it_starts_the_copy_again(unint
 TAKE_THE_LOCK = """
 import sys
 from pathlib import Path
-from vsweep import command_line
-from vsweep.config import ConfigError
-from vsweep.lock import locked
+from vsweep import cli
+from vsweep.config.problems import ConfigError
+from vsweep.storage.lock import locked
 sys.stdin.readline()
 try:
     with locked(Path(sys.argv[1])):
@@ -164,7 +164,7 @@ try:
         sys.stdin.read()
 except ConfigError as error:
     print("refused", flush=True)
-    command_line.fail(error.problems)
+    cli.fail(error.problems)
 """
 
 

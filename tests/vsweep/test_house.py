@@ -56,7 +56,7 @@ def sources(folder: Path) -> dict[str, Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of everything that a file imports, inside functions too: `vsweep.plan.grid`, `vsweep.plan.grid.Run`."""
+    """Full names of everything that a file imports, inside functions too: `vsweep.plan.grid.Run`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

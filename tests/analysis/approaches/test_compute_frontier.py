@@ -12,7 +12,7 @@ from analysis.data.points import Convention, Refusal, load, select
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import FLOOR, LAW
 
-KAPLAN = Path(__file__).parent.parent / "data" / "kaplan_mini_curves.csv"
+KAPLAN = Path(__file__).parents[2] / "data" / "kaplan_mini_curves.csv"
 BATCH, CONTEXT, LAYERS, SKIPPED = 32, 1024, 12, 10
 
 

@@ -13,7 +13,7 @@ ROOT = __file__.rpartition("/tests/")[0]
 
 ASKED_TWICE = """
 import signal
-from vsweep.interruption import Interruption, leaving
+from vsweep.host.interruption import Interruption, leaving
 number = signal.{name}
 with leaving(), Interruption() as interruption:
     signal.raise_signal(number)
@@ -24,7 +24,7 @@ with leaving(), Interruption() as interruption:
 
 ASKED_TWICE_IN_AN_ANALYSIS = """
 import signal
-from vsweep.interruption import leaving
+from vsweep.host.interruption import leaving
 number = signal.{name}
 with leaving():
     try:
@@ -153,7 +153,7 @@ def test_the_message_says_when_everything_will_be_saved_or_that_it_is(capfd):
 
 TOLD_TO_NOBODY = """
 import os, signal
-from vsweep.interruption import Interruption
+from vsweep.host.interruption import Interruption
 {harm}
 with Interruption() as interruption:
     signal.raise_signal(signal.SIGINT)

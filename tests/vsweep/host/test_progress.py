@@ -25,10 +25,10 @@ def test_the_plan_of_every_study_stands_in_132_columns_without_being_cut(variant
     sweep = sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), Hardware("Tesla T4", 1, 15 * 2**30))
     text = small.shown(sweep)
     assert "…" not in text
-    *table, totals = text.splitlines()
-    assert max(len(line) for line in table) <= 132
+    *rows, totals = text.splitlines()
+    assert max(len(line) for line in rows) <= 132
     assert f"addition-{variant}: {sweep.runs} runs in {len(sweep.stacks)} stacks" in text
-    cells = [[cell.strip() for cell in line.split("│")] for line in table if line.startswith("│")]
+    cells = [[cell.strip() for cell in line.split("│")] for line in rows if line.startswith("│")]
     rows = {row[1]: row for row in cells}
     assert list(rows) == [stack.name for stack in sweep.stacks]
     for stack, stack_plan, cost in zip(sweep.stacks, sweep.plans, sweep.estimates, strict=True):

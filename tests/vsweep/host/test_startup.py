@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 # Writes by every way that the program and its libraries have, to both streams, and opens a file; the answer is a file.
 PROGRAM = """
-from vsweep import startup
+from vsweep.host import startup
 startup.begin()
 import contextlib, logging, os, subprocess, sys, warnings
 from absl import logging as absl_logging
@@ -77,7 +77,9 @@ def test_without_any_of_this_the_same_program_ends_with_an_error(tmp_path):
 
 
 def test_what_can_be_written_is_what_it_was(tmp_path):
-    text = "from vsweep import startup; startup.begin(); import sys; print('é→', end=''); print('!', file=sys.stderr)"
+    text = (
+        "from vsweep.host import startup; startup.begin(); import sys; print('é→', end=''); print('!', file=sys.stderr)"
+    )
     done = run(text, tmp_path, "", PYTHONIOENCODING="utf-8")
     assert (done.stdout, done.stderr, done.returncode) == ("é→", "!\n", 0)
     done = run(text, tmp_path, "", PYTHONIOENCODING="ascii")
@@ -133,7 +135,7 @@ def test_it_comes_before_any_library():
     for name in ("launch.py", "vsweep/generate.py", "analysis/__main__.py"):
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
         imports = [line for line in lines if line.startswith(("import ", "from "))]
-        assert imports[0] == "from vsweep import startup", name
+        assert imports[0] == "from vsweep.host import startup", name
         first = lines.index('if __name__ == "__main__":')
         assert lines[first + 1].strip() in ("startup.begin()", "startup.steady_streams()")
         assert first < lines.index(imports[1])

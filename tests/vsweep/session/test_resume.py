@@ -17,6 +17,7 @@ from vsweep.host import devices
 from vsweep.host.hardware import Hardware
 from vsweep.host.progress import SilentProgress
 from vsweep.models import accounting
+from vsweep.plan import sweep_plan
 from vsweep.plan.cost import model_shape
 from vsweep.session import resume
 from vsweep.storage import checkpoint
@@ -250,7 +251,7 @@ def begun(home: WorkDir, values: dict, device_count: int, steps: dict[str, int])
     parsed = sweep_config.from_dict(values)
     task = tasks.build(parsed.task)
     mesh = devices.slots_mesh(device_count)
-    sweep = resume.plan_lib.plan_sweep(parsed, task, devices.hardware(mesh))
+    sweep = sweep_plan.plan_sweep(parsed, task, devices.hardware(mesh))
     home.write_plan(sweep.plans, [resume.environment(sweep.hardware)])
     for plan in sweep.plans:
         if plan.name in steps:

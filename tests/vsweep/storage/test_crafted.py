@@ -70,7 +70,7 @@ def test_the_bomb_goes_off_where_it_is_unpickled(tmp_path):
 READ = """
 import json, sys
 from pathlib import Path
-from vsweep.checkpoint import CheckpointFolder
+from vsweep.storage.checkpoint import CheckpointFolder
 unpickled, results = [], []
 sys.addaudithook(lambda event, arguments: unpickled.append(arguments) if event == "pickle.find_class" else None)
 for folder in sorted(Path(sys.argv[1]).iterdir()):

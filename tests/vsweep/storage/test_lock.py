@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 HOLD_THE_LOCK = """
 import errno, fcntl, os, sys
 from pathlib import Path
-from vsweep import lock
+from vsweep.storage import lock
 def unsupported(*arguments):
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 if sys.argv[2] == "lease":

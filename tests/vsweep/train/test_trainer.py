@@ -143,7 +143,7 @@ def test_a_data_order_that_starts_again_after_a_resume_is_seen(
     def from_the_start(data_seed, unique, total, first, count):
         return examples(data_seed, unique, total, max(0, first - resumed_at), count)
 
-    monkeypatch.setattr(loop.order, "examples", from_the_start)
+    monkeypatch.setattr(loop.data_order, "examples", from_the_start)
     small.train(small.config(), workdir)
     assert_results_differ(workdir, finished_sweep)
 
