@@ -10,73 +10,7 @@ from vsweep.host import startup
 if __name__ == "__main__":
     startup.begin()
 
-import sys
-
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from vsweep import cli
-from vsweep.atomic import CannotWrite
-from vsweep.config.problems import ConfigError
-from vsweep.host import interruption
-
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
-PLAN = flags.DEFINE_bool("plan", False, "Print what would be trained and what it would cost; touch nothing.")
-RESUME_FROM = flags.DEFINE_string("resume_from", None, "A work directory, possibly read-only, to copy and go on from.")
-INEXACT = flags.DEFINE_bool("allow_inexact_resume", False, "Go on with other versions or devices; runs.csv marks it.")
-
-
-def main(arguments: list[str]) -> int:
-    try:
-        with interruption.leaving():
-            return launch()
-    except ConfigError as error:
-        cli.fail(error.problems)
-    except interruption.Leave as left:
-        print(f"{left}: all that was trained is saved; run the same command again to go on", file=sys.stderr)
-        return interruption.EXIT_STATUS
-    except CannotWrite as error:
-        cli.leave_at_once(f"vsweep has stopped: {error}", CannotWrite.STATUS)
-
-
-def launch() -> int:
-    with cli.reading_variables():  # here: a bad flag is answered before jax is loaded
-        from vsweep.host import progress
-        from vsweep.plan import table
-        from vsweep.session import preflight
-        from vsweep.train import timing, trainer
-
-    logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
-    console = progress.standard_console()
-    elsewhere = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value}
-    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, **elsewhere)
-    table.show_plan(sweep, console)
-    if PLAN.value:
-        return 0
-    workdir = WORKDIR.value or preflight.default_workdir(sweep.config)
-    pace = timing.ReportPace()
-    with progress.for_console(console) as display:
-        display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")
-        for event in trainer.run_sweep(CONFIG.value, workdir, **elsewhere, progress=display):
-            if event.kind == "interrupted":
-                display.say(f"{event.reason}: everything is saved in {workdir}; run the same command again to go on")
-                return interruption.EXIT_STATUS
-            partial = event.kind == "stack_finished" and event.runs_ended < event.runs
-            if event.kind == "finished" or (partial and pace.due()):
-                with interruption.leaving():  # an analysis can be done again
-                    status = pace.draw(lambda event=event: report(event, display.say))
-    return status
-
-
-def report(event, say) -> int:
-    """Redoes the analysis of what is there, without the bootstrap until the end; its status."""
-    from analysis import commands
-
-    final = event.kind == "finished"
-    what = "all runs have ended" if final else f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
-    return commands.redo(event.workdir, lambda path: say(f"{what}: {event.workdir}/runs.csv, {path}"), final=final)
-
+from vsweep.cli import train
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=cli.parse_flags)
+    train.run()

@@ -7,8 +7,8 @@ if __name__ == "__main__":
 
 import sys
 
-from analysis import commands, planner
-from analysis.compare import command
+from vsweep.analysis import commands, planner
+from vsweep.analysis.compare import command
 
 COMMANDS = {"plan": planner.main, "compare": command.main, "table": commands.table}
 

@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from analysis.formatting import one_line
+from vsweep.analysis.formatting import one_line
+
 from vsweep.atomic import CannotWrite
 
 BAD_INPUT = 2

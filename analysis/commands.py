@@ -4,14 +4,14 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis import pipeline
-from analysis.answering import command
-from analysis.data.foreign_tables import write_four_columns
-from analysis.data.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
-from analysis.fitting.objective import ABSOLUTE, HUBER, LOG, PENALTIES, RESIDUALS, SQUARED, Objective
-from analysis.formatting import printable
-from analysis.pipeline import Result
-from analysis.sections.wording import assessed, describe_range
+from vsweep.analysis import pipeline
+from vsweep.analysis.answering import command
+from vsweep.analysis.data.foreign_tables import write_four_columns
+from vsweep.analysis.data.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
+from vsweep.analysis.fitting.objective import ABSOLUTE, HUBER, LOG, PENALTIES, RESIDUALS, SQUARED, Objective
+from vsweep.analysis.formatting import printable
+from vsweep.analysis.pipeline import Result
+from vsweep.analysis.sections.wording import assessed, describe_range
 
 OTHERS = """other commands:
   python -m analysis plan FITS.json --compute FLOP    from the law to a training decision

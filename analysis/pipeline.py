@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from analysis.data.points import (
+from vsweep.analysis.data.points import (
     FLOP_CONVENTIONS,
     FREE,
     LOSSES,
@@ -20,12 +19,13 @@ from analysis.data.points import (
     Source,
     load,
 )
-from analysis.fitting.objective import Objective
-from analysis.plotting import Drawing, save
-from analysis.report import elsewhere, fits_json, page
-from analysis.sections import conventions, figures, words
-from analysis.sections.conventions import SideBySide, compare_conventions
-from analysis.sections.study import LossStudy, study_loss
+from vsweep.analysis.fitting.objective import Objective
+from vsweep.analysis.plotting import Drawing, save
+from vsweep.analysis.report import elsewhere, fits_json, page
+from vsweep.analysis.sections import conventions, figures, words
+from vsweep.analysis.sections.conventions import SideBySide, compare_conventions
+from vsweep.analysis.sections.study import LossStudy, study_loss
+
 from vsweep import atomic
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one

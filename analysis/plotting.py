@@ -22,8 +22,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from vsweep.analysis.formatting import metric, printable
 
-from analysis.formatting import metric, printable
 from vsweep import atomic
 
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (

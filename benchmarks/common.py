@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 
-from analysis import plotting
-from analysis.plotting import Drawing
 from vsweep import __version__
 
 ROOT = Path(__file__).parents[1]

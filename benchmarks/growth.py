@@ -19,9 +19,9 @@ import jax
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 
-from analysis import plotting
-from analysis.plotting import Drawing
 from benchmarks import common
 from benchmarks.stack import floor
 from benchmarks.stack.problem import Problem

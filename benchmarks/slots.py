@@ -19,10 +19,10 @@ from pathlib import Path
 
 import jax
 import pandas as pd
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 
 import vsweep
-from analysis import plotting
-from analysis.plotting import Drawing
 from benchmarks import common
 from configs import addition
 from vsweep import schema, tables, tasks

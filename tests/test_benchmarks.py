@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.approaches.parametric import Law
 
-from analysis.approaches import parametric
-from analysis.approaches.parametric import Law
 from benchmarks import fits
 from benchmarks.fits import Row
 

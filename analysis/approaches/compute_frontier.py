@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-from analysis.approaches import envelope, optimal_path
-from analysis.approaches.lower_hull import convex_hull, falling
-from analysis.data.points import Points, Refusal
+from vsweep.analysis.approaches import envelope, optimal_path
+from vsweep.analysis.approaches.lower_hull import convex_hull, falling
+from vsweep.analysis.data.points import Points, Refusal
 
 METHOD = "compute_line"
 PF_DAY = 8.64e19  # FLOP: 1e15 a second for a day

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-from analysis.approaches import optimal_path
-from analysis.approaches.lower_hull import convex_hull, falling
-from analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED
-from analysis.data.cells import seed_noise_log
-from analysis.data.points import Points, Refusal
+from vsweep.analysis.approaches import optimal_path
+from vsweep.analysis.approaches.lower_hull import convex_hull, falling
+from vsweep.analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED
+from vsweep.analysis.data.cells import seed_noise_log
+from vsweep.analysis.data.points import Points, Refusal
 
 METHOD = "envelope"
 GRID_POINTS = 1500

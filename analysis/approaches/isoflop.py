@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import interpolate
-
-from analysis.approaches import optimal_path
-from analysis.approaches.parametric import Law
-from analysis.data.points import Points, Refusal
+from vsweep.analysis.approaches import optimal_path
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.data.points import Points, Refusal
 
 PARABOLA, AKIMA = "isoflop_parabola", "isoflop_akima"
 MIN_SIZES = 4

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-from analysis.data.cells import cells
-from analysis.data.points import Points, Refusal
-from analysis.formatting import metric
+from vsweep.analysis.data.cells import cells
+from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.formatting import metric
 
 INTERIOR, EDGE_SMALL, EDGE_LARGE = "interior", "edge: smallest size", "edge: largest size"
 NO_MINIMUM = "no minimum"

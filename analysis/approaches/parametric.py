@@ -6,11 +6,10 @@ The law of `laws.Chinchilla` in its own words, and the compute-optimal path that
 from dataclasses import dataclass
 
 import numpy as np
-
-from analysis.data.points import Refusal
-from analysis.fitting.chinchilla import Chinchilla, Data
-from analysis.fitting.fit import Problem, best_fit, best_refits
-from analysis.fitting.objective import Objective
+from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
+from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits
+from vsweep.analysis.fitting.objective import Objective
 
 METHOD = "parametric"
 LARGEST_EXPONENT, SMALLEST_EXPONENT = 8.0, 1e-3

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from vsweep.analysis.answering import command, refuse
+from vsweep.analysis.compare import comparison
+from vsweep.analysis.compare.comparison import Comparison, compare
+from vsweep.analysis.compare.report import drawing, sentences, table, to_json
+from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Refusal, Source, load, select
+from vsweep.analysis.formatting import printable
+from vsweep.analysis.plotting import save
 
-from analysis.answering import command, refuse
-from analysis.compare import comparison
-from analysis.compare.comparison import Comparison, compare
-from analysis.compare.report import drawing, sentences, table, to_json
-from analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Refusal, Source, load, select
-from analysis.formatting import printable
-from analysis.plotting import save
 from vsweep import atomic, schema
 
 __all__ = ["compare", "drawing", "keep", "main", "sentences", "split", "to_json"]

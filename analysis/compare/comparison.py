@@ -14,19 +14,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-
-from analysis.approaches.parametric import Law, ParametricFit
-from analysis.compare import paired_bootstrap
-from analysis.compare.paired_bootstrap import RELATIVE, SLOPE, Pair, difference, level
-from analysis.data.points import Points, Refusal
-from analysis.fitting.batched_bfgs import minimise_together
-from analysis.fitting.chinchilla import Chinchilla, Data, Pullback
-from analysis.fitting.fit import FACTORS, Problem
-from analysis.fitting.objective import HUBER, SQUARED
-from analysis.sections.study import fit_parametric
-from analysis.uncertainty import intervals
-from analysis.uncertainty.bootstrap import CELLS, RUNS, SEEDS, WITHIN, unbiased
-from analysis.uncertainty.intervals import Range
+from vsweep.analysis.approaches.parametric import Law, ParametricFit
+from vsweep.analysis.compare import paired_bootstrap
+from vsweep.analysis.compare.paired_bootstrap import RELATIVE, SLOPE, Pair, difference, level
+from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.fitting.batched_bfgs import minimise_together
+from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Pullback
+from vsweep.analysis.fitting.fit import FACTORS, Problem
+from vsweep.analysis.fitting.objective import HUBER, SQUARED
+from vsweep.analysis.sections.study import fit_parametric
+from vsweep.analysis.uncertainty import intervals
+from vsweep.analysis.uncertainty.bootstrap import CELLS, RUNS, SEEDS, WITHIN, unbiased
+from vsweep.analysis.uncertainty.intervals import Range
 
 METHOD = "compare"
 MOVES, CONSTANT = "the exponent moves", "only the constant moves"

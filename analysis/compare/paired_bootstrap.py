@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-
-from analysis.approaches import parametric
-from analysis.approaches.parametric import Law, ParametricFit
-from analysis.data.points import Points
-from analysis.uncertainty import bootstrap
-from analysis.uncertainty.estimates import optimal_sizes, path_exponents
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.approaches.parametric import Law, ParametricFit
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.uncertainty import bootstrap
+from vsweep.analysis.uncertainty.estimates import optimal_sizes, path_exponents
 
 SHARED = 0.5  # of all cells: where fewer are in both sets, the sets are drawn apart
 REACH, REACH_LEVELS = 1e4, 61  # how far beyond the common compute a multiplier is looked for, and in how many steps

@@ -11,16 +11,15 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-
-from analysis import plotting
-from analysis.compare import comparison, paired_bootstrap
-from analysis.compare.comparison import Comparison, Verdict
-from analysis.data.cells import cells
-from analysis.formatting import count
-from analysis.plotting import Drawing
-from analysis.report.fits_json import finite
-from analysis.sections.figures import FLOP_LABELS, LOSS_LABELS
-from analysis.uncertainty.intervals import Range
+from vsweep.analysis import plotting
+from vsweep.analysis.compare import comparison, paired_bootstrap
+from vsweep.analysis.compare.comparison import Comparison, Verdict
+from vsweep.analysis.data.cells import cells
+from vsweep.analysis.formatting import count
+from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.report.fits_json import finite
+from vsweep.analysis.sections.figures import FLOP_LABELS, LOSS_LABELS
+from vsweep.analysis.uncertainty.intervals import Range
 
 SMALLEST_FACTOR = 1.1  # of more data: less is not worth a sentence
 STYLES = ((plotting.BLUE, "o", "-"), (plotting.RED, "s", "--"))

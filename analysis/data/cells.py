@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv
-
-from analysis.data.points import Points
+from vsweep.analysis.data.points import Points
 
 MANY_SEEDS = 8  # from here on a distribution says more than a band
 COLUMNS = ["size", "budget", "params", "tokens", "flops", "width", "loss", "low", "high", "ratio", "sd_log", "seeds"]

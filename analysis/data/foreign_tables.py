@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from vsweep.analysis.data.column_names import OPTIONAL, Column, find, labels, named, numbers, plain
 
-from analysis.data.column_names import OPTIONAL, Column, find, labels, named, numbers, plain
 from vsweep import atomic, schema
 
 if TYPE_CHECKING:
-    from analysis.data.points import Points
+    from vsweep.analysis.data.points import Points
 
 IN_MEMORY = Path("the table")  # what messages and titles call a DataFrame, which has no file
 OWN_COLUMNS = {"run_id", "params", "params_non_embedding"}  # together only in a sweep's runs.csv

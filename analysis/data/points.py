@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from vsweep.analysis.data import foreign_tables
+from vsweep.analysis.data.column_names import named, numbers
+from vsweep.analysis.data.foreign_tables import BadTable, group_close
+from vsweep.analysis.fitting.objective import Objective
 
-from analysis.data import foreign_tables
-from analysis.data.column_names import named, numbers
-from analysis.data.foreign_tables import BadTable, group_close
-from analysis.fitting.objective import Objective
 from vsweep import schema, tables
 
 # What each loss of runs.csv means for the law. A known floor makes the law E = 0; otherwise E is fitted.

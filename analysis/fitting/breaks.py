@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-
-from analysis.fitting.chinchilla import Form
-from analysis.fitting.fit import Fitted
-from analysis.fitting.one_variable import FORMS, fit_together
+from vsweep.analysis.fitting.chinchilla import Form
+from vsweep.analysis.fitting.fit import Fitted
+from vsweep.analysis.fitting.one_variable import FORMS, fit_together
 
 LONG = 9  # distinct x from which the last two are held out, and not the last one only
 BEYOND, NEGLIGIBLE_LOG = 2.0, 0.005  # a law wins by more than twice the noise, and by more than half a percent

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-
-from analysis.fitting.batched_bfgs import GAIN_TOLERANCE, minimise_together
-from analysis.fitting.chinchilla import Data, Form
-from analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective
+from vsweep.analysis.fitting.batched_bfgs import GAIN_TOLERANCE, minimise_together
+from vsweep.analysis.fitting.chinchilla import Data, Form
+from vsweep.analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective
 
 STARTS = 6  # descents of one fit, with E = 0 and with E > 0 each
 RESTARTS = 4

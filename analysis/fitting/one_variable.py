@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
-
-from analysis.fitting.batched_bfgs import minimise_together
-from analysis.fitting.chinchilla import EXPONENTS, FLOOR_SHARES, LARGEST_LOG, Data, Form, Pullback
-from analysis.fitting.fit import RESTARTS, STARTS, STATIONARY, Fitted, Problem, best_starts, values_of_laws
-from analysis.fitting.objective import SQUARED, Objective
+from vsweep.analysis.fitting.batched_bfgs import minimise_together
+from vsweep.analysis.fitting.chinchilla import EXPONENTS, FLOOR_SHARES, LARGEST_LOG, Data, Form, Pullback
+from vsweep.analysis.fitting.fit import RESTARTS, STARTS, STATIONARY, Fitted, Problem, best_starts, values_of_laws
+from vsweep.analysis.fitting.objective import SQUARED, Objective
 
 OBJECTIVE = Objective(penalty=SQUARED)
 SLOPE_UNIT, BREAK_UNIT = 10.0, 0.1

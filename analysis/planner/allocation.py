@@ -13,9 +13,8 @@ from functools import partial
 import numpy as np
 from scipy import special
 from scipy.optimize import elementwise
-
-from analysis.approaches.parametric import Law
-from analysis.planner.results import (
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.planner.results import (
     AtFixedTokens,
     Estimate,
     FixedTokens,

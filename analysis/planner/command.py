@@ -5,14 +5,13 @@ import json
 from dataclasses import asdict
 
 import numpy as np
-
-from analysis.answering import command
-from analysis.formatting import printable
-from analysis.planner.allocation import plan
-from analysis.planner.results import GpuTime, Plan
-from analysis.planner.saved_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
-from analysis.planner.text import render
-from analysis.report.fits_json import finite
+from vsweep.analysis.answering import command
+from vsweep.analysis.formatting import printable
+from vsweep.analysis.planner.allocation import plan
+from vsweep.analysis.planner.results import GpuTime, Plan
+from vsweep.analysis.planner.saved_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
+from vsweep.analysis.planner.text import render
+from vsweep.analysis.report.fits_json import finite
 
 
 @command("plan")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.approaches.parametric import Law
+from vsweep.analysis.approaches.parametric import Law
 
 
 @dataclass(frozen=True)

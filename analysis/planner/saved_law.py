@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
-from analysis.approaches.parametric import HOFFMANN, Law
-from analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
-from analysis.planner.results import Plan
-from analysis.report.fits_json import SCHEMA
+from vsweep.analysis.approaches.parametric import HOFFMANN, Law
+from vsweep.analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
+from vsweep.analysis.planner.results import Plan
+from vsweep.analysis.report.fits_json import SCHEMA
 
 CONSTANTS = ("E", "A", "B", "alpha", "beta")
 MOST, SMALLEST = sys.float_info.max, sys.float_info.min

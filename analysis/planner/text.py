@@ -4,12 +4,11 @@ import textwrap
 from collections.abc import Callable
 
 import numpy as np
-
-from analysis.approaches.parametric import Law
-from analysis.formatting import metric
-from analysis.planner.allocation import gamma, resamples_needed
-from analysis.planner.results import AtFixedTokens, Estimate, FixedTokens, GpuTime, Plan, Reserve, Serving
-from analysis.planner.saved_law import Extrapolation, Fitted
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.formatting import metric
+from vsweep.analysis.planner.allocation import gamma, resamples_needed
+from vsweep.analysis.planner.results import AtFixedTokens, Estimate, FixedTokens, GpuTime, Plan, Reserve, Serving
+from vsweep.analysis.planner.saved_law import Extrapolation, Fitted
 
 WIDTH = 98
 LABEL = 22

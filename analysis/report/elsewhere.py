@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from json import JSONDecodeError
 
-from analysis.data.points import Convention, Source
-from analysis.formatting import one_line
-from analysis.report import exact_json
-from analysis.sections.study import LossStudy, study_loss
+from vsweep.analysis.data.points import Convention, Source
+from vsweep.analysis.formatting import one_line
+from vsweep.analysis.report import exact_json
+from vsweep.analysis.sections.study import LossStudy, study_loss
 
-CHILD = [sys.executable, "-P", "-c", "from analysis import elsewhere; elsewhere.answer()"]
+CHILD = [sys.executable, "-P", "-c", "from vsweep.analysis.report import elsewhere; elsewhere.answer()"]
 OUT_OF_MEMORY = {signal.SIGKILL: "was killed, most likely for want of memory"}  # what the kernel does then
 
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from analysis.data.points import Convention, Source
-from analysis.sections.study import LossStudy
+from vsweep.analysis.data.points import Convention, Source
+from vsweep.analysis.sections.study import LossStudy
 
 ROOTS = (Source, Convention, LossStudy)
 KIND = "kind"  # of every JSON object: what it stands for

@@ -48,16 +48,15 @@ seeds", "resampled points", "draws of the scatter between seeds" or "draws of th
 from dataclasses import asdict, fields
 
 import numpy as np
-
-from analysis.approaches import envelope, parametric
-from analysis.approaches.compute_frontier import ComputeLine
-from analysis.approaches.optimal_path import PathFit, thinned
-from analysis.data.points import Refusal, Source
-from analysis.sections.conventions import SideBySide
-from analysis.sections.forecast import Forecast
-from analysis.sections.study import METHODS, Approach, LossStudy
-from analysis.uncertainty.estimates import largest_flops
-from analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.approaches import envelope, parametric
+from vsweep.analysis.approaches.compute_frontier import ComputeLine
+from vsweep.analysis.approaches.optimal_path import PathFit, thinned
+from vsweep.analysis.data.points import Refusal, Source
+from vsweep.analysis.sections.conventions import SideBySide
+from vsweep.analysis.sections.forecast import Forecast
+from vsweep.analysis.sections.study import METHODS, Approach, LossStudy
+from vsweep.analysis.uncertainty.estimates import largest_flops
+from vsweep.analysis.uncertainty.intervals import Uncertainty
 
 SCHEMA = 2
 UNITS = {"loss": "nats/token", "N": "parameters", "D": "tokens", "C": "FLOP", "log": "natural logarithm of the loss"}

@@ -7,20 +7,19 @@ import base64
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-
-from analysis.approaches import parametric
-from analysis.data.points import Refusal, Source
-from analysis.formatting import count, percent
-from analysis.plotting import Drawing
-from analysis.report import timing
-from analysis.report.markup import Markup, element, joined, page, void
-from analysis.report.style import CSS
-from analysis.sections.conventions import LABELS as CONVENTION_LABELS
-from analysis.sections.conventions import Disagreement, Row, SideBySide
-from analysis.sections.forecast import Forecast
-from analysis.sections.study import Approach, LossStudy
-from analysis.sections.wording import NAMES, assessed, describe_range, quantity
-from analysis.uncertainty.estimates import largest_flops
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.data.points import Refusal, Source
+from vsweep.analysis.formatting import count, percent
+from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.report import timing
+from vsweep.analysis.report.markup import Markup, element, joined, page, void
+from vsweep.analysis.report.style import CSS
+from vsweep.analysis.sections.conventions import LABELS as CONVENTION_LABELS
+from vsweep.analysis.sections.conventions import Disagreement, Row, SideBySide
+from vsweep.analysis.sections.forecast import Forecast
+from vsweep.analysis.sections.study import Approach, LossStudy
+from vsweep.analysis.sections.wording import NAMES, assessed, describe_range, quantity
+from vsweep.analysis.uncertainty.estimates import largest_flops
 
 FORMULAS = (
     ("Parametric law", "L(N, D) = E + A / N^α + B / D^β", "Hoffmann et al. 2022, section 3.3"),

@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-
-from analysis import plotting
-from analysis.approaches import envelope, isoflop, parametric
-from analysis.approaches.optimal_path import PathFit
-from analysis.approaches.parametric import Law
-from analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Points, Refusal, Source, select
-from analysis.plotting import Drawing
-from analysis.sections import study
-from analysis.sections.figures import APPROACHES
-from analysis.uncertainty.estimates import quantities
+from vsweep.analysis import plotting
+from vsweep.analysis.approaches import envelope, isoflop, parametric
+from vsweep.analysis.approaches.optimal_path import PathFit
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Points, Refusal, Source, select
+from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.sections import study
+from vsweep.analysis.sections.figures import APPROACHES
+from vsweep.analysis.uncertainty.estimates import quantities
 
 METHOD = "conventions"
 ALL, WITHOUT = SIZE_CONVENTIONS

@@ -8,16 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-
-from analysis import plotting
-from analysis.approaches import envelope, isoflop, optimal_path, parametric
-from analysis.data.cells import MANY_SEEDS
-from analysis.data.points import Convention, Refusal, Source
-from analysis.plotting import Drawing
-from analysis.sections.study import Approach, LossStudy
-from analysis.sections.wording import assessed
-from analysis.uncertainty.estimates import optimal_sizes
-from analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis import plotting
+from vsweep.analysis.approaches import envelope, isoflop, optimal_path, parametric
+from vsweep.analysis.data.cells import MANY_SEEDS
+from vsweep.analysis.data.points import Convention, Refusal, Source
+from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.sections.study import Approach, LossStudy
+from vsweep.analysis.sections.wording import assessed
+from vsweep.analysis.uncertainty.estimates import optimal_sizes
+from vsweep.analysis.uncertainty.intervals import LEVEL
 
 LOSS_LABELS = {
     "excess_loss": "excess loss (nats/token)",

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-
-from analysis.approaches import optimal_path
-from analysis.approaches.parametric import is_law, why_undetermined
-from analysis.data.cells import cells, seed_noise_log
-from analysis.data.points import Convention, Points, Refusal
-from analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
-from analysis.fitting.chinchilla import Chinchilla, Data, Form
-from analysis.fitting.fit import Fitted, fit_form
-from analysis.uncertainty.bootstrap import CELLS, weights
-from analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis.approaches import optimal_path
+from vsweep.analysis.approaches.parametric import is_law, why_undetermined
+from vsweep.analysis.data.cells import cells, seed_noise_log
+from vsweep.analysis.data.points import Convention, Points, Refusal
+from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
+from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
+from vsweep.analysis.fitting.fit import Fitted, fit_form
+from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
+from vsweep.analysis.uncertainty.intervals import LEVEL
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
 DEAR_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets

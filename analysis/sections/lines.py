@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-from analysis.data.cells import cells, seed_noise_log
-from analysis.data.points import Points, Refusal
-from analysis.fitting.breaks import NEGLIGIBLE_LOG, Curve, OneVariableLaw, judge, winner
-from analysis.fitting.one_variable import Broken
+from vsweep.analysis.data.cells import cells, seed_noise_log
+from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.fitting.breaks import NEGLIGIBLE_LOG, Curve, OneVariableLaw, judge, winner
+from vsweep.analysis.fitting.one_variable import Broken
 
 MIN_X = 4
 AXES = (("N", "budget", "size"), ("D", "size", "tokens"))  # loss against this, at each of that, columns of `cells`

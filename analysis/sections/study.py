@@ -3,18 +3,17 @@
 from dataclasses import dataclass
 
 import pandas as pd
-
-from analysis.approaches import compute_frontier, envelope, isoflop, parametric
-from analysis.approaches.compute_frontier import ComputeLine
-from analysis.approaches.optimal_path import PathFit
-from analysis.data.cells import cells, seed_noise_log
-from analysis.data.design_checks import DesignProblem, design_problems
-from analysis.data.points import Convention, Points, Refusal, Source, select
-from analysis.sections.forecast import LEARNING_CURVE, Forecast, forecast, learning_curve
-from analysis.sections.lines import Lines, fit_lines
-from analysis.uncertainty import approach_intervals, intervals
-from analysis.uncertainty.estimates import largest_flops, quantities
-from analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.approaches import compute_frontier, envelope, isoflop, parametric
+from vsweep.analysis.approaches.compute_frontier import ComputeLine
+from vsweep.analysis.approaches.optimal_path import PathFit
+from vsweep.analysis.data.cells import cells, seed_noise_log
+from vsweep.analysis.data.design_checks import DesignProblem, design_problems
+from vsweep.analysis.data.points import Convention, Points, Refusal, Source, select
+from vsweep.analysis.sections.forecast import LEARNING_CURVE, Forecast, forecast, learning_curve
+from vsweep.analysis.sections.lines import Lines, fit_lines
+from vsweep.analysis.uncertainty import approach_intervals, intervals
+from vsweep.analysis.uncertainty.estimates import largest_flops, quantities
+from vsweep.analysis.uncertainty.intervals import Uncertainty
 
 METHODS = (envelope.METHOD, isoflop.PARABOLA, isoflop.AKIMA, parametric.METHOD)
 

@@ -1,8 +1,8 @@
 """How quantities, ranges and approaches are called in sentences and tables."""
 
-from analysis.formatting import metric
-from analysis.sections.study import Approach
-from analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.formatting import metric
+from vsweep.analysis.sections.study import Approach
+from vsweep.analysis.uncertainty.intervals import Uncertainty
 
 NAMES = {
     "envelope": "the lower envelope",

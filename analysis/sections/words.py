@@ -1,16 +1,16 @@
 """What was found, as plain sentences computed from the fits - what failed in the same voice as what worked."""
 
 import numpy as np
+from vsweep.analysis.approaches import envelope, isoflop, optimal_path, parametric
+from vsweep.analysis.data.cells import MANY_SEEDS
+from vsweep.analysis.data.points import Refusal, Source, varying_settings
+from vsweep.analysis.formatting import metric
+from vsweep.analysis.sections import words_of_law, words_of_lines
+from vsweep.analysis.sections.conventions import SideBySide
+from vsweep.analysis.sections.forecast import Forecast
+from vsweep.analysis.sections.study import Approach, LossStudy
+from vsweep.analysis.sections.wording import NAMES, assessed, describe_range, numbers
 
-from analysis.approaches import envelope, isoflop, optimal_path, parametric
-from analysis.data.cells import MANY_SEEDS
-from analysis.data.points import Refusal, Source, varying_settings
-from analysis.formatting import metric
-from analysis.sections import words_of_law, words_of_lines
-from analysis.sections.conventions import SideBySide
-from analysis.sections.forecast import Forecast
-from analysis.sections.study import Approach, LossStudy
-from analysis.sections.wording import NAMES, assessed, describe_range, numbers
 from vsweep import schema
 
 STATUSES = {

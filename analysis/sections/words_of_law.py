@@ -1,15 +1,14 @@
 """Sentences about the parametric law: how well it fits, what it says is best, and what it foretells."""
 
 import numpy as np
-
-from analysis.approaches import isoflop, parametric
-from analysis.data.points import Refusal
-from analysis.formatting import percent, signed_percent
-from analysis.sections.forecast import Forecast, LawForecast
-from analysis.sections.study import Approach, LossStudy
-from analysis.sections.wording import NAMES, assessed, numbers, quantity
-from analysis.uncertainty.estimates import largest_flops
-from analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis.approaches import isoflop, parametric
+from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.formatting import percent, signed_percent
+from vsweep.analysis.sections.forecast import Forecast, LawForecast
+from vsweep.analysis.sections.study import Approach, LossStudy
+from vsweep.analysis.sections.wording import NAMES, assessed, numbers, quantity
+from vsweep.analysis.uncertainty.estimates import largest_flops
+from vsweep.analysis.uncertainty.intervals import LEVEL
 
 NOISE_FACTOR = 2.0
 

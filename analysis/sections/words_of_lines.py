@@ -1,10 +1,9 @@
 """Sentences about one-dimensional laws: where a power law holds along N or D, and where it breaks."""
 
 import numpy as np
-
-from analysis.formatting import count, metric, percent
-from analysis.sections.lines import Line
-from analysis.sections.study import LossStudy
+from vsweep.analysis.formatting import count, metric, percent
+from vsweep.analysis.sections.lines import Line
+from vsweep.analysis.sections.study import LossStudy
 
 OTHER = {"N": "D", "D": "N"}
 

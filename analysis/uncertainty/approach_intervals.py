@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import numpy as np
-
-from analysis.approaches import envelope, isoflop, optimal_path, parametric
-from analysis.approaches.optimal_path import PathFit
-from analysis.data.points import Points, Refusal
-from analysis.uncertainty import bootstrap, intervals
-from analysis.uncertainty.estimates import largest_flops, law_quantities, path_quantities
-from analysis.uncertainty.intervals import Quantities, Uncertainty
+from vsweep.analysis.approaches import envelope, isoflop, optimal_path, parametric
+from vsweep.analysis.approaches.optimal_path import PathFit
+from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.uncertainty import bootstrap, intervals
+from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, path_quantities
+from vsweep.analysis.uncertainty.intervals import Quantities, Uncertainty
 
 
 def of_law(

@@ -7,8 +7,7 @@ the seeds.
 """
 
 import numpy as np
-
-from analysis.data.points import Points
+from vsweep.analysis.data.points import Points
 
 MOSTLY = 0.9
 CELLS, SEEDS, RUNS, WITHIN = "cells", "seeds", "runs", "within"

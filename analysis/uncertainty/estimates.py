@@ -8,11 +8,10 @@ loss_opt            its loss, nats/token, in the convention of the fit
 """
 
 import numpy as np
-
-from analysis.approaches import parametric
-from analysis.approaches.optimal_path import PathFit, PathRefits
-from analysis.data.points import Points
-from analysis.uncertainty.intervals import Quantities
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.approaches.optimal_path import PathFit, PathRefits
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.uncertainty.intervals import Quantities
 
 
 def largest_flops(points: Points) -> float:

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 
-from analysis import plotting
-from analysis.plotting import Drawing
 from benchmarks.stack import contestants as who
 from benchmarks.stack.contestants import LANES
 

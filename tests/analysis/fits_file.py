@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-
-from analysis.approaches.parametric import HOFFMANN, Law
+from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 
 
 def scattered(law: Law, pairs: int = 60, sd: float = 0.01) -> Law:

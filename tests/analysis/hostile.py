@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-from analysis.plotting import FORMULAS
+from vsweep.analysis.plotting import FORMULAS
 
 TEXTS = (
     "</td></table><script>document.title='harmed'</script>",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from vsweep.analysis.approaches.parametric import Law
 
-from analysis.approaches.parametric import Law
 from vsweep import atomic, schema, tables
 
 FLOOR = 1.0299955

@@ -13,18 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis import __main__ as command
+from vsweep.analysis import pipeline
+from vsweep.analysis.data.points import TEXT_COLUMNS, load
+from vsweep.analysis.report import page as report
+from vsweep.analysis.report.markup import POLICY
+from vsweep.analysis.sections.words import about_runs
 
-import analysis
-from analysis import __main__ as command
-from analysis import pipeline
-from analysis.data.points import TEXT_COLUMNS, load
-from analysis.report import page as report
-from analysis.report.markup import POLICY
-from analysis.sections.words import about_runs
 from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
-from vsweep import atomic, schema, tables
+from vsweep import analysis, atomic, schema, tables
 
 ROOT = Path(__file__).parent.parent.parent
 METRICS = [

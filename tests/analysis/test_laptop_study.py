@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from vsweep.analysis.approaches import isoflop, optimal_path
+from vsweep.analysis.data.points import Convention, load, select
 
-from analysis.approaches import isoflop, optimal_path
-from analysis.data.points import Convention, load, select
 from vsweep import schema, tables
 
 LAPTOP = Path(__file__).parents[2] / "docs" / "laptop"

@@ -26,7 +26,7 @@ HARMED = """
 import importlib, os, signal, sys
 sys.path.insert(0, {root!r})
 sys.argv = {argv!r}
-import launch
+from vsweep.cli import train
 from absl import app
 from vsweep.train import timing
 timing.ReportPace.FIRST_S = 0.0  # a report after each stack
@@ -41,7 +41,7 @@ def harmed(*arguments, **keywords):
         {harm}
     return whole(*arguments, **keywords)
 setattr(place, {function!r}, harmed)
-app.run(launch.main, flags_parser=launch.cli.parse_flags)
+app.run(train.main, flags_parser=train.flags.parse_flags)
 """
 
 
@@ -80,7 +80,7 @@ def test_a_signal_during_an_analysis_leaves_with_75_and_no_traceback(name, call,
     """The first report is drawn between two stacks, the second one at the end."""
     harm = f"os.kill(os.getpid(), signal.{name})"
     stopped = subprocess.run(
-        harmed(tmp_path / "sweep", "analysis.pipeline", (), "study_loss", harm, call=call),
+        harmed(tmp_path / "sweep", "vsweep.analysis.pipeline", (), "study_loss", harm, call=call),
         capture_output=True,
         text=True,
         timeout=300,
@@ -154,7 +154,7 @@ def test_killed_while_it_copies_another_directory_it_starts_the_copy_again(unint
 TAKE_THE_LOCK = """
 import sys
 from pathlib import Path
-from vsweep import cli
+from vsweep.cli import flags
 from vsweep.config.problems import ConfigError
 from vsweep.storage.lock import locked
 sys.stdin.readline()
@@ -164,7 +164,7 @@ try:
         sys.stdin.read()
 except ConfigError as error:
     print("refused", flush=True)
-    cli.fail(error.problems)
+    flags.fail(error.problems)
 """
 
 

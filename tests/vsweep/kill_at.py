@@ -15,7 +15,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import analysis.pipeline
+from vsweep.analysis import pipeline
+
 from vsweep.storage import background, checkpoint
 from vsweep.train import compiling, loop, timing, trainer
 
@@ -66,7 +67,7 @@ POINTS = {
     "writing runs.csv": Point(os, "replace", BEFORE, renaming("runs.csv")),
     "writing curves.csv": Point(os, "replace", BEFORE, renaming("curves.csv")),
     "pruning": Point(shutil, "rmtree", AFTER, lambda path, *rest, **keywords: in_checkpoints(Path(path).parent)),
-    "analysing": Point(analysis.pipeline, "study_loss", DURING),
+    "analysing": Point(pipeline, "study_loss", DURING),
     "writing fits.json": Point(os, "replace", BEFORE, renaming("fits.json")),
     "writing the report": Point(os, "replace", BEFORE, renaming("report.html")),
 }

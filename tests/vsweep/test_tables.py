@@ -73,7 +73,7 @@ def test_an_error_of_the_disk_that_a_library_hides_in_its_words_is_told_as_what_
 
 
 def test_a_written_file_is_on_the_disk_before_it_takes_its_name_and_the_name_after_that(tmp_path, monkeypatch):
-    calls = small.recorded(monkeypatch, (os, "fsync"), (os, "replace"), (schema, "sync_folder"))
+    calls = small.recorded(monkeypatch, (os, "fsync"), (os, "replace"), (atomic, "sync_folder"))
     write_text_atomically(tmp_path / "runs.csv", "new")
     assert calls == ["fsync", "replace", "sync_folder", "fsync"]
 

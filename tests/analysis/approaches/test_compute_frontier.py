@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.approaches import compute_frontier, envelope, lower_hull
+from vsweep.analysis.data.cells import cells
+from vsweep.analysis.data.points import Convention, Refusal, load, select
 
-from analysis.approaches import compute_frontier, envelope, lower_hull
-from analysis.data.cells import cells
-from analysis.data.points import Convention, Refusal, load, select
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import FLOOR, LAW
 

@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.approaches import envelope, isoflop, optimal_path
+from vsweep.analysis.approaches.parametric import HOFFMANN, Law
+from vsweep.analysis.data.cells import cells
+from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.formatting import metric
 
-from analysis.approaches import envelope, isoflop, optimal_path
-from analysis.approaches.parametric import HOFFMANN, Law
-from analysis.data.cells import cells
-from analysis.data.points import Convention, Points, Refusal, load, select
-from analysis.formatting import metric
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS, MANY_WIDTHS
 from tests.analysis.planted import LAW, Planted, broken, params_of, write_planted
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.data.points import Refusal
 
-from analysis.approaches import parametric
-from analysis.approaches.parametric import Law
-from analysis.data.points import Refusal
 from tests.analysis.planted import LAW
 
 NO_FLOOR_RUNS = Path(__file__).parents[2] / "data" / "addition_without_floor.csv"

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.compare import command, comparison, paired_bootstrap, report
+from vsweep.analysis.compare.comparison import Comparison
+from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.plotting import save
+from vsweep.analysis.sections.study import fit_parametric
+from vsweep.analysis.uncertainty import bootstrap
 
-from analysis.approaches.parametric import Law
-from analysis.compare import command, comparison, paired_bootstrap, report
-from analysis.compare.comparison import Comparison
-from analysis.data.points import Convention, Points, Refusal, load, select
-from analysis.plotting import save
-from analysis.sections.study import fit_parametric
-from analysis.uncertainty import bootstrap
 from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, write_planted, write_runs

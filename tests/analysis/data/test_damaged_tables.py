@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from vsweep.analysis import commands
+from vsweep.analysis.data.points import TEXT_COLUMNS, BadTable, load
 
-from analysis import commands
-from analysis.data.points import TEXT_COLUMNS, BadTable, load
 from tests.analysis.planted import BUDGETS, Planted, write_planted
 from vsweep import atomic, schema, tables
 

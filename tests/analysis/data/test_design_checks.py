@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.data.design_checks import DesignProblem, design_problems
+from vsweep.analysis.data.points import Convention, load, select
 
-from analysis.data.design_checks import DesignProblem, design_problems
-from analysis.data.points import Convention, load, select
 from tests.analysis.conftest import CHINCHILLA
 
 SIZES = np.geomspace(1e7, 1e10, 10)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vsweep.analysis.data.foreign_tables import write_four_columns
+from vsweep.analysis.data.points import BadTable, Convention, Points, load, select
 
-from analysis.data.foreign_tables import write_four_columns
-from analysis.data.points import BadTable, Convention, Points, load, select
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW
 

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.fitting.breaks import Curve, compare_one_variable, judge, winner
 
-from analysis.fitting.breaks import Curve, compare_one_variable, judge, winner
 from tests.analysis.conftest import CHINCHILLA
 
 X = np.geomspace(1e3, 2e6, 12)

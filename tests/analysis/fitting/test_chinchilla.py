@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-
-from analysis.approaches import parametric
-from analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
-from analysis.fitting.chinchilla import Chinchilla, Data, Form
-from analysis.fitting.fit import Problem, fit_form
-from analysis.fitting.objective import ABSOLUTE, HUBER, LOG, LOSS, PENALTIES, RESIDUALS, SQUARED, Objective
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
+from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
+from vsweep.analysis.fitting.fit import Problem, fit_form
+from vsweep.analysis.fitting.objective import ABSOLUTE, HUBER, LOG, LOSS, PENALTIES, RESIDUALS, SQUARED, Objective
 
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(2e7, 2e9, 7), np.geomspace(4e8, 1e11, 8)))
 UNIQUE = np.minimum(GRID_D, np.resize([1e9, 4e9, 1.6e10, 1e12], len(GRID_D)))

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.fitting.chinchilla import Data
+from vsweep.analysis.fitting.fit import Problem, fit_form
+from vsweep.analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective
+from vsweep.analysis.fitting.one_variable import FORMS, OBJECTIVE, Broken, PowerOffset, fit_together
 
-from analysis.fitting.chinchilla import Data
-from analysis.fitting.fit import Problem, fit_form
-from analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective
-from analysis.fitting.one_variable import FORMS, OBJECTIVE, Broken, PowerOffset, fit_together
 from tests.analysis.conftest import CHINCHILLA
 
 X = np.geomspace(1e3, 1e6, 12)

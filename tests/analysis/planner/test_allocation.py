@@ -4,12 +4,12 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 import pytest
 from scipy import optimize
+from vsweep.analysis import planner
+from vsweep.analysis.approaches.parametric import HOFFMANN, Law
+from vsweep.analysis.planner import plan
+from vsweep.analysis.planner.allocation import params_for_serving, resamples_needed
+from vsweep.analysis.planner.results import Estimate
 
-from analysis import planner
-from analysis.approaches.parametric import HOFFMANN, Law
-from analysis.planner import plan
-from analysis.planner.allocation import params_for_serving, resamples_needed
-from analysis.planner.results import Estimate
 from tests.analysis.fits_file import content_of, scattered, write
 
 # Of an excess loss with alpha >> beta, of one with alpha << beta, and Hoffmann's.

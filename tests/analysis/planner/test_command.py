@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vsweep.analysis import planner
+from vsweep.analysis.approaches.parametric import HOFFMANN, Law
+from vsweep.analysis.planner import plan, read_fits
 
-from analysis import planner
-from analysis.approaches.parametric import HOFFMANN, Law
-from analysis.planner import plan, read_fits
 from tests.analysis.fits_file import content_of, write
 
 LAPTOP_FITS = Path(__file__).parents[3] / "docs" / "laptop" / "fits.json"

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.data.points import Convention, Refusal, Source, load
+from vsweep.analysis.report import elsewhere, exact_json
+from vsweep.analysis.sections.study import LossStudy, study_loss
 
-from analysis.data.points import Convention, Refusal, Source, load
-from analysis.report import elsewhere, exact_json
-from analysis.sections.study import LossStudy, study_loss
 from tests.analysis.planted import BUDGETS, Planted, write_planted
 
 ROOT = Path(__file__).parents[3]
@@ -127,7 +127,7 @@ def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatc
 
 
 def test_a_child_never_imports_from_the_folder_it_happens_to_be_started_in(source, tmp_path, monkeypatch):
-    for name in ("numpy", "analysis", "sitecustomize"):
+    for name in ("numpy", "vsweep", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(Path(__file__).parents[3])])
     monkeypatch.chdir(tmp_path)

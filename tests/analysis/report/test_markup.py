@@ -1,8 +1,9 @@
 from pathlib import Path
 
-import analysis
-from analysis.report.markup import Markup, element, joined, page, void
+from vsweep.analysis.report.markup import Markup, element, joined, page, void
+
 from tests.analysis import hostile
+from vsweep import analysis
 
 SOURCES = Path(analysis.__file__).parent
 

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
+from vsweep.analysis.data.points import load
+from vsweep.analysis.report import page, timing
 
-from analysis.data.points import load
-from analysis.report import page, timing
 from tests.analysis.planted import Planted, write_planted
 from vsweep import atomic, schema, tables
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vsweep.analysis.approaches import isoflop, parametric
+from vsweep.analysis.approaches.parametric import HOFFMANN, Law
+from vsweep.analysis.data.points import Convention, Refusal, Source, load, select
+from vsweep.analysis.sections import conventions, study
+from vsweep.analysis.sections.conventions import ALL, WITHOUT, Disagreement, Gap, Row
 
-from analysis.approaches import isoflop, parametric
-from analysis.approaches.parametric import HOFFMANN, Law
-from analysis.data.points import Convention, Refusal, Source, load, select
-from analysis.sections import conventions, study
-from analysis.sections.conventions import ALL, WITHOUT, Disagreement, Gap, Row
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
 from tests.analysis.planted import LAW
 

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-
-from analysis.approaches.parametric import Law
-from analysis.data.points import Convention, Points, Refusal, load, select
-from analysis.sections import forecast as forecasts
-from analysis.sections.forecast import Forecast, forecast, learning_curve
-from analysis.uncertainty.bootstrap import CELLS, weights
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.sections import forecast as forecasts
+from vsweep.analysis.sections.forecast import Forecast, forecast, learning_curve
+from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 
 LAW = Law(E=1.8, A=400.0, B=410.0, alpha=0.34, beta=0.28)
 SIZES, BUDGETS, SEEDS = np.geomspace(2e7, 1e9, 7), np.geomspace(4e8, 3e10, 7), range(3)

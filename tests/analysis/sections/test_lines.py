@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.data.points import Convention, Refusal, load, select
+from vsweep.analysis.sections import lines, study
+from vsweep.analysis.sections.words import about_loss
+from vsweep.analysis.uncertainty.intervals import SEED_FITS
 
-from analysis.data.points import Convention, Refusal, load, select
-from analysis.sections import lines, study
-from analysis.sections.words import about_loss
-from analysis.uncertainty.intervals import SEED_FITS
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
 from tests.analysis.planted import LAW, Planted, broken, write_planted
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.data.points import Convention, Points, load, select
+from vsweep.analysis.sections import study
+from vsweep.analysis.uncertainty import approach_intervals
+from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, quantities
 
-from analysis.approaches.parametric import Law
-from analysis.data.points import Convention, Points, load, select
-from analysis.sections import study
-from analysis.uncertainty import approach_intervals
-from analysis.uncertainty.estimates import largest_flops, law_quantities, quantities
 from tests.analysis.conftest import CHINCHILLA
 
 LAPTOP = Path(__file__).parents[3] / "docs" / "laptop"

@@ -16,6 +16,7 @@ from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models.transformer import SCANNED_LAYERS
 from vsweep.plan import cost, evaluations, sweep_plan, table
+from vsweep.plan import slots as slots_lib
 from vsweep.plan.packing import StackPlan, pack
 
 TWO_CORES = Hardware("cpu", 2, 2**33)
@@ -87,7 +88,7 @@ def test_the_slots_of_a_stack_are_the_cheapest_of_all_numbers(budgets, seeds, sc
 def test_ten_thousand_runs_are_planned_with_few_packings(monkeypatch):
     budgets = [int(1000 * 1.17**power) for power in range(20)]
     axes = {"budget": budgets, "seed": list(range(500))}
-    tried = small.recorded(monkeypatch, (sweep_plan, "packed_steps"))
+    tried = small.recorded(monkeypatch, (slots_lib, "packed_steps"))
     (stack_plan,) = sweep_of(small.config(optimizer={"schedule": "wsd"}, sweep=axes)).plans
     assert len(stack_plan.by_run) == 10_000
     assert len(tried) <= 50

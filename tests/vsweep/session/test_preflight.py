@@ -12,12 +12,11 @@ from types import SimpleNamespace
 
 import jax
 import pytest
-from absl import flags
+from absl import flags as absl_flags
 from absl.testing import flagsaver
 
-import launch
 from tests.vsweep import small
-from vsweep import cli
+from vsweep.cli import flags, train
 from vsweep.config.problems import ConfigError
 from vsweep.config.sweep_config import from_dict
 from vsweep.host.hardware import Hardware
@@ -221,10 +220,10 @@ def launched(here, monkeypatch, capsys) -> Callable:
         before = small.tree(here)
         with flagsaver.flagsaver(), small.compilations() as compiled:
             try:
-                status = launch.main(cli.parse_flags(sys.argv))
+                status = train.main(flags.parse_flags(sys.argv))
             except SystemExit as end:
                 status = end.code
-        flags.FLAGS.unparse_flags()
+        absl_flags.FLAGS.unparse_flags()
         changed = dict(before.items() ^ small.tree(here).items())
         return SimpleNamespace(status=status, told=capsys.readouterr().err, compiled=compiled, changed=changed)
 

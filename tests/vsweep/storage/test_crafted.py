@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import analysis
 from tests.vsweep import small
-from vsweep import atomic, schema, tables
+from vsweep import analysis, atomic, schema, tables
 from vsweep.storage import checkpoint
 from vsweep.storage.checkpoint import MANIFEST, CheckpointFolder
 from vsweep.storage.workdir import WorkDir, json_sha256
