@@ -4,10 +4,13 @@ Every law is asked the same question, so that a table compares them by what they
 compute that the fit was given says whether more runs would help.
 """
 
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
+from vsweep.analysis import plotting
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import is_law, why_undetermined
 from vsweep.analysis.data.cells import cells, seed_noise_log
@@ -15,6 +18,9 @@ from vsweep.analysis.data.points import Convention, Points, Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
 from vsweep.analysis.fitting.fit import Fitted, fit_form
+from vsweep.analysis.formatting import percent
+from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
 
@@ -28,6 +34,14 @@ REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # are enough for the share of points inside an interval
 POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, for one from fewer foretells nothing
 CLEARLY_BETTER = 0.9  # of the error of the parametric law: another one foretells better below it
+LAW_STYLES = (  # colour and marker
+    (plotting.RED, "o"),
+    (plotting.BLUE, "s"),
+    (plotting.GREEN, "D"),
+    (plotting.ORANGE, "^"),
+    (plotting.SKY, "v"),
+    (plotting.PINK, "P"),
+)
 FIT, KNOWN, ZERO = "E fitted", "E known", "E = 0"
 
 
@@ -99,6 +113,49 @@ class Forecast:
     @property
     def failed(self) -> bool:
         return self.rms_log > max(FAILS_BEYOND * self.yardstick_log, NEGLIGIBLE_LOG)
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """The forecast of the held-out runs, and its error against the compute of the fit (columns of `learning_curve`)."""
+
+    forecast: Forecast | Refusal
+    learning_curve: pd.DataFrame | Refusal
+
+
+class HeldOut(Section[Forecasts]):
+    name, title = "forecast", "Forecasts of held-out runs"
+
+    def compute(self, study: LossStudy) -> Forecasts:
+        made = forecast(study.points, bootstrap=study.bootstrap, rivals=bool(study.bootstrap))
+        # The learning curve takes as long as everything else, so it is drawn for one loss, in a final report only.
+        wanted = study.first and study.bootstrap
+        return Forecasts(made, learning_curve(study.points) if wanted else Refusal(LEARNING_CURVE, "not asked for"))
+
+    def findings(self, study: LossStudy, result: Forecasts) -> list[Finding]:
+        return self.about(study, 60, about_forecast(result.forecast))
+
+    def figures(self, study: LossStudy, result: Forecasts) -> Iterator[Drawing | Refusal]:
+        yield forecast_error(study, result)
+
+    def tables(self, study: LossStudy, result: Forecasts) -> list[Table]:
+        return [] if isinstance(result.forecast, Refusal) else [_by_law(result.forecast)]
+
+    def refusals(self, study: LossStudy, result: Forecasts) -> list[Refusal]:
+        return [result.forecast] if isinstance(result.forecast, Refusal) else []
+
+    def to_json(self, study: LossStudy, result: Forecasts) -> dict:
+        curve = or_refused(result.learning_curve, lambda table: table.to_dict("records"))
+        return {"forecast": or_refused(result.forecast, _json), "learning_curve": curve}
+
+
+SECTION = HeldOut()
+
+
+def _json(made: Forecast) -> dict:
+    names = [field.name for field in fields(made) if field.name != "laws"]
+    laws = [asdict(law) for law in made.laws]
+    return {**{name: getattr(made, name) for name in names}, "failed": made.failed, "laws": laws}
 
 
 def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
@@ -272,3 +329,83 @@ def learning_curve(points: Points) -> pd.DataFrame | Refusal:
     if not rows:
         return Refusal(LEARNING_CURVE, "too few cheap runs to fit any law to")
     return pd.DataFrame(rows, columns=["law", "runs", "flops", "rms_log"])
+
+
+# Sentences
+
+
+def about_forecast(made: Forecast | Refusal) -> list[str]:
+    if isinstance(made, Refusal):
+        return []
+    how = "too high" if made.mean_log > 0 else "too low"
+    verdict = "failed" if made.failed else "held"
+    sentences = [
+        f"the forecast {verdict}: the law fitted without {made.held_out} misses those {made.predicted} runs by "
+        f"{percent(made.rms_log)}, on average {percent(abs(made.mean_log))} {how}; the {made.yardstick} "
+        f"is {percent(made.yardstick_log)}{_inside(made.main)}."
+    ]
+    best = made.better
+    if best is not None:
+        sentences.append(
+            f"of {len(made.laws)} laws {best.law} foretells them best, by {percent(best.rms_log)}{_inside(best)}."
+        )
+    return sentences
+
+
+def _inside(law: LawForecast) -> str:
+    if law.coverage is None:
+        return ""
+    return f"; {100 * law.coverage:.0f} % of them lie inside their {100 * LEVEL:.0f} % prediction intervals"
+
+
+# Table
+
+
+def _by_law(made: Forecast) -> Table:
+    """Every law's held-out error, the best first."""
+    rows = tuple(_row(law) for law in sorted(made.laws, key=lambda law: law.rms_log))
+    head = ("law", "L(N, D)", "parameters", "held-out error", "mean error", "error of the fit", "inside 90 % intervals")
+    note = (
+        f"Each law is fitted to {made.fitted} runs, without {made.held_out}, and predicts those {made.predicted} runs. "
+        f"The {made.yardstick} is {percent(made.yardstick_log)}. Errors are root mean squares of log loss. A mean "
+        "error above zero means that the law predicts too high a loss."
+    )
+    return Table("Forecasts by law", head, rows, note)
+
+
+def _row(law: LawForecast) -> tuple[str, ...]:
+    return (
+        law.law,
+        law.formula,
+        str(law.parameters),
+        percent(law.rms_log),
+        ("+" if law.mean_log > 0 else "−") + percent(abs(law.mean_log)),
+        percent(law.fitted_rms_log),
+        "" if law.coverage is None else f"{100 * law.coverage:.0f} %",
+    )
+
+
+# Figure
+
+
+def forecast_error(study: LossStudy, result: Forecasts) -> Drawing | Refusal:
+    """Error of the forecast of the most expensive runs against the compute that the fit was given, a line a law."""
+    if study.empty:
+        return Refusal("forecast_error", "no points")
+    curve, made = result.learning_curve, result.forecast
+    for refused in (curve, made):
+        if isinstance(refused, Refusal):
+            return Refusal("forecast_error", refused.reason)
+    figure, (axes,) = plotting.new_figure()
+    for (law, line), style in zip(curve.groupby("law", sort=False), itertools.cycle(LAW_STYLES)):
+        colour, marker = style
+        axes.plot(line["flops"], line["rms_log"], color=colour, marker=marker, ms=4.5, lw=1.4, label=law)
+    axes.axhline(made.yardstick_log, color=plotting.BLACK, lw=1, ls=":", label=made.yardstick)
+    plotting.log_axis(axes, "x", "compute of the runs that were fitted (FLOP)")
+    plotting.log_axis(axes, "y", "error of the forecast (log loss)")
+    plotting.legend_above(figure, 2)
+    caption = (
+        f"Root-mean-square error of {made.predicted} held-out runs ({made.held_out}) for laws fitted to the cheapest "
+        "40 % to 100 % of the others. Where a line no longer falls, more cheap runs do not help."
+    )
+    return Drawing("forecast_error", "Forecast error against the compute of the fit", caption, figure, curve)

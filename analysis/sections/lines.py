@@ -6,17 +6,23 @@ against the noise between seeds and by a forecast of its last point from the oth
 which no offset can describe, is named. Longer lines are also asked whether a broken power law foretells them better.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from vsweep.analysis import plotting
 from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Points, Refusal
 from vsweep.analysis.fitting.breaks import NEGLIGIBLE_LOG, Curve, OneVariableLaw, judge, winner
 from vsweep.analysis.fitting.one_variable import Broken
+from vsweep.analysis.formatting import count, metric, percent
+from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
+from vsweep.analysis.sections.base import Finding, LossStudy, Section
 
 MIN_X = 4
 AXES = (("N", "budget", "size"), ("D", "size", "tokens"))  # loss against this, at each of that, columns of `cells`
+OTHER = {"N": "D", "D": "N"}
 UNITS = {"N": "parameters", "D": "tokens"}
 NOISE_FACTOR = 3.0  # residuals beyond three standard errors of a cell's mean are more than noise
 FLAT_RATIO = 1.2  # on a plateau the loss stays within 20 % ...
@@ -105,6 +111,29 @@ class Lines:
         return max(self.along(axis), key=lambda line: line.at, default=None)
 
 
+class LossLines(Section[Lines]):
+    name, title = "lines", "Loss against N and D"
+    also_draws = ("answer_loss",)  # where a break shows best
+
+    def compute(self, study: LossStudy) -> Lines:
+        return fit_lines(study.points)
+
+    def findings(self, study: LossStudy, result: Lines) -> list[Finding]:
+        return self.about(study, 70, about_lines(study, result))
+
+    def figures(self, study: LossStudy, result: Lines) -> Iterator[Drawing | Refusal]:
+        yield loss_lines(study)
+
+    def refusals(self, study: LossStudy, result: Lines) -> list[Refusal]:
+        return list(result.refused)
+
+    def to_json(self, study: LossStudy, result: Lines) -> dict:
+        return {"lines": [asdict(line) for line in result.lines]}
+
+
+SECTION = LossLines()
+
+
 def fit_lines(points: Points) -> Lines:
     """The law against N at each budget and against D at each size, where at least four values are there."""
     table = cells(points)
@@ -185,3 +214,126 @@ def find_plateau(x: np.ndarray, loss: np.ndarray) -> Plateau | None:
 def is_flat(x: np.ndarray, loss: np.ndarray, span: float) -> bool:
     """Whether `loss` [n] stays within 20 % while x grows by a factor of `span` at least."""
     return bool(loss.max() <= FLAT_RATIO * loss.min() and x[-1] >= span * x[0])
+
+
+# Sentences
+
+
+def about_lines(study: LossStudy, found: Lines) -> list[str]:
+    """Where a power law holds along each axis, where it breaks, and where nothing is gained."""
+    sentences = []
+    for axis, held in (("N", "budget"), ("D", "size")):
+        lines = found.along(axis)
+        judged = [line for line in lines if line.holds is not None and not line.flat]
+        broken = [line for line in judged if not line.holds]
+        if judged:
+            sentences.append(_verdict(axis, held, judged, broken))
+        if broken and (median := _median_r2(broken)) > 0.9:
+            sentences.append(
+                f"those lines against {axis} still have a median R^2 of {median:.3f}, which shows how little R^2 says."
+            )
+        largest = found.at_largest(axis)
+        if largest is not None:
+            sentences.append(_about_largest(largest))
+        with_break = [line for line in lines if line.broken]
+        if with_break:
+            sentences.append(_about_breaks(axis, with_break))
+        with_plateau = [line for line in lines if line.plateau]
+        if with_plateau:
+            sentences.append(_about_plateau(axis, with_plateau))
+        flat = [line for line in lines if line.flat]
+        if flat and not study.convention.floor_free:
+            # With E free a flat loss may simply be the floor.
+            sentences.append(_about_flat(axis, flat))
+    return sentences
+
+
+def _verdict(axis: str, held: str, judged: list[Line], broken: list[Line]) -> str:
+    held_to = f"at {count(len(judged), held)}"
+    missed = [abs(line.forecast_log) for line in judged if line.forecast_log is not None]
+    typical = percent(float(np.median(missed))) if missed else ""
+    forecast = (
+        f" The last point of each line, forecast from the others, is missed by {typical} (median)." if missed else ""
+    )
+    if not broken:
+        return (
+            f"loss against {axis} {held_to}: a power law with an offset holds within the noise between seeds.{forecast}"
+        )
+    slopes = np.concatenate([line.local_slope for line in broken])
+    return (
+        f"loss against {axis} {held_to}: no power law holds for {len(broken)} of them, not even with an offset - "
+        f"residuals beyond the noise between seeds, and local slopes from {slopes.max():.2f} to {slopes.min():.2f}."
+        f"{forecast}"
+    )
+
+
+def _about_largest(line: Line) -> str:
+    """Kaplan's L(N) or L(D), where the other quantity limits the loss least."""
+    doubt = "; that line is no power law, so its exponent means little" if line.holds is False else ""
+    return f"where {OTHER[line.axis]} limits least, {line.describe()}{doubt}."
+
+
+def _about_breaks(axis: str, lines: list[Line]) -> str:
+    """Where a broken power law foretells better, it says where the break lies."""
+    each = ", ".join(f"{metric(line.broken.values['d1'])} (at {OTHER[axis]} = {metric(line.at)})" for line in lines)
+    missed = float(np.median([line.broken.held_out[-1].rms_log for line in lines]))
+    return (
+        f"a broken power law foretells {count(len(lines), 'line')} against {axis} better than one with an offset, with "
+        f"breaks at {axis} = {each}; it still misses what was held out by {percent(missed)} (median)."
+    )
+
+
+def _median_r2(lines: list[Line]) -> float:
+    return float(np.median([line.r2_log for line in lines]))
+
+
+def _about_plateau(axis: str, lines: list[Line]) -> str:
+    longest = max(lines, key=lambda line: line.plateau.last_x / line.plateau.first_x)
+    plateau = longest.plateau
+    low, high = min(line.plateau.low for line in lines), max(line.plateau.high for line in lines)
+    return (
+        f"a plateau, then a fall, on {count(len(lines), 'line')} against {axis}, at a loss of {low:.3g} to {high:.3g}; "
+        f"the longest, at {OTHER[axis]} = {metric(longest.at)}, reaches from {axis} = {metric(plateau.first_x)} to "
+        f"{metric(plateau.last_x)} and then falls with a slope of {plateau.fall_slope:.2f} between "
+        f"{metric(plateau.fall_from)} and {metric(plateau.fall_to)}."
+    )
+
+
+def _about_flat(axis: str, lines: list[Line]) -> str:
+    low, high = min(line.loss.min() for line in lines), max(line.loss.max() for line in lines)
+    at = ", ".join(metric(line.at) for line in lines)
+    return f"along {axis} nothing is gained at {OTHER[axis]} = {at}: the loss stays between {low:.3g} and {high:.3g}."
+
+
+# Figure
+
+
+def loss_lines(study: LossStudy) -> Drawing | Refusal:
+    """Loss against N at each budget and against D at each size, with the range over seeds as a band."""
+    convention, table = study.convention, study.cells
+    name = f"loss_lines_{convention.loss}"
+    if study.empty:
+        return Refusal(name, "no points")
+    panels = [
+        ("size", "budget", SIZE_LABELS[convention.size], TOKENS_LABEL),
+        ("tokens", "size", TOKENS_LABEL, SIZE_LABELS[convention.size]),
+    ]
+    panels = [panel for panel in panels if (table.groupby(panel[1])[panel[0]].nunique() > 1).any()]
+    if not panels:
+        return Refusal(name, "no budget with two sizes and no size with two budgets")
+    figure, all_axes = plotting.new_figure(len(panels))
+    for axes, (moving, held, x_label, bar_label) in zip(all_axes, panels, strict=True):
+        colour = plotting.colours(table[held])
+        for at, group in table.groupby(held):
+            group = group.sort_values(moving)
+            style = {"color": colour.to_rgba(at)}
+            axes.plot(group[moving], group["loss"], lw=1.2, marker="o", ms=3.2, **style)
+            axes.fill_between(group[moving], group["low"], group["high"], alpha=0.15, lw=0, **style)
+        plotting.log_axis(axes, "x", x_label, units=True)
+        plotting.log_axis(axes, "y", LOSS_LABELS[convention.loss])
+        plotting.colour_bar(figure, axes, colour, table[held], bar_label)
+    seeds = " The band spans the seeds." if study.points.seeds else ""
+    caption = f"Along each line the quantity of the colour bar is constant. Points are geometric means.{seeds}"
+    numbers = table[["size", "budget", "tokens", "loss", "low", "high", "seeds"]]
+    title = f"{LOSS_LABELS[convention.loss].split(' (')[0].capitalize()} against N and against D"
+    return Drawing(name, title, caption, figure, numbers)

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import html
 import json
 import os
 import re
@@ -13,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from vsweep.analysis import __main__ as command
 from vsweep.analysis import pipeline
 from vsweep.analysis.data.points import TEXT_COLUMNS, load
-from vsweep.analysis.report import page as report
-from vsweep.analysis.report.markup import POLICY
-from vsweep.analysis.sections.words import about_runs
+from vsweep.analysis.report import definitions, page
+from vsweep.analysis.sections.runs import about_runs
 
 from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
@@ -80,14 +79,17 @@ def test_fits_json_says_for_every_fit_what_it_is_or_why_it_is_not(analysed):
 
 
 def test_the_report_is_one_self_contained_file(analysed):
-    page = analysed.report.read_text(encoding="utf-8")
-    assert len(page) < 3_000_000
-    assert page.count("<figure>") == len(list((analysed.out / "figures").glob("*.png")))
-    for resource in re.findall(r"""(?:src|href|action)\s*=\s*["']([^"']*)""", page) + re.findall(r"url\(([^)]*)", page):
+    text = analysed.report.read_text(encoding="utf-8")
+    assert len(text) < 3_000_000
+    assert text.count("<figure>") == len(list((analysed.out / "figures").glob("*.png")))
+    for resource in re.findall(r"""(?:src|action)\s*=\s*["']([^"']*)""", text) + re.findall(r"url\(([^)]*)", text):
         assert resource.startswith("data:")
-    assert "<script" not in page
-    assert "@import" not in page
-    assert "no power law holds for" in page
+    links = [dict(entry[1:]) for entry in hostile.structure(text) if entry[0] == "a"]
+    assert {link["href"] for link in links} <= set(definitions.PAPERS.values())  # followed by the reader only
+    assert text.count("href=") == len(links)
+    assert "<script" not in text
+    assert "@import" not in text
+    assert "no power law holds for" in text
 
 
 def write_named(workdir: Path, texts: tuple[str, ...]) -> Path:
@@ -117,7 +119,7 @@ def test_hostile_names_in_all_tables_and_of_the_folder_change_no_tag_of_the_page
         hostile.assert_harmless(result.out)
     assert hostile.structure(pages[0]) == hostile.structure(pages[1])
     for text in texts:
-        assert html.escape(text) in pages[1]
+        assert str(escape(text)) in pages[1]
     assert "=&lt;b&gt;" in pages[1]
 
 
@@ -136,10 +138,12 @@ def test_hostile_names_of_columns_and_seeds_of_a_foreign_table_change_no_tag_of_
 
 
 def test_the_page_forbids_itself_to_load_or_run_anything(analysed):
-    policy = next(found for found in hostile.structure(analysed.report.read_text()) if ("content", POLICY) in found)
+    policy = next(
+        found for found in hostile.structure(analysed.report.read_text()) if ("content", page.POLICY) in found
+    )
     assert policy[:2] == ("meta", ("http-equiv", "Content-Security-Policy"))
-    assert POLICY.startswith("default-src 'none'; ")
-    assert "script" not in POLICY
+    assert page.POLICY.startswith("default-src 'none'; ")
+    assert "script" not in page.POLICY
 
 
 def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
@@ -151,9 +155,9 @@ def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
     assert about_runs(load(workdir))[1].startswith("Every run of width 8 diverged, so no fit sees any of them")
     write_runs(workdir, [row | {"status": schema.DIVERGED} for row in rows])
     result = analysis.analyse(workdir, bootstrap=0)
-    assert result.findings[1].startswith("Every run of widths 4, 8, 12, 16 diverged")
+    assert str(result.findings[1]).startswith("Every run of widths 4, 8, 12, 16 diverged")
     assert "Every run of widths 4, 8, 12, 16 diverged" in result.report.read_text(encoding="utf-8")
-    assert "val_loss: no finished run has a usable value, nothing was fitted." in result.findings
+    assert "val_loss: no finished run has a usable value, nothing was fitted." in map(str, result.findings)
 
 
 def test_diverged_runs_and_those_of_two_environments_are_told_in_the_report(tmp_path):
@@ -163,25 +167,24 @@ def test_diverged_runs_and_those_of_two_environments_are_told_in_the_report(tmp_
     rows[4]["inexact_resumes"] = 2
     write_runs(workdir, rows)
     result = analysis.analyse(workdir, bootstrap=0)
-    page, name = result.report.read_text(encoding="utf-8"), rows[3]["run_id"]
-    assert f"<td>{name}</td><td>left out</td><td>diverged at step 7</td>" in page
+    text, name = result.report.read_text(encoding="utf-8"), rows[3]["run_id"]
+    assert f"<td>{name}</td><td>diverged</td><td>diverged at step 7</td>" in text
     for loss in json.loads(result.fits.read_text(encoding="utf-8"))["losses"].values():
         assert {"run_id": name, "reason": "diverged at step 7"} in loss["exclusions"]
     assert all(name not in set(study.points.table["run_id"]) for study in result.studies)
-    assert "<td>all but 1 run (inexact_resumes in runs.csv)</td>" in page
+    assert "<td>all but 1 run (inexact_resumes in runs.csv)</td>" in text
 
 
 def test_a_table_that_does_not_know_its_environments_says_so():
     for words, resumes in {"all runs": [0, 0], "not recorded": [0, None]}.items():
-        assert report._in_one_environment(pd.Series(resumes)) == words
+        assert page.in_one_environment(pd.Series(resumes)) == words
 
 
 def test_a_partial_sweep_is_analysed_with_a_banner_and_its_running_runs_named(tmp_path):
     workdir = write_planted(tmp_path, Planted(widths=(4, 8, 12), noise=0.1, excess=broken))
     leave_running(workdir, lambda row: row["width"] == 4)
     result = analysis.analyse(workdir, bootstrap=0)
-    page = result.report.read_text(encoding="utf-8")
-    assert "15 of 45 runs finished" in page
+    assert "15 of 45 runs finished" in result.report.read_text(encoding="utf-8")
     fits = json.loads(result.fits.read_text(encoding="utf-8"))
     assert all(row["refused"] for row in fits["exponents"])
     assert {entry["reason"] for entry in fits["losses"]["val_loss"]["exclusions"]} == {"still running"}
@@ -212,8 +215,8 @@ def test_many_seeds_of_one_shape_are_a_study_of_the_seeds(tmp_path, one_process)
     assert fits["seeds"] == 24
     assert fits["seed_noise_log"] == pytest.approx(0.3, rel=0.25)
     assert fits["seed_ratio"]["max"] > 2
-    assert "there a single seed says little" in " ".join(result.findings)
-    assert sum("over 24 seeds" in finding for finding in result.findings) == 3 * 2
+    assert "there a single seed says little" in " ".join(map(str, result.findings))
+    assert sum("over 24 seeds" in finding.text for finding in result.findings) == 3 * 2
     spread = pd.read_csv(result.out / "figures" / "seed_spread_excess_loss.csv")
     assert spread.groupby("budget").size().to_dict() == {500_000: 24, 1_000_000: 24}
     assert spread["share_at_or_below"].max() == 1

@@ -1,10 +1,9 @@
 import pandas as pd
 import pytest
-from vsweep.analysis.data.points import load
-from vsweep.analysis.report import page, timing
+from vsweep.analysis.report import timing
 
 from tests.analysis.planted import Planted, write_planted
-from vsweep import atomic, schema, tables
+from vsweep import analysis, atomic, schema, tables
 
 
 def table(**stacks: dict[str, float]) -> pd.DataFrame:
@@ -36,6 +35,6 @@ def test_the_report_says_where_the_time_went_if_the_sweep_does(recorded, tmp_pat
         atomic.write_text_atomically(
             workdir / schema.TIMES_FILE, tables.as_csv(TIMES.to_dict("records"), schema.TIME_COLUMNS)
         )
-    section = page._times(load(workdir))
-    assert ("Where the time went" in section) == recorded
-    assert ("<td>109.5</td>" in section) == recorded
+    shown = analysis.analyse(workdir, bootstrap=0).report.read_text(encoding="utf-8")
+    assert ("Where the time went" in shown) == recorded
+    assert ("<td>109.5</td>" in shown) == recorded

@@ -8,8 +8,9 @@ import pytest
 from vsweep.analysis.approaches import isoflop, parametric
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.points import Convention, Refusal, Source, load, select
-from vsweep.analysis.sections import conventions, study
+from vsweep.analysis.sections import conventions
 from vsweep.analysis.sections.conventions import ALL, WITHOUT, Disagreement, Gap, Row
+from vsweep.analysis.uncertainty.approach import METHODS
 
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
 from tests.analysis.planted import LAW
@@ -61,7 +62,7 @@ def at_optimum(source: Source, size: str, flops: np.ndarray, *, one_schedule: bo
 
 def test_each_approach_says_its_exponents_in_all_four_conventions(rows):
     assert len({(row.size, row.flops, row.method) for row in rows}) == 16
-    assert {row.method for row in rows} == set(study.METHODS)
+    assert {row.method for row in rows} == set(METHODS)
     a = {(row.size, row.flops): row.a for row in rows if row.method == parametric.METHOD}
     assert a[ALL, "flops_6nd"] == pytest.approx(LAW.a, abs=1e-6)
     # Small sizes are cheaper without their embeddings, and by 6ND than by counting: N seems to grow faster.

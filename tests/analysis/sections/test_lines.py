@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from vsweep.analysis.data.points import Convention, Refusal, load, select
-from vsweep.analysis.sections import lines, study
-from vsweep.analysis.sections.words import about_loss
+from vsweep.analysis.sections import findings_of, forecast, lines, optimum, study_loss
+from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.uncertainty.intervals import SEED_FITS
 
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
@@ -13,13 +13,13 @@ from tests.analysis.planted import LAW, Planted, broken, write_planted
 
 
 @pytest.fixture(scope="module")
-def planted(planted_workdir) -> study.LossStudy:
-    return study.study_loss(load(planted_workdir), Convention("excess_loss"), bootstrap=0)
+def planted(planted_workdir) -> LossStudy:
+    return study_loss(load(planted_workdir), Convention("excess_loss"), bootstrap=0)
 
 
 @pytest.fixture(scope="module")
-def with_a_break(broken_workdir) -> study.LossStudy:
-    return study.study_loss(load(broken_workdir), Convention("answer_loss"), bootstrap=20)
+def with_a_break(broken_workdir) -> LossStudy:
+    return study_loss(load(broken_workdir), Convention("answer_loss"), bootstrap=20)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,10 @@ def long_lines(tmp_path_factory) -> lines.Lines:
     runs = Planted(widths=(16, 24, 32), budgets=budgets, noise=0.03, excess=broken)
     workdir = write_planted(tmp_path_factory.mktemp("long"), runs)
     return lines.fit_lines(select(load(workdir), Convention("answer_loss")))
+
+
+def text_of(study: LossStudy) -> str:
+    return " ".join(finding.text for finding in findings_of(study))
 
 
 def table_of(loss: np.ndarray, tokens: np.ndarray) -> lines.Lines:
@@ -57,9 +61,9 @@ def test_four_digit_addition_stays_on_a_plateau_up_to_576_examples():
 
 
 def test_a_break_is_called_a_break_although_the_lines_are_smooth(with_a_break):
-    assert any(line.holds is False for line in with_a_break.lines.along("D"))
-    assert with_a_break.forecast.failed
-    text = " ".join(about_loss(with_a_break))
+    assert any(line.holds is False for line in with_a_break.result(lines.SECTION).along("D"))
+    assert with_a_break.result(forecast.SECTION).forecast.failed
+    text = text_of(with_a_break)
     assert "no power law holds for" in text
     assert "a plateau, then a fall" in text
     assert "the forecast failed" in text
@@ -67,8 +71,8 @@ def test_a_break_is_called_a_break_although_the_lines_are_smooth(with_a_break):
 
 
 def test_the_planted_law_has_no_break_and_its_forecast_holds(planted):
-    assert planted.forecast.rms_log < 1e-6
-    text = " ".join(about_loss(planted))
+    assert planted.result(forecast.SECTION).forecast.rms_log < 1e-6
+    text = text_of(planted)
     assert "the forecast held" in text
     assert "a plateau" not in text
     assert "no power law" not in text
@@ -77,7 +81,7 @@ def test_the_planted_law_has_no_break_and_its_forecast_holds(planted):
 
 def test_no_line_of_the_planted_law_is_better_foretold_by_a_break(planted, noisy_workdir):
     noisy = lines.fit_lines(select(load(noisy_workdir), Convention("excess_loss")))
-    for found in (planted.lines, noisy):
+    for found in (planted.result(lines.SECTION), noisy):
         assert len(found.lines) == 22
         assert all(law.held_out for line in found.lines for law in line.laws)
         assert [line for line in found.lines if line.broken] == []
@@ -96,7 +100,7 @@ def test_on_long_lines_the_broken_law_foretells_the_fall_and_says_where_it_begin
 
 
 def test_lines_of_five_or_six_values_say_that_they_cannot_carry_a_broken_law(with_a_break):
-    for line in with_a_break.lines.lines:
+    for line in with_a_break.result(lines.SECTION).lines:
         power, with_break = line.laws
         assert power.held_out[0].mean_log == line.forecast_log
         assert with_break.note == f"{len(line.x)} values of x cannot carry 6 parameters, 7 are needed"
@@ -129,7 +133,7 @@ def test_kaplans_form_names_the_units_and_leaves_an_offset_of_zero_out():
 
 
 def test_the_law_of_the_largest_budget_is_that_of_the_line_which_data_limits_least(planted):
-    along_n = planted.lines.at_largest("N")
+    along_n = planted.result(lines.SECTION).at_largest("N")
     assert along_n.at == max(MANY_BUDGETS)
     assert along_n.exponent == pytest.approx(LAW.alpha, rel=0.01)
     assert along_n.offset == pytest.approx(LAW.B * along_n.at**-LAW.beta, rel=0.01)
@@ -142,7 +146,7 @@ def test_the_seed_spread_is_that_of_the_worst_cell(with_a_break, broken_workdir)
 
 
 def test_fits_to_single_seeds_are_a_spread_and_no_interval(with_a_break):
-    entries = [entry for approach in with_a_break.approaches for entry in approach.uncertainty]
+    entries = [entry for approach in optimum.approaches(with_a_break) for entry in approach.uncertainty]
     assert {entry.form for entry in entries if entry.kind == SEED_FITS} == {"min..max"}
 
 
