@@ -17,7 +17,7 @@ class Exclusions(Section[tuple[Exclusion, ...]]):
             return []
         counts = Counter(exclusion.kind for exclusion in result)  # in the order of the runs
         parts = ", ".join(f"{number} {kind}" for kind, number in counts.items())
-        return self.about(study, 140, [f"left out of the fits, by name below: {parts}."])
+        return self.about(study, 140, [f"excluded from the fits: {parts}."])
 
     def tables(self, study: LossStudy, result: tuple[Exclusion, ...]) -> list[Table]:
         rows = tuple((entry.run_id, entry.kind, entry.reason) for entry in result)

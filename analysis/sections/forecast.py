@@ -1,6 +1,6 @@
-"""Held-out forecasts: fit the cheap runs, predict the dear ones. In-sample R^2 says nothing.
+"""Held-out forecasts: fit the cheap runs, predict the expensive ones. In-sample R^2 says nothing.
 
-Every law is asked the same question, so that a table compares them by what they foretell; and the error against the
+Every law is asked the same question, so that a table compares them by what they predict. The error against the
 compute that the fit was given says whether more runs would help.
 """
 
@@ -25,15 +25,15 @@ from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
-DEAR_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
+EXPENSIVE_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
 CELLS_A_BUDGET = 3  # at least, where a budget is held out
 NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
 FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
 REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # are enough for the share of points inside an interval
-POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, for one from fewer foretells nothing
-CLEARLY_BETTER = 0.9  # of the error of the parametric law: another one foretells better below it
+POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
+CLEARLY_BETTER = 0.9  # of the error of the parametric law: below it another law predicts better
 LAW_STYLES = (  # colour and marker
     (plotting.RED, "o"),
     (plotting.BLUE, "s"),
@@ -80,7 +80,7 @@ class LawForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How well the runs of `held_out` are foretold from all the others; `laws` begins with the parametric law."""
+    """How well the runs of `held_out` are predicted from all the others; `laws` begins with the parametric law."""
 
     held_out: str
     fitted: int
@@ -159,7 +159,7 @@ def _json(made: Forecast) -> dict:
 
 
 def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
-    """Leaves out the largest budget (or the dearest fifth of the points) and predicts it.
+    """Leaves out the largest budget (or the most expensive fifth of the points) and predicts it.
 
     Args:
       bootstrap: resamples for the coverage of prediction intervals; 0 for none.
@@ -168,8 +168,8 @@ def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Fore
     split = _split(points)
     if isinstance(split, Refusal):
         return split
-    held_out, dear = split
-    cheap, held = points.where(~dear), points.where(dear)
+    held_out, expensive = split
+    cheap, held = points.where(~expensive), points.where(expensive)
     laws = contenders(points) if rivals else contenders(points)[:1]
     reason = _why_not(laws[0], cheap)
     if reason:
@@ -190,17 +190,17 @@ def _split(points: Points) -> tuple[str, pd.Series] | Refusal:
         return Refusal(METHOD, "no points")
     distinct = len(table.groupby(["size", "budget"]))
     if optimal_path.is_labelled(points):
-        held_out, dear = "the largest IsoFLOP group", table["isoflop"] == table["isoflop"].max()
+        held_out, expensive = "the largest IsoFLOP group", table["isoflop"] == table["isoflop"].max()
     elif table["budget"].nunique() <= distinct / CELLS_A_BUDGET:
-        held_out, dear = "the largest budget", table["budget"] == table["budget"].max()
+        held_out, expensive = "the largest budget", table["budget"] == table["budget"].max()
     else:
-        held_out, dear = (
-            f"the dearest {DEAR_SHARE:.0%} of the points",
-            table["flops"] >= table["flops"].quantile(1 - DEAR_SHARE),
+        held_out, expensive = (
+            f"the most expensive {EXPENSIVE_SHARE:.0%} of the points",
+            table["flops"] >= table["flops"].quantile(1 - EXPENSIVE_SHARE),
         )
-    if dear.all():
+    if expensive.all():
         return Refusal(METHOD, "a single budget: nothing to hold out")
-    return held_out, dear
+    return held_out, expensive
 
 
 def contenders(points: Points) -> list[Contender]:
@@ -249,7 +249,7 @@ def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:
 
 
 def _why_not(contender: Contender, points: Points) -> str | None:
-    """Why this law cannot be fitted to these points so that it may foretell others; None where it can."""
+    """Why this law cannot be fitted to these points so that it may predict others; None where it can."""
     reason = why_undetermined(points.column("params"), points.column("tokens"), contender.floor is None)
     if reason:
         return reason
@@ -298,7 +298,7 @@ def _coverage(fitted: Fitted, cheap: Points, held: Points, where: tuple, bootstr
 def prediction_interval(resampled: Fitted, whole: Fitted, where: tuple) -> tuple[np.ndarray, np.ndarray]:
     """[m] low and high of single runs at `where`: a law of the resamples, and a residual drawn at random.
 
-    Residuals are a little too small, for the parameters were fitted to them; they are scaled up accordingly.
+    Residuals are a little too small, because the parameters were fitted to them; they are scaled up accordingly.
     """
     rng = np.random.default_rng(0)
     residual = whole.log_residuals
@@ -347,7 +347,7 @@ def about_forecast(made: Forecast | Refusal) -> list[str]:
     best = made.better
     if best is not None:
         sentences.append(
-            f"of {len(made.laws)} laws {best.law} foretells them best, by {percent(best.rms_log)}{_inside(best)}."
+            f"of {len(made.laws)} laws {best.law} predicts them best, within {percent(best.rms_log)}{_inside(best)}."
         )
     return sentences
 

@@ -102,7 +102,7 @@ def _about_floor(study: LossStudy, result: parametric.ParametricFit) -> list[str
         return []
     fitted = result.law.E
     if 0.01 * study.cells["loss"].min() > fitted:
-        return ["the free floor E ran to zero: these points do not show where the loss ends."]
+        return ["the fitted floor E went to zero: these points do not show where the loss levels off."]
     if "floor" in study.points.table and study.points.column("floor").std() < 1e-9:
         exact = study.points.column("floor").mean()
         apart = signed_percent(fitted / exact - 1)

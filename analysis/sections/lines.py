@@ -3,7 +3,7 @@
 Where L = E + A/N^alpha + B/D^beta holds, the loss at one D falls towards an offset that more size cannot lower, so each
 line is k x^-exponent plus an offset. Such a curve through five points almost always has a fine R^2: so it is judged
 against the noise between seeds and by a forecast of its last point from the others, and a plateau or a sudden fall,
-which no offset can describe, is named. Longer lines are also asked whether a broken power law foretells them better.
+which no offset can describe, is named. On longer lines a broken power law is compared as well.
 """
 
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ class Line:
     `x`, `loss` (geometric mean over seeds), `low`, `high`, `local_slope` (d log L / d log x, one less) are arrays.
     `noise_log` is the standard error of a cell's mean log loss (None without seeds), `forecast_log` the error of log
     loss at the last x when the line is fitted to the others, `holds` None where there is no noise to judge by.
-    `laws` are this law and the broken power law, with the forecasts of both; `wins` names the one that foretells
+    `laws` are this law and the broken power law, with the forecasts of both; `wins` names the one that predicts
     better, None where neither does by more than the noise, or where the line is too short to ask.
     """
 
@@ -82,7 +82,7 @@ class Line:
 
     @property
     def broken(self) -> OneVariableLaw | None:
-        """The broken power law, where it foretells better: the break lies at `values["d1"]`."""
+        """The broken power law, where it predicts better: the break lies at `values["d1"]`."""
         return next((law for law in self.laws if law.law == Broken.name and law.law == self.wins), None)
 
     def describe(self) -> str:
@@ -186,7 +186,7 @@ def _line(
 def find_plateau(x: np.ndarray, loss: np.ndarray) -> Plateau | None:
     """The longest stretch of x [n] on which the loss stays within 20 % before a steep fall; None if there is none.
 
-    A stretch is judged by its range and not by local slopes, for between neighbours those are mostly seed noise.
+    A stretch is judged by its range and not by local slopes, because between neighbours those are mostly seed noise.
     """
     slope = np.diff(np.log(loss)) / np.diff(np.log(x))
     stretches = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x) - 1)]
@@ -274,12 +274,12 @@ def _about_largest(line: Line) -> str:
 
 
 def _about_breaks(axis: str, lines: list[Line]) -> str:
-    """Where a broken power law foretells better, it says where the break lies."""
+    """Where a broken power law predicts better, and where its break is."""
     each = ", ".join(f"{metric(line.broken.values['d1'])} (at {OTHER[axis]} = {metric(line.at)})" for line in lines)
     missed = float(np.median([line.broken.held_out[-1].rms_log for line in lines]))
     return (
-        f"a broken power law foretells {count(len(lines), 'line')} against {axis} better than one with an offset, with "
-        f"breaks at {axis} = {each}; it still misses what was held out by {percent(missed)} (median)."
+        f"a broken power law predicts {count(len(lines), 'line')} against {axis} better than one with an offset, with "
+        f"breaks at {axis} = {each}. It still misses the held-out points by {percent(missed)} (median)."
     )
 
 
@@ -302,7 +302,7 @@ def _about_plateau(axis: str, lines: list[Line]) -> str:
 def _about_flat(axis: str, lines: list[Line]) -> str:
     low, high = min(line.loss.min() for line in lines), max(line.loss.max() for line in lines)
     at = ", ".join(metric(line.at) for line in lines)
-    return f"along {axis} nothing is gained at {OTHER[axis]} = {at}: the loss stays between {low:.3g} and {high:.3g}."
+    return f"the loss does not fall along {axis} at {OTHER[axis]} = {at}: it stays between {low:.3g} and {high:.3g}."
 
 
 # Figure

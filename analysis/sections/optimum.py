@@ -34,7 +34,7 @@ class Agreement:
     def text(self) -> str:
         apart = f"the approaches are {self.apart:.3f} apart in a"
         if self.widest is None:
-            return f"{apart}; without a range for each of them nobody can say whether that is much."
+            return f"{apart}. Not all of them have a range, so it is unknown whether that is much."
         if self.widest >= WIDE_RANGE:
             return f"{apart}, and one of their ranges is {self.widest:.2f} wide: these runs do not tell them apart."
         if self.meet or self.apart < CLOSE:
@@ -105,16 +105,16 @@ def in_short(study: LossStudy) -> str:
     """The main result in one sentence, by the first loss."""
     fitted = fitted_approaches(study)
     if not fitted:
-        return f"In short, by {study.loss}: no law could be fitted; what was refused, and why, stands below."
+        return f"In short, by {study.loss}: no law could be fitted. The reasons are listed under refused fits."
     exponents = [approach.a for approach in fitted]
     span = f"{min(exponents):.2f} to {max(exponents):.2f}" if len(exponents) > 1 else f"{exponents[0]:.2f}"
     families = len({approach.method.partition("_")[0] for approach in fitted})
     parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_law_interval(study)}"]
     if law.describes(study) is False:
         parts.insert(0, "the parametric law does not describe these runs to within the noise between seeds")
-    foretold = study.result(forecast.SECTION).forecast
-    if isinstance(foretold, Forecast):
-        parts.append(f"the forecast of {foretold.held_out} " + ("failed" if foretold.failed else "held"))
+    made = study.result(forecast.SECTION).forecast
+    if isinstance(made, Forecast):
+        parts.append(f"the forecast of {made.held_out} " + ("failed" if made.failed else "held"))
     judged = [line for line in study.result(lines.SECTION).lines if line.holds is not None and not line.flat]
     if judged:
         broken = sum(not line.holds for line in judged)
@@ -139,8 +139,8 @@ def _about_exponents(fitted: list[Approach], found: Agreement | Refusal) -> list
     strange = [approach.name for approach in fitted if not 0 <= approach.a <= 1]
     if strange:
         sentences.append(
-            f"an exponent outside 0..1 ({', '.join(strange)}) cannot be the compute-optimal path of a power law; it "
-            "says that these optima cover too little compute, or that there is a break in it."
+            f"an exponent outside 0..1 ({', '.join(strange)}) cannot be the compute-optimal path of a power law. "
+            "These optima cover too little compute, or the loss has a break."
         )
     return sentences
 
@@ -158,8 +158,8 @@ def _without_interval(found: Sequence[Approach]) -> list[str]:
             if not entry.ranges and entry.failed:
                 refused = f"{entry.failed} of {entry.fits + entry.failed} resamples ({entry.kind})"
                 sentences.append(
-                    f"{approach.name} has no interval: {refused} leave nothing to fit, so its exponent hangs on a few "
-                    "runs."
+                    f"{approach.name} has no interval, because {refused} leave nothing to fit: its exponent depends on "
+                    "a few runs."
                 )
     return sentences
 

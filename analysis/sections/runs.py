@@ -26,7 +26,7 @@ class Runs(Section[tuple[DesignProblem, ...]]):
     def findings(self, study: LossStudy, result: tuple[DesignProblem, ...]) -> list[Finding]:
         source = [Finding(None, self.name, 0, text) for text in (about_runs(study.source) if study.first else [])]
         if study.empty:
-            return source + self.about(study, 10, ["no finished run has a usable value, nothing was fitted."])
+            return source + self.about(study, 10, ["no finished run has a usable value, so nothing was fitted."])
         return [
             *source,
             *self.about(study, 10, [problem.text for problem in result]),
@@ -82,12 +82,12 @@ def about_runs(source: Source) -> list[str]:
     finished, diverged = source.count("finished"), source.count("diverged")
     sentences = [f"{finished} of {total} runs are finished, {diverged} diverged.", *_about_lost_widths(source)]
     if finished + diverged < total:
-        sentences.append("Training goes on: every number below will change.")
+        sentences.append("Training is still running: every number below will change.")
     settings = varying_settings(source.runs)
     if settings:
         sentences.append(
             f"The sweep also varies {', '.join(settings)}. Each cell of size and budget keeps the setting with the "
-            "lowest mean loss; the others are listed under what was left out. The best of several flatters a little."
+            "lowest mean loss. The others are listed under excluded runs. The best of several is slightly optimistic."
         )
     return sentences
 
@@ -99,15 +99,15 @@ def _about_lost_widths(source: Source) -> list[str]:
     if not lost:
         return []
     widths = f"width{'s' if len(lost) > 1 else ''} {', '.join(lost)}"
-    return [f"Every run of {widths} diverged, so no fit sees any of them; train them with a smaller lr or a warmup."]
+    return [f"Every run of {widths} diverged, so no fit uses them. Train them with a smaller lr or a warmup."]
 
 
 def about_seeds(study: LossStudy) -> list[str]:
-    """How far the seeds of a cell lie apart."""
+    """How far apart the seeds of a cell are."""
     repeated = study.cells[study.cells["seeds"] > 1]
     if repeated.empty:
-        seeds = "there is one seed a cell only" if study.points.seeds else "no seeds are named"
-        return [f"{seeds}, so nothing is known about the scatter between seeds."]
+        seeds = "there is only one seed per cell" if study.points.seeds else "no seeds are named"
+        return [f"{seeds}, so the scatter between seeds is unknown."]
     worst = repeated.loc[repeated["ratio"].idxmax()]
     sentence = (
         f"the loss of the worst seed over that of the best is {repeated['ratio'].median():.2f} in the median cell and "
@@ -122,8 +122,8 @@ def _about_many_seeds(study: LossStudy) -> list[str]:
     for cell in study.cells[study.cells["seeds"] >= MANY_SEEDS].itertuples():
         low, middle, high = np.quantile(study.points.losses_of(cell.size, cell.budget), (0.05, 0.5, 0.95))
         sentences.append(
-            f"over {cell.seeds} seeds at N = {metric(cell.size)}, D = {metric(cell.tokens)} the median is {middle:.3g} "
-            f"and the middle 90 % reach from {low:.3g} to {high:.3g}."
+            f"over {cell.seeds} seeds at N = {metric(cell.size)}, D = {metric(cell.tokens)} the median loss is "
+            f"{middle:.3g}, and the middle 90 % lie between {low:.3g} and {high:.3g}."
         )
     return sentences
 

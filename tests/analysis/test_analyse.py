@@ -152,12 +152,12 @@ def test_a_width_of_which_every_run_diverged_is_said_before_all_fits(tmp_path):
     for row in rows:
         row["status"] = schema.DIVERGED if row["width"] == 8 or row["seed"] == 0 else row["status"]
     write_runs(workdir, rows)
-    assert about_runs(load(workdir))[1].startswith("Every run of width 8 diverged, so no fit sees any of them")
+    assert about_runs(load(workdir))[1].startswith("Every run of width 8 diverged, so no fit uses them")
     write_runs(workdir, [row | {"status": schema.DIVERGED} for row in rows])
     result = analysis.analyse(workdir, bootstrap=0)
     assert str(result.findings[1]).startswith("Every run of widths 4, 8, 12, 16 diverged")
     assert "Every run of widths 4, 8, 12, 16 diverged" in result.report.read_text(encoding="utf-8")
-    assert "val_loss: no finished run has a usable value, nothing was fitted." in map(str, result.findings)
+    assert "val_loss: no finished run has a usable value, so nothing was fitted." in map(str, result.findings)
 
 
 def test_diverged_runs_and_those_of_two_environments_are_told_in_the_report(tmp_path):

@@ -1,9 +1,12 @@
 import pandas as pd
 import pytest
-from vsweep.analysis.report import timing
+from vsweep.analysis import sections
+from vsweep.analysis.data.points import Convention, load
+from vsweep.analysis.report import page, timing
+from vsweep.analysis.sections.base import HEADLINE, Finding, begin
 
 from tests.analysis.planted import Planted, write_planted
-from vsweep import analysis, atomic, schema, tables
+from vsweep import atomic, schema, tables
 
 
 def table(**stacks: dict[str, float]) -> pd.DataFrame:
@@ -29,12 +32,14 @@ def test_the_sentence_names_the_largest_share_first_and_no_trifle():
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_the_report_says_where_the_time_went_if_the_sweep_does(recorded, tmp_path):
+def test_the_report_says_where_the_time_went_if_the_sweep_does(recorded, tmp_path, monkeypatch):
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
     if recorded:
         atomic.write_text_atomically(
             workdir / schema.TIMES_FILE, tables.as_csv(TIMES.to_dict("records"), schema.TIME_COLUMNS)
         )
-    shown = analysis.analyse(workdir, bootstrap=0).report.read_text(encoding="utf-8")
+    monkeypatch.setattr(sections, "SECTIONS", ())
+    study = begin(load(workdir), Convention("excess_loss"), bootstrap=0)
+    shown = page.render(study.source, [study], [Finding(None, "none", HEADLINE, "nothing")], {}, [])
     assert ("Where the time went" in shown) == recorded
     assert ("<td>109.5</td>" in shown) == recorded

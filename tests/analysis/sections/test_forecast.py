@@ -122,7 +122,7 @@ def test_with_more_compute_the_forecast_of_a_true_law_gets_better():
 def test_the_dearest_fifth_is_held_out_where_there_are_no_few_budgets(chinchilla):
     table = chinchilla[["N", "D", "loss"]][:240]
     found = forecast(select(load(table), Convention("loss")))
-    assert found.held_out == "the dearest 20% of the points"
+    assert found.held_out == "the most expensive 20% of the points"
     assert (found.fitted, found.predicted) == (192, 48)
     assert found.yardstick == "residual of the fitted points"
     assert found.yardstick_log == found.main.fitted_rms_log
@@ -135,7 +135,7 @@ def test_the_dearest_fifth_is_held_out_where_there_are_no_few_budgets(chinchilla
     [
         (BUDGETS[0] == D, "a single budget: nothing to hold out"),
         (np.isin(D, BUDGETS[:2]), "without the largest budget: a single D: the law needs several amounts of data"),
-        (SIZES[0] == N, "without the dearest 20% of the points: a single N: the law needs several sizes"),
+        (SIZES[0] == N, "without the most expensive 20% of the points: a single N: the law needs several sizes"),
     ],
     ids=["one budget", "two budgets", "one size"],
 )

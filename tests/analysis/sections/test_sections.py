@@ -75,7 +75,7 @@ def test_a_new_section_is_in_the_report(made_up):
     assert section.count("<figure>") == 2
     assert section.count("<li>Losses: their mean is known.</li>") == 3
     assert section.count("<summary>Means") == 3
-    assert "<summary>By answer_loss</summary>" in section
+    assert "<summary>The same for answer_loss and val_loss</summary>" in section
     assert "figures/means_val_loss.csv" in section
 
 
