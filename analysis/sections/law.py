@@ -144,8 +144,8 @@ def _constants(study: LossStudy, approach: Approach) -> Table:
         for name in approach.quantities
     )
     note = (
-        f"Optima are for C = {largest_flops(study.points):.3g} FLOP, the largest compute of these runs. The fit "
-        f"minimises {study.convention.objective.describe()}."
+        f"Optima are for C = {largest_flops(study.points):.3g} FLOP, the largest compute of these runs. Objective "
+        f"of the fit: {study.convention.objective.describe()}."
     )
     return Table("Constants and optimum", ("quantity", "value", "range", "share due to seeds"), rows, note)
 
