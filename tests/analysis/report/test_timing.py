@@ -17,7 +17,7 @@ def table(**stacks: dict[str, float]) -> pd.DataFrame:
 TIMES = table(w4={"compile_s": 10.0, "train_s": 80.0}, w8={"train_s": 109.5, "other_s": 0.5}, w16={})
 
 
-def test_the_rows_add_up_and_stacks_that_have_not_begun_are_left_out():
+def test_rows_add_up_without_waiting_stacks():
     rows = timing.rows(TIMES)
     assert [row[:4] for row in rows] == [
         ["w4", "90.0", "10.0", "80.0"],
@@ -26,13 +26,13 @@ def test_the_rows_add_up_and_stacks_that_have_not_begun_are_left_out():
     ]
 
 
-def test_the_sentence_names_the_largest_share_first_and_no_trifle():
+def test_the_sentence_names_the_largest_share_first():
     assert timing.sentence(TIMES).startswith("Of 200 s of wall time: train 95%, compile 5%. ")
     assert timing.sentence(table(w4={})) == "No time has been recorded yet."
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_the_report_says_where_the_time_went_if_the_sweep_does(recorded, tmp_path, monkeypatch):
+def test_the_report_shows_times_where_recorded(recorded, tmp_path, monkeypatch):
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
     if recorded:
         atomic.write_text_atomically(
