@@ -6,7 +6,7 @@ compute that the fit was given says whether more runs would help.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, Po
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
 from vsweep.analysis.fitting.fit import Fitted, fit_form
 from vsweep.analysis.formatting import percent
-from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
@@ -34,14 +34,6 @@ REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # are enough for the share of points inside an interval
 POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
 CLEARLY_BETTER = 0.9  # of the error of the parametric law: below it another law predicts better
-LAW_STYLES = (  # colour and marker
-    (plotting.RED, "o"),
-    (plotting.BLUE, "s"),
-    (plotting.GREEN, "D"),
-    (plotting.ORANGE, "^"),
-    (plotting.SKY, "v"),
-    (plotting.PINK, "P"),
-)
 FIT, KNOWN, ZERO = "E fitted", "E known", "E = 0"
 
 
@@ -153,9 +145,9 @@ SECTION = HeldOut()
 
 
 def _json(made: Forecast) -> dict:
-    names = [field.name for field in fields(made) if field.name != "laws"]
-    laws = [asdict(law) for law in made.laws]
-    return {**{name: getattr(made, name) for name in names}, "failed": made.failed, "laws": laws}
+    content = asdict(made)
+    laws = content.pop("laws")
+    return {**content, "failed": made.failed, "laws": list(laws)}
 
 
 def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
@@ -194,10 +186,8 @@ def _split(points: Points) -> tuple[str, pd.Series] | Refusal:
     elif table["budget"].nunique() <= distinct / CELLS_A_BUDGET:
         held_out, expensive = "the largest budget", table["budget"] == table["budget"].max()
     else:
-        held_out, expensive = (
-            f"the most expensive {EXPENSIVE_SHARE:.0%} of the points",
-            table["flops"] >= table["flops"].quantile(1 - EXPENSIVE_SHARE),
-        )
+        held_out = f"the most expensive {EXPENSIVE_SHARE:.0%} of the points"
+        expensive = table["flops"] >= table["flops"].quantile(1 - EXPENSIVE_SHARE)
     if expensive.all():
         return Refusal(METHOD, "a single budget: nothing to hold out")
     return held_out, expensive
@@ -242,9 +232,8 @@ def _repeats_data(points: Points) -> bool:
 
 def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:
     """What the law is a function of: N, D, and the unique tokens for the law of repeated data."""
-    names = (
-        ("params", "tokens", "unique_tokens") if isinstance(contender.form, DataConstrained) else ("params", "tokens")
-    )
+    repeated = isinstance(contender.form, DataConstrained)
+    names = ("params", "tokens", *(["unique_tokens"] if repeated else []))
     return tuple(points.column(name) for name in names)
 
 
@@ -397,8 +386,7 @@ def forecast_error(study: LossStudy, result: Forecasts) -> Drawing | Refusal:
         if isinstance(refused, Refusal):
             return Refusal("forecast_error", refused.reason)
     figure, (axes,) = plotting.new_figure()
-    for (law, line), style in zip(curve.groupby("law", sort=False), itertools.cycle(LAW_STYLES)):
-        colour, marker = style
+    for (law, line), (colour, marker) in zip(curve.groupby("law", sort=False), itertools.cycle(LAW_STYLES)):
         axes.plot(line["flops"], line["rms_log"], color=colour, marker=marker, ms=4.5, lw=1.4, label=law)
     axes.axhline(made.yardstick_log, color=plotting.BLACK, lw=1, ls=":", label=made.yardstick)
     plotting.log_axis(axes, "x", "compute of the runs that were fitted (FLOP)")
