@@ -26,14 +26,14 @@ SECTION = ComputeFrontier()
 
 
 def _about(study: LossStudy, line: ComputeLine) -> str:
-    under = "all loss curves, annealed there or not"
+    under = "all loss curves, annealed or not"
     if study.points.curves is None:
         under = "all runs"
     elif study.convention.annealed_only:
         under = "the annealed ends of all loss curves"
     return (
-        f"the loss that compute can buy is {line.describe()}, through the {len(line.vertices)} vertices of the lower "
-        f"hull of {under}, with a root-mean-square distance of {percent(line.rms_log)}."
+        f"the lowest loss at each compute follows {line.describe()}. This line goes through the {len(line.vertices)} "
+        f"vertices of the lower hull of {under}, with a root-mean-square distance of {percent(line.rms_log)}."
     )
 
 

@@ -119,11 +119,11 @@ class Disagreement:
             return f"Kaplan's way and Chinchilla's cannot be compared on these runs: {self.gaps[0].reason}."
         gap = self.gap
         return (
-            "Read as Kaplan et al. did (N without embeddings, the losses of small budgets off the longest runs) these "
-            f"runs give a = {gap.kaplan:.3f}; as Hoffmann et al. did (all parameters, each run annealed by itself), "
-            f"a = {gap.chinchilla:.3f}. Of the difference of {gap.chinchilla - gap.kaplan:+.3f}, counting embeddings "
-            f"makes {gap.by_embeddings:+.3f} and annealing {gap.by_annealing:+.3f} ({APPROACHES[gap.method][0]}; means "
-            "over both orders)."
+            f"Kaplan's way gives a = {gap.kaplan:.3f} on these runs: N without embeddings, and the losses of small "
+            f"budgets read off the longest runs. Chinchilla's way gives a = {gap.chinchilla:.3f}: all parameters, and "
+            f"each run annealed by itself. Of the difference of {gap.chinchilla - gap.kaplan:+.3f}, counting "
+            f"embeddings explains {gap.by_embeddings:+.3f} and annealing {gap.by_annealing:+.3f} "
+            f"({APPROACHES[gap.method][0]}; means over both orders)."
         )
 
 

@@ -330,7 +330,7 @@ def about_forecast(made: Forecast | Refusal) -> list[str]:
     verdict = "failed" if made.failed else "held"
     sentences = [
         f"the forecast {verdict}: the law fitted without {made.held_out} misses those {made.predicted} runs by "
-        f"{percent(made.rms_log)}, on average {percent(abs(made.mean_log))} {how}; the {made.yardstick} "
+        f"{percent(made.rms_log)}, on average {percent(abs(made.mean_log))} {how}. The {made.yardstick} "
         f"is {percent(made.yardstick_log)}{_inside(made.main)}."
     ]
     best = made.better
@@ -344,7 +344,7 @@ def about_forecast(made: Forecast | Refusal) -> list[str]:
 def _inside(law: LawForecast) -> str:
     if law.coverage is None:
         return ""
-    return f"; {100 * law.coverage:.0f} % of them lie inside their {100 * LEVEL:.0f} % prediction intervals"
+    return f"; {100 * law.coverage:.0f} % of the runs lie inside their {100 * LEVEL:.0f} % prediction intervals"
 
 
 # Table

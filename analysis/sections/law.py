@@ -81,14 +81,14 @@ def _about_fit(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
     floor = f"{law.E:.4g} + " if law.E else ""
     terms = f"{floor}{law.A:.4g}/N^{law.alpha:.3f} + {law.B:.4g}/D^{law.beta:.3f}"
     sentences = [
-        f"the parametric law is L = {terms} over {result.points} points, with R^2 = {result.r2_log:.4f} in log loss "
-        f"and a root-mean-square residual of {percent(result.rms_log)}."
+        f"the parametric law is L = {terms}. Over {result.points} points R^2 is {result.r2_log:.4f} in log loss, and "
+        f"the root-mean-square residual is {percent(result.rms_log)}."
     ]
     if study.noise_log:
         ratio = result.rms_log / study.noise_log
-        verdict = "the law describes these runs to about the noise"
+        verdict = "the law fits these runs to about the noise"
         if not describes(study):
-            verdict = "this law does not describe these runs"
+            verdict = "the law does not fit these runs"
         noise = percent(study.noise_log)
         sentences.append(
             f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
@@ -117,7 +117,7 @@ def _about_optimum(study: LossStudy, approach: Approach) -> str:
         f"{text} = {quantity(name, approach.quantities[name])}{best_range(approach, name)}"
         for name, text in OPTIMUM.items()
     ]
-    return f"the best run with C = {flops} FLOP, the largest here, has by the law {', '.join(parts)}."
+    return f"at C = {flops} FLOP, the largest compute here, the law predicts the optimum {', '.join(parts)}."
 
 
 def _about_seed_share(approach: Approach) -> list[str]:
@@ -125,8 +125,10 @@ def _about_seed_share(approach: Approach) -> list[str]:
     shares = [entry.seed_share["a"] for entry in approach.uncertainty if entry.seed_share]
     if not shares:
         return []
-    cause = "more seeds would narrow it" if shares[0] > 0.5 else "more seeds would not help, another grid or law would"
-    return [f"of the variance of a in the parametric law {100 * shares[0]:.0f} % is single seeds: {cause}."]
+    cause = "another grid or law would narrow it, and more seeds hardly"
+    if shares[0] > 0.5:
+        cause = "more seeds would narrow it"
+    return [f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds: {cause}."]
 
 
 # Table

@@ -230,7 +230,7 @@ def about_lines(study: LossStudy, found: Lines) -> list[str]:
             sentences.append(_verdict(axis, held, judged, broken))
         if broken and (median := _median_r2(broken)) > 0.9:
             sentences.append(
-                f"those lines against {axis} still have a median R^2 of {median:.3f}, which shows how little R^2 says."
+                f"those lines against {axis} still have a median R^2 of {median:.3f}: a high R^2 alone proves little."
             )
         largest = found.at_largest(axis)
         if largest is not None:
@@ -261,16 +261,16 @@ def _verdict(axis: str, held: str, judged: list[Line], broken: list[Line]) -> st
         )
     slopes = np.concatenate([line.local_slope for line in broken])
     return (
-        f"loss against {axis} {held_to}: no power law holds for {len(broken)} of them, not even with an offset - "
-        f"residuals beyond the noise between seeds, and local slopes from {slopes.max():.2f} to {slopes.min():.2f}."
-        f"{forecast}"
+        f"loss against {axis} {held_to}: no power law holds for {len(broken)} of them, even with an offset. The "
+        f"residuals exceed the noise between seeds, and local slopes range from {slopes.max():.2f} to "
+        f"{slopes.min():.2f}.{forecast}"
     )
 
 
 def _about_largest(line: Line) -> str:
     """Kaplan's L(N) or L(D), where the other quantity limits the loss least."""
-    doubt = "; that line is no power law, so its exponent means little" if line.holds is False else ""
-    return f"where {OTHER[line.axis]} limits least, {line.describe()}{doubt}."
+    doubt = ". That line is not a power law, so its exponent means little" if line.holds is False else ""
+    return f"where {OTHER[line.axis]} limits the loss least, {line.describe()}{doubt}."
 
 
 def _about_breaks(axis: str, lines: list[Line]) -> str:
@@ -292,8 +292,8 @@ def _about_plateau(axis: str, lines: list[Line]) -> str:
     plateau = longest.plateau
     low, high = min(line.plateau.low for line in lines), max(line.plateau.high for line in lines)
     return (
-        f"a plateau, then a fall, on {count(len(lines), 'line')} against {axis}, at a loss of {low:.3g} to {high:.3g}; "
-        f"the longest, at {OTHER[axis]} = {metric(longest.at)}, reaches from {axis} = {metric(plateau.first_x)} to "
+        f"a plateau, then a fall, on {count(len(lines), 'line')} against {axis}, at a loss of {low:.3g} to {high:.3g}. "
+        f"The longest, at {OTHER[axis]} = {metric(longest.at)}, reaches from {axis} = {metric(plateau.first_x)} to "
         f"{metric(plateau.last_x)} and then falls with a slope of {plateau.fall_slope:.2f} between "
         f"{metric(plateau.fall_from)} and {metric(plateau.fall_to)}."
     )

@@ -45,8 +45,8 @@ def _about_annealing(approach: Approach) -> list[str]:
         return []
     share = 1 - result.used["annealed"].mean()
     return [
-        f"the lower envelope leans on runs that had not annealed yet ({share:.0%} of its points): at a given compute a "
-        "longer run under way is lower than a shorter one at its end, so its exponent is that of unfinished runs."
+        f"{share:.0%} of the points of the lower envelope lie on runs that had not annealed yet. At a given compute a "
+        "longer unfinished run is lower than a shorter finished one, so the exponent is that of unfinished runs."
     ]
 
 

@@ -36,10 +36,10 @@ class Agreement:
         if self.widest is None:
             return f"{apart}. Not all of them have a range, so it is unknown whether that is much."
         if self.widest >= WIDE_RANGE:
-            return f"{apart}, and one of their ranges is {self.widest:.2f} wide: these runs do not tell them apart."
+            return f"{apart}. One of their ranges is {self.widest:.2f} wide, so these runs cannot tell them apart."
         if self.meet or self.apart < CLOSE:
-            return f"{apart}, and no range is wider than {self.widest:.2f}: they agree."
-        return f"{apart}, and their ranges do not all meet: they disagree."
+            return f"{apart}. No range is wider than {self.widest:.2f}: they agree."
+        return f"{apart}. Their ranges do not all overlap: they disagree."
 
 
 class Optimum(Section[Agreement]):
@@ -111,7 +111,7 @@ def in_short(study: LossStudy) -> str:
     families = len({approach.method.partition("_")[0] for approach in fitted})
     parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_law_interval(study)}"]
     if law.describes(study) is False:
-        parts.insert(0, "the parametric law does not describe these runs to within the noise between seeds")
+        parts.insert(0, "the parametric law does not fit these runs to within the seed noise")
     made = study.result(forecast.SECTION).forecast
     if isinstance(made, Forecast):
         parts.append(f"the forecast of {made.held_out} " + ("failed" if made.failed else "held"))
@@ -119,7 +119,7 @@ def in_short(study: LossStudy) -> str:
     if judged:
         broken = sum(not line.holds for line in judged)
         verdict = f"fails on {broken} of" if broken else "holds on all"
-        parts.append(f"a power law with an offset {verdict} {len(judged)} lines against N or D")
+        parts.append(f"a power law with an offset {verdict} {len(judged)} lines of loss against N or D")
     return f"In short, by {study.loss}: {'; '.join(parts)}."
 
 
@@ -133,7 +133,7 @@ def _about_exponents(fitted: list[Approach], found: Agreement | Refusal) -> list
     if not fitted:
         return ["no approach could be fitted, so there is no exponent to report."]
     each = "; ".join(f"{approach.name} a = {approach.a:.3f}{_widest_range(approach)}" for approach in fitted)
-    sentences = [f"N_opt grows as C^a, with {each}."]
+    sentences = [f"N_opt grows as C^a: {each}."]
     if isinstance(found, Agreement):
         sentences.append(found.text)
     strange = [approach.name for approach in fitted if not 0 <= approach.a <= 1]

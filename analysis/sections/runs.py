@@ -110,11 +110,11 @@ def about_seeds(study: LossStudy) -> list[str]:
         return [f"{seeds}, so the scatter between seeds is unknown."]
     worst = repeated.loc[repeated["ratio"].idxmax()]
     sentence = (
-        f"the loss of the worst seed over that of the best is {repeated['ratio'].median():.2f} in the median cell and "
-        f"{worst['ratio']:.2f} at most (N = {metric(worst['size'])}, D = {metric(worst['tokens'])})"
+        f"the worst seed's loss is {repeated['ratio'].median():.2f} times the best seed's in the median cell, and at "
+        f"most {worst['ratio']:.2f} times (N = {metric(worst['size'])}, D = {metric(worst['tokens'])})"
     )
     matters = worst["ratio"] > WIDE_SEED_RATIO
-    return [sentence + ("; there a single seed says little." if matters else "."), *_about_many_seeds(study)]
+    return [sentence + (". There a single seed says little." if matters else "."), *_about_many_seeds(study)]
 
 
 def _about_many_seeds(study: LossStudy) -> list[str]:

@@ -65,8 +65,8 @@ def _about_parabola(study: LossStudy, parabola: Approach) -> list[str]:
         return []
     missed = f"{percent(abs(known.mean()))} too {'large' if known.mean() > 0 else 'small'}"
     return [
-        f"if the parametric law held exactly, parabolas over these sizes would place N_opt {missed} on average, for "
-        "valleys are lopsided."
+        f"if the parametric law held exactly, parabolas over these sizes would place N_opt {missed} on average, "
+        "because valleys are asymmetric."
     ]
 
 
@@ -81,7 +81,7 @@ def _about_edges(study: LossStudy, parabola: Approach) -> list[str]:
     if set(counts.index) == {optimal_path.INTERIOR}:
         return [f"all {len(optima)} IsoFLOP minima are interior."]
     parts = ", ".join(f"{number} {STATUSES[status]}" for status, number in counts.items())
-    return [f"IsoFLOP minima at {len(optima)} compute levels: {parts}; only interior ones are fitted."]
+    return [f"IsoFLOP minima at {len(optima)} compute levels: {parts}. Only interior ones are fitted."]
 
 
 def isoflop_valleys(study: LossStudy) -> Drawing | Refusal:

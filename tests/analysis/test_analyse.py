@@ -215,7 +215,7 @@ def test_many_seeds_of_one_shape_are_studied(tmp_path, one_process):
     assert fits["seeds"] == 24
     assert fits["seed_noise_log"] == pytest.approx(0.3, rel=0.25)
     assert fits["seed_ratio"]["max"] > 2
-    assert "there a single seed says little" in " ".join(map(str, result.findings))
+    assert "There a single seed says little" in " ".join(map(str, result.findings))
     assert sum("over 24 seeds" in finding.text for finding in result.findings) == 3 * 2
     spread = pd.read_csv(result.out / "figures" / "seed_spread_excess_loss.csv")
     assert spread.groupby("budget").size().to_dict() == {500_000: 24, 1_000_000: 24}

@@ -67,7 +67,7 @@ def test_a_break_is_reported_on_smooth_lines(with_a_break):
     assert "no power law holds for" in text
     assert "a plateau, then a fall" in text
     assert "the forecast failed" in text
-    assert "this law does not describe these runs" in text
+    assert "the law does not fit these runs" in text
 
 
 def test_the_planted_law_has_no_break(planted):

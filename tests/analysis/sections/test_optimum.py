@@ -18,7 +18,7 @@ def approach(place: int, a: float, half: float | None) -> Approach:
         ((0.50, 0.52), 0.05, "they agree"),
         ((0.40, 0.48), 0.05, "they agree"),
         ((0.40, 0.60), 0.05, "they disagree"),
-        ((0.40, 0.60), 0.2, "do not tell them apart"),
+        ((0.40, 0.60), 0.2, "cannot tell them apart"),
         ((0.40, 0.60), None, "it is unknown whether that is much"),
     ],
     ids=["close", "ranges meet", "apart", "wide ranges", "no range"],
