@@ -11,7 +11,8 @@ from vsweep.analysis.data.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIO
 from vsweep.analysis.fitting.objective import ABSOLUTE, HUBER, LOG, PENALTIES, RESIDUALS, SQUARED, Objective
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.pipeline import Result
-from vsweep.analysis.sections.wording import assessed, describe_range
+from vsweep.analysis.sections import optimum, runs
+from vsweep.analysis.uncertainty.approach import assessed, describe_range
 
 OTHERS = """other commands:
   python -m analysis plan FITS.json --compute FLOP    from the law to a training decision
@@ -81,10 +82,10 @@ def _analyse_parser() -> argparse.ArgumentParser:
 
 def summary(result: Result) -> str:
     """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
-    lines = [f"! {problem.text}" for problem in result.studies[0].design]
+    lines = [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]
     lines.append(f"{'loss':<12} {'E':<6} {'approach':<17} {'a':>7} {'b':>7}  range of a")
     for study in result.studies:
-        for approach in study.approaches:
+        for approach in optimum.approaches(study):
             start = f"{study.convention.loss:<12} {study.convention.floor:<6} {approach.method:<17}"
             if approach.refused:
                 lines.append(f"{start} refused: {approach.result.reason}")

@@ -35,6 +35,22 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
     "#D55E00",
     "#CC79A7",
 )
+LOSS_LABELS = {
+    "excess_loss": "excess loss (nats/token)",
+    "answer_loss": "answer loss (nats/token)",
+    "val_loss": "validation loss (nats/token)",
+    "loss": "loss",
+}
+SIZE_LABELS = {"params": "N (parameters)", "params_non_embedding": "N (parameters without embeddings)"}
+TOKENS_LABEL = "D (training tokens)"
+FLOP_LABELS = {"flops_6nd": "C = 6ND (FLOP)", "flops_counted": "C, counted (FLOP)", "flops_own": "C (FLOP)"}
+APPROACHES = {  # method: label, colour, marker
+    "envelope": ("lower envelope", ORANGE, "o"),
+    "isoflop_parabola": ("IsoFLOP, parabola", BLUE, "s"),
+    "isoflop_akima": ("IsoFLOP, Akima", GREEN, "D"),
+    "parametric": ("parametric", RED, ""),
+}
+LAW_STYLES = tuple(zip((RED, BLUE, GREEN, ORANGE, SKY, PINK), "osD^vP", strict=True))  # colour and marker
 STYLE = {
     "font.size": 10,
     "axes.grid": True,

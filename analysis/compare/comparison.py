@@ -22,8 +22,8 @@ from vsweep.analysis.fitting.batched_bfgs import minimise_together
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Pullback
 from vsweep.analysis.fitting.fit import FACTORS, Problem
 from vsweep.analysis.fitting.objective import HUBER, SQUARED
-from vsweep.analysis.sections.study import fit_parametric
 from vsweep.analysis.uncertainty import intervals
+from vsweep.analysis.uncertainty.approach import fit_parametric
 from vsweep.analysis.uncertainty.bootstrap import CELLS, RUNS, SEEDS, WITHIN, unbiased
 from vsweep.analysis.uncertainty.intervals import Range
 

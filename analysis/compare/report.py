@@ -16,9 +16,8 @@ from vsweep.analysis.compare import comparison, paired_bootstrap
 from vsweep.analysis.compare.comparison import Comparison, Verdict
 from vsweep.analysis.data.cells import cells
 from vsweep.analysis.formatting import count
-from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, Drawing
 from vsweep.analysis.report.fits_json import finite
-from vsweep.analysis.sections.figures import FLOP_LABELS, LOSS_LABELS
 from vsweep.analysis.uncertainty.intervals import Range
 
 SMALLEST_FACTOR = 1.1  # of more data: less is not worth a sentence

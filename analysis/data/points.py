@@ -7,6 +7,7 @@ Nothing is clipped: a loss without a logarithm, a diverged run or one still in t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +42,24 @@ LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square on
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
 
+class ExclusionKind(StrEnum):
+    """Why a run is excluded from a fit. The value is how sentences call a run of this kind."""
+
+    DIVERGED = "diverged"
+    RUNNING = "still running"
+    NOT_FINISHED = "not finished"
+    NO_LOSS = "without a recorded loss"
+    NO_LOGARITHM = "loss at or below zero"
+    NOT_TRAINED = "without recorded tokens or FLOP"
+    WORSE_SETTING = "another setting was better"
+
+
 @dataclass(frozen=True)
 class Exclusion:
-    """One run (or one point of a curve) that a fit does not see, and why."""
+    """One run that a fit does not see: the kind of its exclusion, and the reason with its numbers."""
 
     run_id: str
+    kind: ExclusionKind
     reason: str
 
 
@@ -299,10 +313,10 @@ def select(source: Source, convention: Convention) -> Points:
             table[name] = runs[name].astype(float)
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
     steps = runs["diverged_at_step"] if "diverged_at_step" in runs else pd.Series(np.nan, runs.index)
-    reasons = _reasons_to_exclude(table, convention.loss, pd.to_numeric(steps))
-    _add_worse_settings(runs, table, reasons)
-    exclusions = tuple(Exclusion(table.at[row, "run_id"], reason) for row, reason in sorted(reasons.items()))
-    table = table.drop(index=list(reasons)).drop(columns="status").reset_index(drop=True)
+    excluded = _excluded(table, convention.loss, pd.to_numeric(steps))
+    excluded |= _worse_settings(runs, table.drop(index=list(excluded)))
+    exclusions = tuple(entry for _, entry in sorted(excluded.items()))
+    table = table.drop(index=list(excluded)).drop(columns="status").reset_index(drop=True)
     return Points(convention, table, exclusions, _curves_of(source, table, convention))
 
 
@@ -313,22 +327,25 @@ def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_w
     return 6 * table["params"] * table["tokens"] if is_workdir else runs["flops_6nd"]
 
 
-def _reasons_to_exclude(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, str]:
-    reasons = {}
+def _excluded(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, Exclusion]:
+    """By row of `table`: the runs that have no loss to fit, or none with a logarithm."""
+    found = {}
     trained = (table["tokens"] > 0) & (table["flops"] > 0)
-    for row, status, value in zip(table.index, table["status"], table["loss"], strict=True):
+    for row, status, value in table[["status", "loss"]].itertuples():
         if status == schema.DIVERGED:
             step = diverged_at_step[row]
-            reasons[row] = "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
+            found[row] = ExclusionKind.DIVERGED, "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
+        elif status == schema.RUNNING:
+            found[row] = ExclusionKind.RUNNING, "still running"
         elif status != schema.FINISHED:
-            reasons[row] = "still running" if status == schema.RUNNING else f"status {status}"
+            found[row] = ExclusionKind.NOT_FINISHED, f"status {status}"
         elif not np.isfinite(value):
-            reasons[row] = f"no {loss} recorded"
+            found[row] = ExclusionKind.NO_LOSS, f"no {loss} recorded"
         elif value <= 0:
-            reasons[row] = f"{loss} = {value:.3g} has no logarithm"
+            found[row] = ExclusionKind.NO_LOGARITHM, f"{loss} = {value:.3g} has no logarithm"
         elif not trained[row]:
-            reasons[row] = "no tokens or FLOP recorded"
-    return reasons
+            found[row] = ExclusionKind.NOT_TRAINED, "no tokens or FLOP recorded"
+    return {row: Exclusion(table.at[row, "run_id"], *why) for row, why in found.items()}
 
 
 def varying_settings(runs: pd.DataFrame) -> list[str]:
@@ -336,19 +353,21 @@ def varying_settings(runs: pd.DataFrame) -> list[str]:
     return [name for name in SETTING_COLUMNS if name in runs and runs[name].nunique(dropna=False) > 1]
 
 
-def _add_worse_settings(runs: pd.DataFrame, table: pd.DataFrame, reasons: dict[int, str]) -> None:
-    """Adds to `reasons` the runs whose hyperparameters another setting of the same cell beats (mean over seeds)."""
+def _worse_settings(runs: pd.DataFrame, usable: pd.DataFrame) -> dict[int, Exclusion]:
+    """By row: the runs whose hyperparameters another setting of the same cell beats (mean log loss over seeds)."""
     settings = varying_settings(runs)
-    usable = table.drop(index=list(reasons))
     if not settings or usable.empty:
-        return
+        return {}
     # Not agg(", ".join): an empty cell (None examples, no clipping) is NaN, and no text to join.
     keys = [", ".join(map(str, row)) for row in runs.loc[usable.index, settings].itertuples(index=False)]
     usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
+    found = {}
     for _, cell in usable.groupby(["size", "budget"]):
         best = cell.groupby("setting")["log_loss"].mean().idxmin()
-        for row in cell.index[cell["setting"] != best]:
-            reasons[row] = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
+        reason = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
+        for row, run_id in cell.loc[cell["setting"] != best, "run_id"].items():
+            found[row] = Exclusion(run_id, ExclusionKind.WORSE_SETTING, reason)
+    return found
 
 
 def _curves_of(source: Source, table: pd.DataFrame, convention: Convention) -> pd.DataFrame | None:

@@ -21,7 +21,8 @@ from json import JSONDecodeError
 from vsweep.analysis.data.points import Convention, Source
 from vsweep.analysis.formatting import one_line
 from vsweep.analysis.report import exact_json
-from vsweep.analysis.sections.study import LossStudy, study_loss
+from vsweep.analysis.sections import study_loss
+from vsweep.analysis.sections.base import LossStudy
 
 CHILD = [sys.executable, "-P", "-c", "from vsweep.analysis.report import elsewhere; elsewhere.answer()"]
 OUT_OF_MEMORY = {signal.SIGKILL: "was killed, most likely for want of memory"}  # what the kernel does then

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from vsweep.analysis.data.points import Convention, Source
-from vsweep.analysis.sections.study import LossStudy
+from vsweep.analysis.sections import SECTIONS
+from vsweep.analysis.sections.base import LossStudy
 
-ROOTS = (Source, Convention, LossStudy)
+RESULTS = (typing.get_type_hints(section.compute)["return"] for section in SECTIONS)
+ROOTS = (Source, Convention, LossStudy, *RESULTS)
 KIND = "kind"  # of every JSON object: what it stands for
 
 

@@ -12,8 +12,8 @@ from vsweep.analysis.compare import command, comparison, paired_bootstrap, repor
 from vsweep.analysis.compare.comparison import Comparison
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
 from vsweep.analysis.plotting import save
-from vsweep.analysis.sections.study import fit_parametric
 from vsweep.analysis.uncertainty import bootstrap
+from vsweep.analysis.uncertainty.approach import fit_parametric
 
 from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA

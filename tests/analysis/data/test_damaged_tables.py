@@ -178,5 +178,5 @@ def test_numbers_beyond_64_bits_and_a_run_without_tokens_or_curve_are_analysed(s
         path.write_bytes(change(path.read_bytes()))
     assert commands.analyse([str(workdir), "--bootstrap", "0"]) == 0
     page = (workdir / "analysis" / "report.html").read_text(encoding="utf-8")
-    assert "<td>w4-b125000-s1</td><td>left out</td><td>no tokens or FLOP recorded</td>" in page
+    assert "<td>w4-b125000-s1</td><td>without recorded tokens or FLOP</td><td>no tokens or FLOP recorded</td>" in page
     assert "w8-b250000-s0 has no loss curve" in page

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Convention, Points, load, select
-from vsweep.analysis.sections import study
 from vsweep.analysis.uncertainty import approach_intervals
+from vsweep.analysis.uncertainty.approach import fit_parametric
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, quantities
 
 from tests.analysis.conftest import CHINCHILLA
@@ -72,7 +72,7 @@ def coverage(design: Design, *, trials: int, resamples: int, shared: float = 0.0
     hits = []
     for trial in range(trials):
         points = design.drawn(np.random.default_rng(trial), shared)
-        whole = study.fit_parametric(points)
+        whole = fit_parametric(points)
         found = quantities(points, whole)
         ranges = approach_intervals.of_law(points, whole, found, resamples)[0].ranges
         hits += [hit(name, truth[name], found[name], ranges[name]) for name in truth]
