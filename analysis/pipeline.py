@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from vsweep.analysis.data.points import (
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import elsewhere, fits_json, page
+from vsweep.analysis.result import Viewable
 from vsweep.analysis.sections import conventions, figures, words
 from vsweep.analysis.sections.conventions import SideBySide, compare_conventions
 from vsweep.analysis.sections.study import LossStudy, study_loss
@@ -33,21 +34,14 @@ ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left 
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Viewable):
     """What `analyse` made: the fits of each loss, the sentences, and where the files lie."""
 
     source: Source
     studies: tuple[LossStudy, ...]
     findings: tuple[str, ...]
     out: Path
-
-    @property
-    def report(self) -> Path:
-        return self.out / "report.html"
-
-    @property
-    def fits(self) -> Path:
-        return self.out / "fits.json"
+    drawings: tuple[Drawing, ...] = field(default=(), repr=False)
 
 
 def analyse(
@@ -99,7 +93,7 @@ def analyse(
     atomic.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, side, findings, skipped))
     html = page.render(loaded, studies, side, findings, drawings, skipped)
     atomic.write_text_atomically(out / "report.html", html)
-    return Result(loaded, tuple(studies), tuple(findings), out)
+    return Result(loaded, tuple(studies), tuple(findings), out, tuple(drawings))
 
 
 def _check_options(
