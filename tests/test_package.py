@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import vsweep
-from tests.vsweep.test_api import write_table
+from tests.test_api import write_table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 INSIDE = {"vsweep": "vsweep", "analysis": "vsweep/analysis", "configs": "vsweep/configs"}  # in the tree, in the wheel
 setuptools = pytest.importorskip("setuptools", "77", reason="an older setuptools cannot build this wheel")

@@ -11,18 +11,16 @@ import pytest
 
 import vsweep
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
 
 def write_table(path: Path) -> None:
-    """Eight sizes at each of six computes, from a law with an interior optimum and 1 % of noise."""
-    flops, offsets = np.meshgrid(np.geomspace(1e17, 3e19, 6), np.geomspace(0.15, 6, 8))
-    params = 0.09 * flops**0.5 * offsets
-    tokens = flops / (6 * params)
-    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(params.shape))
+    """Eight sizes on eight budgets each, from a law whose optimum lies among them, with 0.3 % of noise."""
+    params, tokens = np.meshgrid(np.geomspace(1e7, 1e9, 8), np.geomspace(5e8, 5e10, 8))
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(params.shape))
     loss = (1.7 + 400 / params**0.34 + 410 / tokens**0.28) * noise
-    table = {"N": params.ravel(), "C": flops.ravel(), "loss": loss.ravel()}
+    table = {"N": params.ravel(), "D": tokens.ravel(), "loss": loss.ravel()}
     pd.DataFrame(table).to_csv(path, index=False)
 
 
@@ -53,7 +51,7 @@ def test_the_example_of_a_run_gives_logits(examples):
 
 
 def test_the_example_of_an_analysis_has_runs_and_figures(examples):
-    assert len(examples["result"].runs) == 48
+    assert len(examples["result"].runs) == 64
     assert (examples["here"] / "valleys.pdf").stat().st_size > 5_000
     assert "<svg" not in examples["result"]._repr_html_()  # the figure is an image, which cannot disturb the page
     assert "data:image/svg+xml" in examples["result"]._repr_html_()
