@@ -14,11 +14,13 @@ from vsweep.analysis.pipeline import Result
 from vsweep.analysis.sections import optimum, runs
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
 
-OTHERS = """other commands:
-  python -m analysis plan FITS.json --compute FLOP    from the law to a training decision
-  python -m analysis compare A B                      does a change move the exponent, or only the constant?
-  python -m analysis table SOURCE OUT.csv             the runs as C, N, D, loss, for other tools
-"""
+from vsweep import program
+
+OTHERS = {
+    "plan-from-law": ("FITS.json --compute FLOP", "from the law to a training decision"),
+    "compare": ("A B", "does a change move the exponent, or only the constant?"),
+    "table": ("SOURCE OUT.csv", "the runs as C, N, D, loss, for other tools"),
+}
 
 
 @command("analysis")
@@ -51,9 +53,9 @@ def redo(workdir: Path, then: Callable[[Path], None], *, final: bool) -> int:
 
 def _analyse_parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        "python -m analysis",
+        program.command("analyse"),
         description="Fits scaling laws and writes a report.",
-        epilog=OTHERS,
+        epilog=_others(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     found.add_argument(
@@ -78,6 +80,11 @@ def _analyse_parser() -> argparse.ArgumentParser:
         "--overestimate", type=float, default=1.0, help="weight of runs below the law; above 1 it is a lower bound"
     )
     return found
+
+
+def _others() -> str:
+    lines = {f"{program.command(word)} {arguments}": what for word, (arguments, what) in OTHERS.items()}
+    return "\n".join(["other commands:", *(f"  {line:<52}{what}" for line, what in lines.items())])
 
 
 def summary(result: Result) -> str:
@@ -110,7 +117,7 @@ def table(arguments: list[str]) -> int:
 
 
 def _table_parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser("python -m analysis table", description="The finished runs as C, N, D, loss.")
+    found = argparse.ArgumentParser(program.command("table"), description="The finished runs as C, N, D, loss.")
     found.add_argument("source", type=Path, help="work directory of a sweep, or any table")
     found.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
     found.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")

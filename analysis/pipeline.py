@@ -1,8 +1,9 @@
 """From a source to fits.json, figures and report.html; the order in which everything is computed and written."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from vsweep.analysis.data.points import (
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import elsewhere, fits_json, page
+from vsweep.analysis.result import Viewable
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import Finding, LossStudy
 
@@ -33,21 +35,14 @@ ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left 
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Viewable):
     """What `analyse` made: a study of each loss, the sentences in the order of the report, and where the files lie."""
 
     source: Source
     studies: tuple[LossStudy, ...]
     findings: tuple[Finding, ...]
     out: Path
-
-    @property
-    def report(self) -> Path:
-        return self.out / "report.html"
-
-    @property
-    def fits(self) -> Path:
-        return self.out / "fits.json"
+    drawings: tuple[Drawing, ...] = field(default=(), repr=False)
 
 
 def analyse(
@@ -97,7 +92,7 @@ def analyse(
     findings = sections.findings(studies)
     atomic.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, findings, skipped))
     atomic.write_text_atomically(out / "report.html", page.render(loaded, studies, findings, drawn, skipped))
-    return Result(loaded, tuple(studies), tuple(findings), out)
+    return Result(loaded, tuple(studies), tuple(findings), out, tuple(itertools.chain.from_iterable(drawn.values())))
 
 
 def _check_options(

@@ -13,11 +13,12 @@ from vsweep.analysis.answering import command, refuse
 from vsweep.analysis.compare import comparison
 from vsweep.analysis.compare.comparison import Comparison, compare
 from vsweep.analysis.compare.report import drawing, sentences, table, to_json
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Refusal, Source, load, select
+from vsweep.analysis.compare.sources import convention_of, titles
+from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, Source, load, select
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.plotting import save
 
-from vsweep import atomic, schema
+from vsweep import atomic, program, schema
 
 __all__ = ["compare", "drawing", "keep", "main", "sentences", "split", "to_json"]
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        "python -m analysis compare",
+        program.command("compare"),
         description="Does a change move the exponent of the loss, or only its constant?",
     )
     found.add_argument("sources", nargs="+", metavar="SOURCE", help="two work directories or tables; one with --by")
@@ -77,27 +78,12 @@ def _compared(options: argparse.Namespace) -> Comparison | Refusal:
     sources = [load(path) for path in options.sources]
     for condition in options.where:
         sources = [keep(source, condition) for source in sources]
-    names = _titles(sources)
+    names = titles(sources)
     if options.by:
         sources, names = split(sources[0], options.by)
-    points = [select(source, _convention(source, options)) for source in sources]
+    asked = {"loss": options.loss, "size": options.size, "flops": options.flops, "floor": options.floor}
+    points = [select(source, convention_of(source, **asked)) for source in sources]
     return compare(*points, bootstrap=options.bootstrap, names=names, margin=options.margin)
-
-
-def _titles(sources: list[Source]) -> tuple[str, ...]:
-    titles = tuple(source.title for source in sources)
-    return titles if len(set(titles)) == len(titles) else tuple(str(source.path) for source in sources)
-
-
-def _convention(source: Source, options: argparse.Namespace) -> Convention:
-    loss = options.loss or source.losses[0]
-    if loss not in source.losses:
-        raise ValueError(f"loss: not in {source.path} - got {loss!r}; allowed {', '.join(source.losses)}")
-    if not source.is_workdir and (options.size, options.flops) != (SIZE_CONVENTIONS[0], FLOP_CONVENTIONS[0]):
-        raise ValueError(f"{source.path}: a table has one N and one C only; leave size and flops at their defaults")
-    if options.floor is not None and loss in ("excess_loss", "answer_loss"):
-        raise ValueError(f"floor: E of {loss} is known and 0 - leave it out, or use --loss val_loss")
-    return Convention(loss, options.size, options.flops, given_floor=options.floor)
 
 
 # Halves of a source

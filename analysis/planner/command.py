@@ -13,6 +13,8 @@ from vsweep.analysis.planner.saved_law import Extrapolation, Fitted, extrapolati
 from vsweep.analysis.planner.text import render
 from vsweep.analysis.report.fits_json import finite
 
+from vsweep import program
+
 
 @command("plan")
 def main(arguments: list[str]) -> int:
@@ -66,10 +68,10 @@ def _read(arguments: list[str]) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        "python -m analysis plan", description="From a fitted scaling law to a training decision, with C = 6ND."
+        program.command("plan-from-law"), description="From a fitted scaling law to a training decision, with C = 6ND."
     )
     law = found.add_mutually_exclusive_group(required=True)
-    law.add_argument("fits", nargs="?", metavar="FITS.json", help="written by `python -m analysis WORKDIR`")
+    law.add_argument("fits", nargs="?", metavar="FITS.json", help=f"written by `{program.command('analyse')} WORKDIR`")
     law.add_argument("--law", metavar="E,A,B,alpha,beta", help="five constants instead, or `hoffmann`")
     found.add_argument("--loss-convention", metavar="NAME", help="which loss of FITS.json (default: the first fitted)")
     compute = found.add_mutually_exclusive_group(required=True)

@@ -12,6 +12,8 @@ from vsweep.analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVEN
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.report.fits_json import SCHEMA
 
+from vsweep import program
+
 CONSTANTS = ("E", "A", "B", "alpha", "beta")
 MOST, SMALLEST = sys.float_info.max, sys.float_info.min
 LEAST = {name: 0.0 if name == "E" else SMALLEST for name in CONSTANTS}
@@ -75,7 +77,7 @@ def _read_json(path: Path) -> dict:
     if path.is_dir():
         raise BadLaw(f"{path}: a directory - give the fits.json in it (of a sweep: {path / 'analysis' / 'fits.json'})")
     if not path.is_file():
-        raise BadLaw(f"{path}: no such file - fits.json is written by `python -m analysis`")
+        raise BadLaw(f"{path}: no such file - fits.json is written by `{program.command('analyse')}`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

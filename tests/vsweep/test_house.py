@@ -15,6 +15,8 @@ PACKAGE = ROOT / "vsweep"
 # from its own room and from rooms above it in this list. docs/design.md shows the same list.
 ROOMS = {
     "vsweep": {
+        "_version": "the version, in one place",
+        "program": "what a message calls a command",
         "schema": "columns of the tables, with units and meanings",
         "atomic": "writing files whole or not at all",
         "tables": "reading and writing the tables",
@@ -27,7 +29,9 @@ ROOMS = {
         "storage": "the work directory, its lock, checkpoints and results",
         "session": "checks before training, and resuming",
         "train": "the step, the stack, the loop",
+        "saved_run": "task, model and parameters of a finished run",
         "generate": "text from a finished model",
+        "export": "named arrays of a finished model",
         "cli": "the command line",
     },
     "analysis": {
@@ -40,9 +44,11 @@ ROOMS = {
         "uncertainty": "resamples and intervals",
         "sections": "what a study asks, section by section",
         "report": "report.html and fits.json",
+        "result": "runs and figures for a program or a notebook",
         "pipeline": "from a source to every file",
         "planner": "from a law to a training decision",
         "compare": "two studies side by side",
+        "public": "the functions that vsweep offers",
         "commands": "the command line",
     },
 }
@@ -149,7 +155,7 @@ def test_functions_are_short():
 
 def test_the_analysis_knows_the_tables_and_nothing_else_of_the_trainer():
     """And as a program it begins as every program here does."""
-    known = ("vsweep.schema", "vsweep.atomic", "vsweep.tables")
+    known = ("vsweep.schema", "vsweep.atomic", "vsweep.tables", "vsweep.program")
     for name, path in sources(ROOT / "analysis").items():
         allowed = {*known, "vsweep.host.startup"} if name == "__main__" else set(known)
         used = {found for found in imports(path) if found.partition(".")[0] == "vsweep"}

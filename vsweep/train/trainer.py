@@ -14,7 +14,7 @@ import jax
 from vsweep.atomic import remove_leftovers, writing
 from vsweep.config.problems import ConfigError
 from vsweep.config.sweep_config import SweepConfig
-from vsweep.host import devices
+from vsweep.host import devices, notebook
 from vsweep.host.interruption import Interruption
 from vsweep.host.progress import SilentProgress
 from vsweep.plan.grid import Stack
@@ -84,7 +84,7 @@ def run_sweep(
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
     if problems := checks.problems(task):  # here and not in the plan, which builds no examples
         raise ConfigError(problems)
-    progress = progress or SilentProgress()
+    progress = progress or notebook.progress_here()
     with locked(home.path, progress.say) as lock:
         with Interruption(config.train.max_wall_hours) as interruption:
             if problems := home.problems(config):  # again: another sweep may have begun here meanwhile
