@@ -27,7 +27,7 @@ from absl import app, flags, logging
 
 from vsweep import tasks
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError, closest
+from vsweep.config.problems import ConfigError, Problem, closest
 from vsweep.host import devices
 from vsweep.models import transformer
 from vsweep.models.base import Model
@@ -76,10 +76,8 @@ def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
     task = tasks.build(config.task)
     stored = home.read_plan()
     if stored is None:
-        advice = "run the sweep's command again, which writes it anew"
-        raise ConfigError(
-            [f"WORKDIR: plan.json is missing - got {home.path}; allowed: a sweep that has begun; {advice}"]
-        )
+        allowed = "a sweep that has begun; run the sweep's command again, which writes it again"
+        raise ConfigError([Problem("WORKDIR", "plan.json is missing", f"{home.path}", allowed)])
     plans, _ = stored
     stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
     folders = finished_folders(home, plans, sweep_config.fingerprint(config, task.digest))
@@ -87,9 +85,9 @@ def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
     if found is None:
         names = [name for folder in folders for name in folder.names_of_all()]
         hint = closest(run_id, names)
-        raise ConfigError([f"--run: no finished run of that name - got {run_id!r}; allowed: {', '.join(names)}{hint}"])
+        raise ConfigError([Problem("--run", "no finished run of that name", repr(run_id), ", ".join(names), hint)])
     if found.origin.stack not in stacks:
-        raise ConfigError([f"--run: {home.plan_file} plans other stacks than {home.config_file}"])
+        raise ConfigError([Problem("--run", f"{home.plan_file} plans other stacks than {home.config_file}")])
     model = transformer.build(cost.model_shape(stacks[found.origin.stack].shape, task))
     return task, model, _parameters(found, run_id, model)
 
@@ -106,13 +104,14 @@ def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> dict:
     good = [step for step in steps if not folder.problems(step)]
     if not good:
         problems = [problem for step in steps for problem in folder.problems(step)]
-        raise ConfigError([f"--run: the parameters of {run_id} are damaged: {'; '.join(problems)}"])
+        raise ConfigError([Problem("--run", f"the parameters of {run_id} are damaged: {'; '.join(problems)}")])
     params = folder.restore(good[0])[run_id]
     wanted = jax.eval_shape(model.init, jax.random.key(0))
     if jax.tree.structure(params) != jax.tree.structure(wanted) or jax.tree.map(np.shape, params) != jax.tree.map(
         np.shape, wanted
     ):
-        raise ConfigError([f"--run: the parameters of {run_id} are not those of its model - got {folder.folder}"])
+        what = f"the parameters of {run_id} are not those of its model"
+        raise ConfigError([Problem("--run", what, f"{folder.folder}")])
     return params
 
 
@@ -128,7 +127,7 @@ def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax tells every step it takes
     devices.use_cpu_cores_as_devices()
     if problems := devices.setting_problems():
-        _fail("\n".join(problems))
+        _fail("\n".join(map(str, problems)))
     try:
         task, model, params = load_run(workdir, RUN.value)
         encoded = [task.encode(query) for query in queries]

@@ -17,7 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vsweep.atomic import chmod_if_possible, warn_once
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.host.hardware import Hardware
 
 SLOTS_AXIS = "slots"
@@ -46,11 +46,11 @@ def use_cpu_cores_as_devices() -> None:
             jax.config.update("jax_num_cpu_devices", usable_cores())
 
 
-def setting_problems() -> list[str]:
+def setting_problems() -> list[Problem]:
     """Settings of JAX's (environment variables, or `jax.config`) under which nothing here can run."""
     found = ((name, jax.config.values.get(name, allowed[0]), allowed) for name, allowed in USABLE_SETTINGS.items())
     return [
-        f"{name.upper()}: vsweep cannot run with it - got {value}; allowed: {', '.join(map(str, allowed))}"
+        Problem(name.upper(), "vsweep cannot run with it", str(value), ", ".join(map(str, allowed)))
         for name, value, allowed in found
         if value not in allowed
     ]
@@ -75,17 +75,16 @@ def slots_mesh(device_count: int = 0) -> Mesh:
     except (RuntimeError, AssertionError) as error:  # the latter, without a word, where JAX came without CUDA
         raise ConfigError([_no_devices(error)]) from None
     if device_count > len(devices):
-        here = f"0 (all) to {len(devices)}, for there are {len(devices)} of {devices[0].device_kind}"
-        raise ConfigError([f"train.devices: not that many here - got {device_count}; allowed: {here}"])
+        here = f"0 (all) to {len(devices)}, because there are {len(devices)} of {devices[0].device_kind}"
+        raise ConfigError([Problem("train.devices", "not that many here", str(device_count), here)])
     return Mesh(np.array(devices[: device_count or len(devices)]), (SLOTS_AXIS,))
 
 
-def _no_devices(error: Exception) -> str:
+def _no_devices(error: Exception) -> Problem:
     told = str(error).partition(" (set")[0] or "JAX was installed without it"
-    return (
-        f"JAX_PLATFORMS: no such device here - got {jax.config.jax_platforms!r} ({told}); allowed: cpu, or cuda with "
-        'a GPU, its driver and pip install "jax[cuda12]"'
-    )
+    got = f"{jax.config.jax_platforms!r} ({told})"
+    allowed = 'cpu, or cuda with a GPU, its driver and pip install "jax[cuda12]"'
+    return Problem("JAX_PLATFORMS", "no such device here", got, allowed)
 
 
 def over_slots(mesh: Mesh, axis: int = 0) -> NamedSharding:
