@@ -162,7 +162,7 @@ def test_the_analysis_knows_the_tables_and_nothing_else_of_the_trainer():
     [
         ("orbax", {"storage/checkpoint"}),
         ("flax", {"models/transformer"}),
-        ("ml_collections", {"cli/flags", "cli/train", "config/sweep_config"}),
+        ("ml_collections", {"cli/command_line", "cli/flags", "cli/train", "config/sweep_config"}),
     ],
 )
 def test_a_library_has_one_place_where_it_is_known(library, only):

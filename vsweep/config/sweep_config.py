@@ -206,6 +206,8 @@ def _split_words(points: Iterable, kind: type) -> tuple:
 def _word(word: Any, kind: type) -> Any:
     if not isinstance(word, str):
         return word
+    if kind is bool and word.strip().lower() in ("true", "false"):
+        return word.strip().lower() == "true"
     for read in (int, float) if kind in (int, float) else ():
         with contextlib.suppress(ValueError):
             return read(word)

@@ -21,6 +21,7 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.host.hardware import Hardware
 
 SLOTS_AXIS = "slots"
+DEVICE_COUNT = "--xla_force_host_platform_device_count"
 # What JAX's settings have to be: with any other value a sweep ends in a traceback, sooner or later.
 USABLE_SETTINGS = {
     "jax_enable_x64": (False,),
@@ -40,20 +41,34 @@ _own_cache: str | None = None  # the compile cache that this module has set
 
 
 def use_cpu_cores_as_devices() -> None:
-    """Makes each CPU core a device, if JAX has not chosen its devices yet; call it before any other use of JAX."""
+    """Makes each CPU core a device, if JAX has not chosen its devices yet; call it before any other use of JAX.
+
+    A number of devices that the user has set (JAX_NUM_CPU_DEVICES, or XLA_FLAGS with DEVICE_COUNT) stays as it is.
+    """
+    if jax.config.jax_num_cpu_devices >= 1 or forced_devices() is not None:
+        return
     with contextlib.suppress(RuntimeError):  # in a notebook the backend may be up: then its devices stay as they are
-        if jax.config.jax_num_cpu_devices < 1:
-            jax.config.update("jax_num_cpu_devices", usable_cores())
+        jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def forced_devices() -> str | None:
+    """The number of CPU devices in XLA_FLAGS, as it is written there; of several XLA takes the last."""
+    flags = [flag.partition("=") for flag in os.environ.get("XLA_FLAGS", "").split()]
+    return next((text for name, _, text in reversed(flags) if name == DEVICE_COUNT), None)
 
 
 def setting_problems() -> list[Problem]:
     """Settings of JAX's (environment variables, or `jax.config`) under which nothing here can run."""
     found = ((name, jax.config.values.get(name, allowed[0]), allowed) for name, allowed in USABLE_SETTINGS.items())
-    return [
+    problems = [
         Problem(name.upper(), "vsweep cannot run with it", str(value), ", ".join(map(str, allowed)))
         for name, value, allowed in found
         if value not in allowed
     ]
+    forced = forced_devices()
+    if forced is not None and not re.fullmatch("[1-9][0-9]{0,3}", forced):
+        problems.append(Problem("XLA_FLAGS", "no number of devices", f"{DEVICE_COUNT}={forced}", "1 to 9999"))
+    return problems
 
 
 def usable_cores() -> int:

@@ -5,6 +5,7 @@ Nothing is written or compiled before all of it is right, and all that is wrong 
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 from collections.abc import Mapping
@@ -67,6 +68,28 @@ def prepare(
 
 def default_workdir(config: SweepConfig) -> Path:
     return Path("runs") / config.name
+
+
+def free_place(source: SweepConfig | Mapping, workdir: str | Path | None) -> tuple[str | Path | None, str | None]:
+    """Where a sweep is planned, and a note if that is not the default place, because another sweep is there.
+
+    A place that was asked for (`workdir`) is taken as it is, and so is the default for a faulty config.
+    """
+    config, problems = _read(source)
+    default = default_workdir(config)
+    if workdir is not None or problems or not _is_taken(default, config):
+        return workdir, None
+    others = (default.with_name(f"{default.name}-{number}") for number in itertools.count(2))
+    free = next(other for other in others if not _is_taken(other, config))
+    return free, f"note: {default} holds another sweep; to train this one, give another place, such as --workdir={free}"
+
+
+def _is_taken(place: Path, config: SweepConfig) -> bool:
+    """By another sweep; any other reason why nothing can be trained there is found by `prepare`."""
+    home = WorkDir(place)
+    with contextlib.suppress(OSError):
+        return home.config_file.is_file() and not home.place_problems() and bool(home.problems(config))
+    return False
 
 
 def wall_problems(ready: Ready) -> list[Problem]:
