@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 
 from vsweep.analysis.formatting import one_line
-
 from vsweep.atomic import CannotWrite
 
 BAD_INPUT = 2

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from vsweep import program
 from vsweep.analysis import pipeline
 from vsweep.analysis.answering import command
 from vsweep.analysis.data.foreign_tables import write_four_columns
@@ -13,8 +14,6 @@ from vsweep.analysis.formatting import printable
 from vsweep.analysis.pipeline import Result
 from vsweep.analysis.sections import optimum, runs
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
-
-from vsweep import program
 
 OTHERS = {
     "plan-from-law": ("FITS.json --compute FLOP", "from the law to a training decision"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from vsweep import atomic
 from vsweep.analysis import sections
 from vsweep.analysis.data.points import (
     FLOP_CONVENTIONS,
@@ -27,8 +29,6 @@ from vsweep.analysis.report import elsewhere, fits_json, page
 from vsweep.analysis.result import Viewable
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import Finding, LossStudy
-
-from vsweep import atomic
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed

@@ -22,9 +22,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from vsweep.analysis.formatting import metric, printable
 
 from vsweep import atomic
+from vsweep.analysis.formatting import metric, printable
 
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
     "#000000",

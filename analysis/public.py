@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.compare import comparison
 from vsweep.analysis.compare.comparison import Comparison

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+
 from vsweep.analysis.data.points import Source
 from vsweep.analysis.plotting import Drawing
 

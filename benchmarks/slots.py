@@ -19,13 +19,13 @@ from pathlib import Path
 
 import jax
 import pandas as pd
-from vsweep.analysis import plotting
-from vsweep.analysis.plotting import Drawing
 
 import vsweep
 from benchmarks import common
 from configs import addition
 from vsweep import schema, tables, tasks
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 from vsweep.config import sweep_config as config_lib
 from vsweep.host import devices
 from vsweep.plan import sweep_plan

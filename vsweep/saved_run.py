@@ -9,7 +9,7 @@ import numpy as np
 
 from vsweep import tasks
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError, closest
+from vsweep.config.problems import ConfigError, Problem, closest
 from vsweep.models import transformer
 from vsweep.models.base import Model, Params
 from vsweep.plan import cost, grid
@@ -49,15 +49,13 @@ def load_run(workdir: str | Path, run_id: str) -> SavedRun:
     task = tasks.build(config.task)
     stored = home.read_plan()
     if stored is None:
-        advice = "run the sweep's command again, which writes it"
-        raise ConfigError(
-            [f"WORKDIR: plan.json is missing - got {home.path}; allowed: a sweep that has begun; {advice}"]
-        )
+        allowed = "a sweep that has begun; run the sweep's command again, which writes it"
+        raise ConfigError([Problem("WORKDIR", "plan.json is missing", f"{home.path}", allowed)])
     plans, _ = stored
     stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
     folder = _folder_of(run_id, finished_folders(home, plans, sweep_config.fingerprint(config, task.digest)))
     if folder.origin.stack not in stacks:
-        raise ConfigError([f"--run: {home.plan_file} plans other stacks than {home.config_file}"])
+        raise ConfigError([Problem("--run", f"{home.plan_file} plans other stacks than {home.config_file}")])
     model = transformer.build(cost.model_shape(stacks[folder.origin.stack].shape, task))
     return SavedRun(task, model, _parameters(folder, run_id, model))
 
@@ -74,7 +72,7 @@ def _folder_of(run_id: str, folders: list[CheckpointFolder]) -> CheckpointFolder
     if folder is None:
         names = [name for folder in folders for name in folder.names_of_all()]
         hint = closest(run_id, names)
-        raise ConfigError([f"--run: no finished run of that name - got {run_id!r}; allowed: {', '.join(names)}{hint}"])
+        raise ConfigError([Problem("--run", "no finished run of that name", repr(run_id), ", ".join(names), hint)])
     return folder
 
 
@@ -84,11 +82,12 @@ def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> Params:
     good = [step for step in steps if not folder.problems(step)]
     if not good:
         problems = [problem for step in steps for problem in folder.problems(step)]
-        raise ConfigError([f"--run: the parameters of {run_id} are damaged: {'; '.join(problems)}"])
+        raise ConfigError([Problem("--run", f"the parameters of {run_id} are damaged: {'; '.join(problems)}")])
     params = folder.restore(good[0])[run_id]
     wanted = jax.eval_shape(model.init, jax.random.key(0))
     if jax.tree.structure(params) != jax.tree.structure(wanted) or jax.tree.map(np.shape, params) != jax.tree.map(
         np.shape, wanted
     ):
-        raise ConfigError([f"--run: the parameters of {run_id} are not those of its model - got {folder.folder}"])
+        what = f"the parameters of {run_id} are not those of its model"
+        raise ConfigError([Problem("--run", what, f"{folder.folder}")])
     return params

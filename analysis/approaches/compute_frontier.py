@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.approaches import envelope, optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.data.points import Points, Refusal

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import interpolate
+
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Points, Refusal

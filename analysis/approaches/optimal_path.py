@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.data.cells import cells
 from vsweep.analysis.data.points import Points, Refusal
 from vsweep.analysis.formatting import metric

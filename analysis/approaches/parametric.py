@@ -6,6 +6,7 @@ The law of `laws.Chinchilla` in its own words, and the compute-optimal path that
 from dataclasses import dataclass
 
 import numpy as np
+
 from vsweep.analysis.data.points import Refusal
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
 from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits

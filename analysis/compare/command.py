@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+
+from vsweep import atomic, program, schema
 from vsweep.analysis.answering import command, refuse
 from vsweep.analysis.compare import comparison
 from vsweep.analysis.compare.comparison import Comparison, compare
@@ -17,8 +19,6 @@ from vsweep.analysis.compare.sources import convention_of, titles
 from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, Source, load, select
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.plotting import save
-
-from vsweep import atomic, program, schema
 
 __all__ = ["compare", "drawing", "keep", "main", "sentences", "split", "to_json"]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.approaches.parametric import Law, ParametricFit
 from vsweep.analysis.compare import paired_bootstrap
 from vsweep.analysis.compare.paired_bootstrap import RELATIVE, SLOPE, Pair, difference, level

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law, ParametricFit
 from vsweep.analysis.data.points import Points

@@ -11,6 +11,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+
 from vsweep.analysis import plotting
 from vsweep.analysis.compare import comparison, paired_bootstrap
 from vsweep.analysis.compare.comparison import Comparison, Verdict

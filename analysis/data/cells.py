@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv
+
 from vsweep.analysis.data.points import Points
 
 MANY_SEEDS = 8  # from here on a distribution says more than a band

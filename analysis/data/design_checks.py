@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.data.column_names import named
 from vsweep.analysis.data.foreign_tables import group_close
 from vsweep.analysis.formatting import count, metric

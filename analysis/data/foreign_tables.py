@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from vsweep.analysis.data.column_names import OPTIONAL, Column, find, labels, named, numbers, plain
 
 from vsweep import atomic, schema
+from vsweep.analysis.data.column_names import OPTIONAL, Column, find, labels, named, numbers, plain
 
 if TYPE_CHECKING:
     from vsweep.analysis.data.points import Points

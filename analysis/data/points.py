@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from vsweep import schema, tables
 from vsweep.analysis.data import foreign_tables
 from vsweep.analysis.data.column_names import named, numbers
 from vsweep.analysis.data.foreign_tables import BadTable, group_close
 from vsweep.analysis.fitting.objective import Objective
-
-from vsweep import schema, tables
 
 # What each loss of runs.csv means for the law. A known floor makes the law E = 0; otherwise E is fitted.
 KNOWN, FREE = "known", "free"

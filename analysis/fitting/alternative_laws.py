@@ -7,6 +7,7 @@ floor, and with repeated data N and D are replaced by what they are still worth.
 from dataclasses import dataclass
 
 import numpy as np
+
 from vsweep.analysis.fitting.chinchilla import EXPONENTS, FLOOR_SHARES, Chinchilla, Data, LinearGrid, Pullback
 
 SOME_EXPONENTS = EXPONENTS[::2]

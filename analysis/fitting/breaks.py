@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.fitting.chinchilla import Form
 from vsweep.analysis.fitting.fit import Fitted
 from vsweep.analysis.fitting.one_variable import FORMS, fit_together

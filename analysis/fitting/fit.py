@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from vsweep.analysis.fitting.batched_bfgs import GAIN_TOLERANCE, minimise_together
 from vsweep.analysis.fitting.chinchilla import Data, Form
 from vsweep.analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
+
 from vsweep.analysis.fitting.batched_bfgs import minimise_together
 from vsweep.analysis.fitting.chinchilla import EXPONENTS, FLOOR_SHARES, LARGEST_LOG, Data, Form, Pullback
 from vsweep.analysis.fitting.fit import RESTARTS, STARTS, STATIONARY, Fitted, Problem, best_starts, values_of_laws

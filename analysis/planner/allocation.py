@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from scipy import special
 from scipy.optimize import elementwise
+
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.planner.results import (
     AtFixedTokens,

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+
+from vsweep import program
 from vsweep.analysis.answering import command
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.planner.allocation import plan
@@ -12,8 +14,6 @@ from vsweep.analysis.planner.results import GpuTime, Plan
 from vsweep.analysis.planner.saved_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
 from vsweep.analysis.planner.text import render
 from vsweep.analysis.report.fits_json import finite
-
-from vsweep import program
 
 
 @command("plan")

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from vsweep import program
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.report.fits_json import SCHEMA
-
-from vsweep import program
 
 CONSTANTS = ("E", "A", "B", "alpha", "beta")
 MOST, SMALLEST = sys.float_info.max, sys.float_info.min

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable
 
 import numpy as np
+
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.formatting import metric
 from vsweep.analysis.planner.allocation import gamma, resamples_needed

@@ -49,6 +49,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
+
 from vsweep.analysis import sections
 from vsweep.analysis.data.points import Refusal, Source
 from vsweep.analysis.sections.base import Finding, LossStudy

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
+
 from vsweep.analysis import sections
 from vsweep.analysis.data.points import Refusal, Source
 from vsweep.analysis.formatting import count

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Convention, Points, Refusal, Source, select
 from vsweep.analysis.plotting import Drawing

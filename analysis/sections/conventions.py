@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, isoflop, parametric
 from vsweep.analysis.approaches.parametric import Law

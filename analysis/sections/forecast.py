@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import is_law, why_undetermined

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, thinned

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis import plotting
 from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Points, Refusal

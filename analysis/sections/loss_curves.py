@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, optimal_path
 from vsweep.analysis.data.points import Convention, Refusal

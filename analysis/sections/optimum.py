@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.data.points import Refusal

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+
+from vsweep import schema
 from vsweep.analysis import plotting
 from vsweep.analysis.data.cells import MANY_SEEDS
 from vsweep.analysis.data.design_checks import DesignProblem, design_problems
@@ -11,8 +13,6 @@ from vsweep.analysis.data.points import Refusal, Source, varying_settings
 from vsweep.analysis.formatting import metric
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, convention_json
-
-from vsweep import schema
 
 WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single seed says little
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import isoflop, optimal_path
 from vsweep.analysis.data.points import Refusal

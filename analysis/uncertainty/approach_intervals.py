@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+
 from vsweep.analysis.approaches import envelope, isoflop, optimal_path, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit
 from vsweep.analysis.data.points import Points, Refusal

@@ -7,6 +7,7 @@ the seeds.
 """
 
 import numpy as np
+
 from vsweep.analysis.data.points import Points
 
 MOSTLY = 0.9

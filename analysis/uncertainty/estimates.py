@@ -8,6 +8,7 @@ loss_opt            its loss, nats/token, in the convention of the fit
 """
 
 import numpy as np
+
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, PathRefits
 from vsweep.analysis.data.points import Points

@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import escape
-from vsweep.analysis import __main__ as command
-from vsweep.analysis import pipeline
-from vsweep.analysis.data.points import TEXT_COLUMNS, load
-from vsweep.analysis.report import definitions, page
-from vsweep.analysis.sections.runs import about_runs
 
 from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
 from vsweep import analysis, atomic, schema, tables
+from vsweep.analysis import __main__ as command
+from vsweep.analysis import pipeline
+from vsweep.analysis.data.points import TEXT_COLUMNS, load
+from vsweep.analysis.report import definitions, page
+from vsweep.analysis.sections.runs import about_runs
 
 ROOT = Path(__file__).parent.parent.parent
 METRICS = [

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from vsweep.analysis.approaches import isoflop, optimal_path
-from vsweep.analysis.data.points import Convention, load, select
 
 from vsweep import schema, tables
+from vsweep.analysis.approaches import isoflop, optimal_path
+from vsweep.analysis.data.points import Convention, load, select
 
 LAPTOP = Path(__file__).parents[2] / "docs" / "laptop"
 

@@ -181,7 +181,7 @@ def gone_on_with(workdir: Path, expected: Path) -> str:
     except ConfigError as error:
         problems = error.problems
     if problems:
-        assert all(len(problem.splitlines()) == 1 for problem in problems)
+        assert all(len(str(problem).splitlines()) == 1 for problem in problems)
         return REFUSED
     assert events[-1].kind == "finished"
     assert small.differing(workdir, expected) == []

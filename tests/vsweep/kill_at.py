@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsweep.analysis import pipeline
-
 from vsweep.storage import background, checkpoint
 from vsweep.train import compiling, loop, timing, trainer
 

@@ -14,7 +14,11 @@ from vsweep.cli import flags
 from vsweep.config.problems import ConfigError
 from vsweep.host import interruption
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    help_string="Config file and variant: configs/addition.py:laptop",
+    sys_argv=[],  # overrides are read by command_line
+)
 WORKDIR = absl_flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
 PLAN = absl_flags.DEFINE_bool("plan", False, "Print what would be trained and what it would cost; touch nothing.")
 RESUME_FROM = absl_flags.DEFINE_string(
@@ -48,9 +52,11 @@ def launch() -> int:
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = progress.standard_console()
     elsewhere = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value}
-    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, **elsewhere)
+    place, note = preflight.free_place(CONFIG.value, WORKDIR.value) if PLAN.value else (WORKDIR.value, None)
+    sweep = trainer.plan_sweep(CONFIG.value, place, **elsewhere)
     table.show_plan(sweep, console)
     if PLAN.value:
+        console.print(note or "", end="\n" if note else "", highlight=False, markup=False, soft_wrap=True)
         return 0
     workdir = WORKDIR.value or preflight.default_workdir(sweep.config)
     pace = timing.ReportPace()

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
@@ -99,10 +99,14 @@ def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan
     return SweepPlan(config, task, hardware, stacks, plans)
 
 
-def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[str]:
+def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
     return [
-        f"model.width: one model alone does not fit - got width {shape.width}, layers {shape.layers}, batch_size "
-        f"{shape.batch_size}; allowed: what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}"
+        Problem(
+            "model.width",
+            "one model alone does not fit",
+            f"width {shape.width}, layers {shape.layers}, batch_size {shape.batch_size}",
+            f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
+        )
         for shape in shapes(config)
         if slots_that_fit(shape, task, hardware) < 1
     ]

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 import vsweep
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host import devices
 from vsweep.host.hardware import Hardware
@@ -136,7 +136,7 @@ def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool
     elsewhere = dataclasses.replace(here, plans=tuple(anew))
     if stuck := _too_big(elsewhere, done):
         advice = "train on a larger device, or move the folder of the stack in stacks/ away to train it from its start"
-        raise ConfigError([f"workdir: what has begun cannot go on here; {advice}:", *_indented(stuck)])
+        raise ConfigError([Problem("workdir", f"what has begun cannot go on here; {advice}:"), *_indented(stuck)])
     return Start(elsewhere, mesh, (*environments, now), changes)
 
 
@@ -173,19 +173,18 @@ def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tupl
     return plans, [dict(pairs) for pairs in distinct]
 
 
-def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterable[int]) -> str:
+def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterable[int]) -> Problem:
     devices_then = " or ".join(map(str, sorted(counts)))
-    return (
-        f"workdir: plan.json is missing, and a new plan is not the one of the checkpoints - got {', '.join(stacks)} in "
-        f"{home.path}; allowed: the config and the devices it began with ({devices_then} of them), or a copy of "
-        "plan.json in its place"
-    )
+    allowed = f"the config and the devices it began with ({devices_then} of them), or a copy of plan.json in its place"
+    what = "plan.json is missing, and a new plan is not the one of the checkpoints"
+    return Problem("workdir", what, f"{', '.join(stacks)} in {home.path}", allowed)
 
 
 def _check_runs(home: WorkDir, plans: Sequence[StackPlan], here: SweepPlan) -> None:
     planned = [(plan.name, {(entry.run_id, entry.horizon) for entry in plan.entries}) for plan in plans]
     if planned != [(stack.name, {(run.run_id, run.steps) for run in stack.runs}) for stack in here.stacks]:
-        raise ConfigError([f"workdir: {home.plan_file} plans other runs - got {len(planned)} stacks; {PLAN_ADVICE}"])
+        what = f"{home.plan_file} plans other runs"
+        raise ConfigError([Problem("workdir", what, f"{len(planned)} stacks", PLAN_ADVICE)])
 
 
 def _device_count(config: SweepConfig, began: dict, under_way: Sequence[StackPlan], *, allow_inexact: bool) -> int:
@@ -217,13 +216,13 @@ def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
     return lines
 
 
-def _refusal(home: WorkDir, changes: Sequence[str]) -> list[str]:
-    return [
-        f"workdir: {home.path} was trained in another environment, and results would not be those of an uninterrupted "
-        f"sweep; allowed: the old environment, another --workdir, or {FLAG} (the runs concerned are then marked in "
-        "runs.csv). What differs:",
-        *_indented(changes),
-    ]
+def _refusal(home: WorkDir, changes: Sequence[str]) -> list[Problem | str]:
+    what = f"{home.path} was trained in another environment, and results would not be those of an uninterrupted sweep"
+    allowed = (
+        f"the old environment, another --workdir, or {FLAG} (the runs concerned are then marked in runs.csv). "
+        "What differs:"
+    )
+    return [Problem("workdir", what, allowed=allowed), *_indented(changes)]
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.approaches import compute_frontier, envelope, lower_hull
-from vsweep.analysis.data.cells import cells
-from vsweep.analysis.data.points import Convention, Refusal, load, select
 
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import FLOOR, LAW
+from vsweep.analysis.approaches import compute_frontier, envelope, lower_hull
+from vsweep.analysis.data.cells import cells
+from vsweep.analysis.data.points import Convention, Refusal, load, select
 
 KAPLAN = Path(__file__).parents[2] / "data" / "kaplan_mini_curves.csv"
 BATCH, CONTEXT, LAYERS, SKIPPED = 32, 1024, 12, 10

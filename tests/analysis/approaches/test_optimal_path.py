@@ -6,14 +6,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS, MANY_WIDTHS
+from tests.analysis.planted import LAW, Planted, broken, params_of, write_planted
 from vsweep.analysis.approaches import envelope, isoflop, optimal_path
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.cells import cells
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
 from vsweep.analysis.formatting import metric
-
-from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS, MANY_WIDTHS
-from tests.analysis.planted import LAW, Planted, broken, params_of, write_planted
 
 EXCESS = Convention("excess_loss")
 LOPSIDED = Law(E=0.0, A=10.0, B=3e4, alpha=0.25, beta=0.8)

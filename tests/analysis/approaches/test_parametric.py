@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.planted import LAW
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Refusal
-
-from tests.analysis.planted import LAW
 
 NO_FLOOR_RUNS = Path(__file__).parents[2] / "data" / "addition_without_floor.csv"
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(1e3, 5e4, 6), np.geomspace(1e5, 2e6, 5)))

@@ -7,6 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis import hostile
+from tests.analysis.conftest import CHINCHILLA
+from tests.analysis.planted import LAW, Planted, write_planted, write_runs
+from vsweep import tables
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.compare import command, comparison, paired_bootstrap, report
 from vsweep.analysis.compare.comparison import Comparison
@@ -14,11 +19,6 @@ from vsweep.analysis.data.points import Convention, Points, Refusal, load, selec
 from vsweep.analysis.plotting import save
 from vsweep.analysis.uncertainty import bootstrap
 from vsweep.analysis.uncertainty.approach import fit_parametric
-
-from tests.analysis import hostile
-from tests.analysis.conftest import CHINCHILLA
-from tests.analysis.planted import LAW, Planted, write_planted, write_runs
-from vsweep import tables
 
 SIZES, BUDGETS = np.geomspace(1e3, 5e4, 6), np.geomspace(125e3, 2e6, 5)
 DEARER = Law(E=0.0, A=1.2 * LAW.A, B=1.3 * LAW.B, alpha=LAW.alpha, beta=LAW.beta)

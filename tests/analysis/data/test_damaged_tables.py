@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from vsweep.analysis import commands
-from vsweep.analysis.data.points import TEXT_COLUMNS, BadTable, load
 
 from tests.analysis.planted import BUDGETS, Planted, write_planted
 from vsweep import atomic, schema, tables
+from vsweep.analysis import commands
+from vsweep.analysis.data.points import TEXT_COLUMNS, BadTable, load
 
 TABLES = (schema.RUNS_FILE, schema.CURVES_FILE, schema.TIMES_FILE)
 CELLS = (b"", b"nan", b"inf", b"-inf", b"-1", b"0", b"1e400", b"x", b"True", b"9" * 30, b"1e300", b"1e-300", b"\xff")

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.data.design_checks import DesignProblem, design_problems
-from vsweep.analysis.data.points import Convention, load, select
 
 from tests.analysis.conftest import CHINCHILLA
+from vsweep.analysis.data.design_checks import DesignProblem, design_problems
+from vsweep.analysis.data.points import Convention, load, select
 
 SIZES = np.geomspace(1e7, 1e10, 10)
 BUDGETS = np.geomspace(1e8, 1e11, 5)

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vsweep.analysis.data.foreign_tables import write_four_columns
-from vsweep.analysis.data.points import BadTable, Convention, Points, load, select
 
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW
+from vsweep.analysis.data.foreign_tables import write_four_columns
+from vsweep.analysis.data.points import BadTable, Convention, Points, load, select
 
 GOOD = "N,D,loss\n1e6,1e8,3.5\n2e6,1e8,3.3\n"
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")

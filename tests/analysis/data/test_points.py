@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.data.points import BadTable, Convention, group_close, load, select
 
 from tests.analysis.planted import FLOOR, Planted, write_planted, write_runs
 from vsweep import schema, tables
+from vsweep.analysis.data.points import BadTable, Convention, group_close, load, select
 
 
 def rewrite(workdir, change):

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.fitting.breaks import Curve, compare_one_variable, judge, winner
 
 from tests.analysis.conftest import CHINCHILLA
+from vsweep.analysis.fitting.breaks import Curve, compare_one_variable, judge, winner
 
 X = np.geomspace(1e3, 2e6, 12)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form

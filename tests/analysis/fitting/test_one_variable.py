@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.conftest import CHINCHILLA
 from vsweep.analysis.fitting.chinchilla import Data
 from vsweep.analysis.fitting.fit import Problem, fit_form
 from vsweep.analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective
 from vsweep.analysis.fitting.one_variable import FORMS, OBJECTIVE, Broken, PowerOffset, fit_together
-
-from tests.analysis.conftest import CHINCHILLA
 
 X = np.geomspace(1e3, 1e6, 12)
 NEAR = {PowerOffset(): (0.3, 0.4), Broken(): (0.2, 0.1, 0.05, 3.0, np.log(0.3))}

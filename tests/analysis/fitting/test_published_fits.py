@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+
+from tests.analysis.conftest import CHINCHILLA
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.fitting.chinchilla import Data
 from vsweep.analysis.fitting.fit import Problem
 from vsweep.analysis.fitting.objective import ABSOLUTE, Objective
-
-from tests.analysis.conftest import CHINCHILLA
 
 DATA = CHINCHILLA.parent
 REFITS = 4000  # as the replication made

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.analysis.fits_file import content_of, write
 from vsweep.analysis import planner
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.planner import plan, read_fits
-
-from tests.analysis.fits_file import content_of, write
 
 LAPTOP_FITS = Path(__file__).parents[3] / "docs" / "laptop" / "fits.json"
 C = 1.3e19

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.planted import BUDGETS, Planted, write_planted
 from vsweep.analysis.data.points import Convention, Refusal, Source, load
 from vsweep.analysis.report import elsewhere, exact_json
 from vsweep.analysis.sections import forecast, law, optimum, study_loss
 from vsweep.analysis.sections.base import LossStudy
-
-from tests.analysis.planted import BUDGETS, Planted, write_planted
 
 ROOT = Path(__file__).parents[3]
 CONVENTIONS = [Convention("answer_loss"), Convention("val_loss")]

@@ -6,13 +6,13 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 import pytest
+
+from tests.analysis import hostile
+from vsweep import analysis
 from vsweep.analysis.data.points import Convention, Refusal, load
 from vsweep.analysis.plotting import Drawing, new_figure
 from vsweep.analysis.report import page
 from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Table, begin
-
-from tests.analysis import hostile
-from vsweep import analysis
 
 SOURCES = Path(analysis.__file__).parent
 

@@ -1,12 +1,12 @@
 import pandas as pd
 import pytest
+
+from tests.analysis.planted import Planted, write_planted
+from vsweep import atomic, schema, tables
 from vsweep.analysis import sections
 from vsweep.analysis.data.points import Convention, load
 from vsweep.analysis.report import page, timing
 from vsweep.analysis.sections.base import HEADLINE, Finding, begin
-
-from tests.analysis.planted import Planted, write_planted
-from vsweep import atomic, schema, tables
 
 
 def table(**stacks: dict[str, float]) -> pd.DataFrame:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
+from tests.analysis.planted import LAW
 from vsweep.analysis.approaches import isoflop, parametric
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.points import Convention, Refusal, Source, load, select
 from vsweep.analysis.sections import conventions
 from vsweep.analysis.sections.conventions import ALL, WITHOUT, Disagreement, Gap, Row
 from vsweep.analysis.uncertainty.approach import METHODS
-
-from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
-from tests.analysis.planted import LAW
 
 LAPTOP = Path(__file__).parents[3] / "docs" / "laptop"
 BESIROGLU = Law(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
 from vsweep.analysis.sections import forecast as forecasts

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
+from tests.analysis.planted import LAW, Planted, broken, write_planted
 from vsweep.analysis.data.points import Convention, Refusal, load, select
 from vsweep.analysis.sections import findings_of, forecast, lines, optimum, study_loss
 from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.uncertainty.intervals import SEED_FITS
-
-from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
-from tests.analysis.planted import LAW, Planted, broken, write_planted
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Whether the approaches agree: by the widest range known of each, or not at all where one has none."""
 
 import pytest
+
 from vsweep.analysis.sections import optimum
 from vsweep.analysis.uncertainty.approach import METHODS, Approach
 from vsweep.analysis.uncertainty.intervals import Range, Uncertainty

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
+
+from tests.analysis.planted import Planted, write_planted
+from vsweep import analysis, schema, tables
 from vsweep.analysis import sections
 from vsweep.analysis.data.points import ExclusionKind, Refusal
 from vsweep.analysis.plotting import Drawing, new_figure
 from vsweep.analysis.report import fits_json
 from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Section, Table
-
-from tests.analysis.planted import Planted, write_planted
-from vsweep import analysis, schema, tables
 
 
 class MadeUp(Section[float]):

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.conftest import CHINCHILLA
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Convention, Points, load, select
 from vsweep.analysis.uncertainty import approach_intervals
 from vsweep.analysis.uncertainty.approach import fit_parametric
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, quantities
-
-from tests.analysis.conftest import CHINCHILLA
 
 LAPTOP = Path(__file__).parents[3] / "docs" / "laptop"
 ADDITION = {"A": 40.0, "B": 900.0, "alpha": 0.5, "beta": 0.6}

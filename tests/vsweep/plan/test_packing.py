@@ -12,10 +12,10 @@ from configs import addition
 from tests.vsweep import small
 from vsweep import tasks
 from vsweep.config import sweep_config
+from vsweep.config.fields import STACKED_FIELDS
 from vsweep.host.hardware import Hardware
 from vsweep.plan import grid, sweep_plan, table
 from vsweep.plan.packing import StackPlan, pack, trunks
-from vsweep.schema import STACKED_FIELDS
 
 FRACTION = 0.2
 
