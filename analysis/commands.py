@@ -49,34 +49,34 @@ def redo(workdir: Path, then: Callable[[Path], None], *, final: bool) -> int:
 
 
 def _analyse_parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         "python -m analysis",
         description="Fits scaling laws and writes a report.",
         epilog=OTHERS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    found.add_argument(
+    parser.add_argument(
         "source",
         type=Path,
         help="work directory of a sweep, or a table (CSV, TSV, JSON, JSONL, parquet) with loss, N, D",
     )
-    found.add_argument("--out", type=Path, help="where to write (default: WORKDIR/analysis; needed for a table)")
-    found.add_argument("--bootstrap", type=int, default=400, help="resamples of each fit; 0 for none (default: 400)")
-    found.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
-    found.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
-    found.add_argument(
+    parser.add_argument("--out", type=Path, help="where to write (default: WORKDIR/analysis; needed for a table)")
+    parser.add_argument("--bootstrap", type=int, default=400, help="resamples of each fit; 0 for none (default: 400)")
+    parser.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
+    parser.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
+    parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
     )
-    found.add_argument("--annealed-only", action="store_true", help="the envelope counts the last 15 %% of runs only")
-    found.add_argument("--residual", choices=RESIDUALS, default=LOG, help=f"fit in logs or in nats (default: {LOG})")
-    found.add_argument(
+    parser.add_argument("--annealed-only", action="store_true", help="the envelope counts the last 15 %% of runs only")
+    parser.add_argument("--residual", choices=RESIDUALS, default=LOG, help=f"fit in logs or in nats (default: {LOG})")
+    parser.add_argument(
         "--penalty", choices=PENALTIES, default=HUBER, help=f"{HUBER} (default), {SQUARED} or {ABSOLUTE} residuals"
     )
-    found.add_argument("--delta", type=float, default=1e-3, help="threshold of Huber's penalty (default: 0.001)")
-    found.add_argument(
+    parser.add_argument("--delta", type=float, default=1e-3, help="threshold of Huber's penalty (default: 0.001)")
+    parser.add_argument(
         "--overestimate", type=float, default=1.0, help="weight of runs below the law; above 1 it is a lower bound"
     )
-    return found
+    return parser
 
 
 def summary(result: Result) -> str:
@@ -109,10 +109,10 @@ def table(arguments: list[str]) -> int:
 
 
 def _table_parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser("python -m analysis table", description="The finished runs as C, N, D, loss.")
-    found.add_argument("source", type=Path, help="work directory of a sweep, or any table")
-    found.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
-    found.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")
-    found.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
-    found.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
-    return found
+    parser = argparse.ArgumentParser("python -m analysis table", description="The finished runs as C, N, D, loss.")
+    parser.add_argument("source", type=Path, help="work directory of a sweep, or any table")
+    parser.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
+    parser.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")
+    parser.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
+    parser.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
+    return parser

@@ -256,11 +256,11 @@ def fit(points: Points, annealed_only: bool | None = None) -> optimal_path.PathF
       annealed_only: whether only winners in the last 15 % of their run count; None: only they if enough sizes win so.
     """
     table = optimal_path.units(points)
-    found = _optima(points, table, np.zeros((1, len(table))), annealed_only)
-    if found is None:
+    optima = _optima(points, table, np.zeros((1, len(table))), annealed_only)
+    if optima is None:
         return Refusal(METHOD, "no finished run has a curve with two evaluations")
-    note = optimal_path.note_of(_notes(points, found), found.table())
-    return optimal_path.fit_path(METHOD, found, min_sizes=MIN_SIZES, noise=_noise(points, table), note=note)
+    note = optimal_path.note_of(_notes(points, optima), optima.table())
+    return optimal_path.fit_path(METHOD, optima, min_sizes=MIN_SIZES, noise=_noise(points, table), note=note)
 
 
 def refit(points: Points, shifts: np.ndarray, annealed_only: bool | None = None) -> optimal_path.PathRefits:
@@ -275,8 +275,8 @@ def refit(points: Points, shifts: np.ndarray, annealed_only: bool | None = None)
     """
     table = optimal_path.units(points)
     shifts = optimal_path.check_shifts(shifts, len(table))
-    found = _optima(points, table, shifts, annealed_only)
-    return _refits(points, table, found, len(shifts))
+    optima = _optima(points, table, shifts, annealed_only)
+    return _refits(points, table, optima, len(shifts))
 
 
 def refit_runs(
@@ -295,8 +295,8 @@ def refit_runs(
         mean = (share * np.log(points.column("loss"))) @ np.eye(len(table))[unit]
         return refit(points, mean - np.log(table["loss"].to_numpy(float)))
     curves = _on_grid(points, table)
-    found = None if curves is None else _envelope(curves, _reweighted(points, curves, share), annealed_only)
-    return _refits(points, table, found, len(share))
+    optima = None if curves is None else _envelope(curves, _reweighted(points, curves, share), annealed_only)
+    return _refits(points, table, optima, len(share))
 
 
 def _shares(weight: np.ndarray, unit: np.ndarray, stretch: float) -> np.ndarray:
@@ -308,11 +308,11 @@ def _shares(weight: np.ndarray, unit: np.ndarray, stretch: float) -> np.ndarray:
 
 
 def _refits(
-    points: Points, table: pd.DataFrame, found: optimal_path.Optima | None, resamples: int
+    points: Points, table: pd.DataFrame, optima: optimal_path.Optima | None, resamples: int
 ) -> optimal_path.PathRefits:
-    if found is None:
+    if optima is None:
         return optimal_path.no_refits(METHOD, resamples)
-    return optimal_path.refit_path(METHOD, found, min_sizes=MIN_SIZES, noise=_noise(points, table))
+    return optimal_path.refit_path(METHOD, optima, min_sizes=MIN_SIZES, noise=_noise(points, table))
 
 
 def _optima(
@@ -330,11 +330,11 @@ def _noise(points: Points, table: pd.DataFrame) -> float:
     return (None if optimal_path.is_labelled(points) else seed_noise_log(table)) or 0.0
 
 
-def _notes(points: Points, found: optimal_path.Optima) -> list[str]:
+def _notes(points: Points, optima: optimal_path.Optima) -> list[str]:
     if points.curves is None:
         return ["no curves: vertices of the points' lower hull"]
-    notes = [f"{len(found.flops)} values of C on the envelope"]
-    unannealed = 1 - found.annealed[found.used].mean() if found.used.any() else 0.0
+    notes = [f"{len(optima.flops)} values of C on the envelope"]
+    unannealed = 1 - optima.annealed[optima.used].mean() if optima.used.any() else 0.0
     if unannealed:
         notes.append(f"{unannealed:.0%} of those counted were won by runs that have not annealed yet")
     else:

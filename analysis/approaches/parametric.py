@@ -133,10 +133,10 @@ def fit(
     if reason:
         return Refusal(METHOD, reason)
     problem = Problem(Chinchilla(), Data.of(params, tokens), loss, weight, floor, objective or Objective())
-    found = best_fit(problem)
-    if found is None:
+    best = best_fit(problem)
+    if best is None:
         return Refusal(METHOD, "no exponents with positive E, A and B describe these points")
-    return _accept(problem, *found)
+    return _accept(problem, *best)
 
 
 def _why_below(loss: np.ndarray, floor: float | None) -> str | None:

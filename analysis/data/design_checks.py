@@ -61,10 +61,10 @@ def design_problems(table: pd.DataFrame, *, has_curves: bool = False) -> list[De
     if table.empty:
         return [DesignProblem("no_runs", "There is no finished run, so there is nothing to fit.", True)]
     cells = _cells(table)
-    found = _about_sizes(cells) + _about_tokens(cells, has_curves)
+    problems = _about_sizes(cells) + _about_tokens(cells, has_curves)
     if all(_spread(cells[column]) >= ONE_VALUE for column in ("log_n", "log_d")):
-        found += _about_compute(cells) + _about_line(cells, has_curves)
-    return found + _about_few(cells, has_curves)
+        problems += _about_compute(cells) + _about_line(cells, has_curves)
+    return problems + _about_few(cells, has_curves)
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:

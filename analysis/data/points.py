@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from vsweep.analysis.data import foreign_tables
-from vsweep.analysis.data.column_names import named, numbers
+from vsweep.analysis.data.column_names import named, read_numbers
 from vsweep.analysis.data.foreign_tables import BadTable, group_close
 from vsweep.analysis.fitting.objective import Objective
 
@@ -211,7 +211,7 @@ def _check_runs(path: Path, runs: pd.DataFrame) -> None:
 def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> dict[str, str]:
     """What is wrong, by column, in columns of positive numbers, none of which may be empty."""
     rows = np.arange(2, len(frame) + 2)  # the header is row 1
-    checked = {name: numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
+    checked = {name: read_numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
     return {name: f"column {name}: {problem}" for name, problem in checked.items() if problem}
 
 
@@ -248,7 +248,7 @@ def _floats(column: pd.Series) -> np.ndarray:
     try:
         return pd.to_numeric(column, errors="coerce").to_numpy(float)
     except OverflowError:
-        return numbers(column, np.arange(len(column)))[0]
+        return read_numbers(column, np.arange(len(column)))[0]
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from vsweep.analysis.fitting.chinchilla import Form
-from vsweep.analysis.fitting.fit import Fitted
+from vsweep.analysis.fitting.fit import FormFit
 from vsweep.analysis.fitting.one_variable import FORMS, fit_together
 
 LONG = 9  # distinct x from which the last two are held out, and not the last one only
@@ -18,7 +18,7 @@ BEYOND, NEGLIGIBLE_LOG = 2.0, 0.005  # a law wins by more than twice the noise, 
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutScore:
     """A forecast of `points` that were held out: errors in log loss, prediction minus truth.
 
     `fitted_rms_log` is the residual of the same fit on the points that it saw.
@@ -44,7 +44,7 @@ class OneVariableLaw:
     points: int
     values: dict[str, float] = field(default_factory=dict)
     rms_log: float | None = None
-    held_out: tuple[HeldOut, ...] = ()
+    held_out: tuple[HeldOutScore, ...] = ()
     note: str = ""
 
     @property
@@ -117,7 +117,7 @@ def _count(form: Form, floor: float | None) -> int:
     return len(form.parameters) + (floor is None)
 
 
-def _one_law(form: Form, curve: Curve, floor: float | None, fits: list[Fitted | None]) -> OneVariableLaw:
+def _one_law(form: Form, curve: Curve, floor: float | None, fits: list[FormFit | None]) -> OneVariableLaw:
     whole, *parts = fits
     law = OneVariableLaw(form.name, form.formula, _count(form, floor), len(curve.x))
     if whole is None:
@@ -135,10 +135,10 @@ def _one_law(form: Form, curve: Curve, floor: float | None, fits: list[Fitted | 
     )
 
 
-def _forecast(fitted: Fitted, curve: Curve, held: np.ndarray) -> HeldOut:
+def _forecast(fitted: FormFit, curve: Curve, held: np.ndarray) -> HeldOutScore:
     x = curve.x[held]
     error = np.log(fitted.loss(x, np.ones_like(x)) / curve.loss[held])
-    return HeldOut(int(held.sum()), _rms(error), float(error.mean()), _rms(fitted.log_residuals))
+    return HeldOutScore(int(held.sum()), _rms(error), float(error.mean()), _rms(fitted.log_residuals))
 
 
 def _rms(values: np.ndarray) -> float:

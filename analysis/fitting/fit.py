@@ -87,7 +87,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FormFit:
     """A law of any form at its optimum: `theta` [p], or [r, p] for r resamples at once."""
 
     problem: Problem
@@ -107,20 +107,20 @@ class Fitted:
         """By name, E first."""
         return {"E": self.problem.floor_value(self.theta), **self.problem.form.describe(self.theta, self.problem.data)}
 
-    def refit(self, weight: np.ndarray) -> "Fitted":
+    def refit(self, weight: np.ndarray) -> "FormFit":
         """The same law of each resample, weight [r, n]."""
         resampled = replace(self.problem, weight=np.asarray(weight, float))
-        return Fitted(resampled, *best_refits(resampled, self.theta))
+        return FormFit(resampled, *best_refits(resampled, self.theta))
 
 
 def fit_form(
     form: Form, data: Data, loss: np.ndarray, *, floor: float | None, objective: Objective | None = None, weight=None
-) -> Fitted | None:
+) -> FormFit | None:
     """Fits one form to points [n]; None where no start of its grid is possible."""
     weight = np.ones(len(loss)) if weight is None else np.asarray(weight, float)
     problem = Problem(form, data, np.asarray(loss, float), weight, floor, objective or Objective())
-    found = best_fit(problem)
-    return None if found is None else Fitted(problem, *found)
+    best = best_fit(problem)
+    return None if best is None else FormFit(problem, *best)
 
 
 def best_fit(problem: Problem) -> tuple[np.ndarray, float] | None:
@@ -191,10 +191,10 @@ def _refit_starts(whole: Problem, theta: np.ndarray) -> np.ndarray:
 
 
 def _refit_block(problem: Problem, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    found = np.stack([_refit_from(problem, start) for start in starts])  # [starts, r, p]
-    values = np.stack([values_of_laws(problem, theta) for theta in found])
+    thetas = np.stack([_refit_from(problem, start) for start in starts])  # [starts, r, p]
+    values = np.stack([values_of_laws(problem, theta) for theta in thetas])
     best, rows = values.argmin(axis=0), np.arange(len(problem.weight))
-    theta, lowest = found[best, rows], values[best, rows]
+    theta, lowest = thetas[best, rows], values[best, rows]
     lost = ~np.isfinite(lowest)
     if problem.floor_free and lost.any():
         # Every descent of these resamples lost its floor: their law is at E = 0.

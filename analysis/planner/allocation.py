@@ -201,8 +201,8 @@ def params_for_serving(law: Law, excess: np.ndarray, served: float) -> np.ndarra
     ratio = served / (3 * np.power(law.B / (law.b * excess), 1 / law.beta))  # T / 3D of the optimum
     lowest = np.minimum(np.minimum(law.beta, 1.0), ratio / np.e**2)
     bounds = np.minimum(lowest, np.log1p(ratio) / 2), np.log1p(ratio)
-    found = elementwise.find_root(_log_too_few_served, bounds, args=(start, law.beta, np.log(ratio)))
-    return np.power(law.A / (special.expit(start + found.x) * excess), 1 / law.alpha)
+    root = elementwise.find_root(_log_too_few_served, bounds, args=(start, law.beta, np.log(ratio)))
+    return np.power(law.A / (special.expit(start + root.x) * excess), 1 / law.alpha)
 
 
 def _log_too_few_served(w: np.ndarray, start: np.ndarray, beta: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:

@@ -50,11 +50,11 @@ def _counts(draws: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _within(rng: np.random.Generator, cell: np.ndarray, count: int) -> np.ndarray:
-    found = np.zeros((count, len(cell)))
+    drawn = np.zeros((count, len(cell)))
     for number in range(int(cell.max()) + 1):
         rows = np.flatnonzero(cell == number)
-        found[:, rows] = _counts(rng.integers(len(rows), size=(count, len(rows))), len(rows))
-    return found
+        drawn[:, rows] = _counts(rng.integers(len(rows), size=(count, len(rows))), len(rows))
+    return drawn
 
 
 def shifts(points: Points, weight: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.compare import command, comparison, paired_bootstrap, report
+from vsweep.analysis.compare import command, comparison, paired_bootstrap, report, verdict
 from vsweep.analysis.compare.comparison import Comparison
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
 from vsweep.analysis.plotting import save
@@ -60,7 +60,7 @@ def multiplier(second: Law, flops: float) -> float:
 
 def test_a_change_of_the_constants_alone_moves_the_constant_alone_and_by_the_right_multiplier():
     found = compared(points(DEARER, seed=1))
-    assert found.verdict.outcome == comparison.CONSTANT
+    assert found.verdict.outcome == verdict.CONSTANT
     at = found.multiplier
     for flops, low, value, high in zip(at.flops, at.low, at.value, at.high, strict=True):
         assert value == pytest.approx(multiplier(DEARER, flops), rel=0.05)
@@ -71,7 +71,7 @@ def test_a_change_of_the_constants_alone_moves_the_constant_alone_and_by_the_rig
 
 def test_another_alpha_moves_the_exponent_and_the_multiplier_grows_with_compute():
     found = compared(points(SLOWER, seed=1))
-    assert found.verdict.outcome == comparison.MOVES
+    assert found.verdict.outcome == verdict.MOVES
     assert found.relative_range.low < gamma(SLOWER) / gamma(LAW) - 1 < found.relative_range.high
     assert found.multiplier.slope_range.low < gamma(LAW) / gamma(SLOWER) - 1 < found.multiplier.slope_range.high
     assert (np.diff(found.multiplier.value) > 0).all()
@@ -82,22 +82,22 @@ def test_another_alpha_moves_the_exponent_and_the_multiplier_grows_with_compute(
 
 def test_one_law_with_two_draws_of_noise_shows_no_difference():
     found = compared(points(seed=1))
-    assert found.verdict.outcome == comparison.NO_DIFFERENCE
+    assert found.verdict.outcome == verdict.NO_DIFFERENCE
     assert found.multiplier.low[4] < 1 < found.multiplier.high[4]
 
 
 def test_a_wide_interval_is_never_taken_for_equality():
     found = compared(points(noise=0.15, seed=1))
-    assert found.verdict.outcome == comparison.CANNOT_TELL
+    assert found.verdict.outcome == verdict.CANNOT_TELL
     assert found.verdict.more > 1
     first = report.sentences(found)[0]
     assert first.startswith("These runs cannot tell")
-    assert "runs a set in place of 30) would settle it" in first
+    assert "runs a set instead of 30) would settle it" in first
 
 
 def test_equal_exponents_with_an_unknown_constant_are_left_open():
     noisy = compared(points(noise=0.15, seed=4), points(noise=0.15, seed=5), margin=0.99)
-    assert noisy.verdict.outcome == comparison.CANNOT_TELL
+    assert noisy.verdict.outcome == verdict.CANNOT_TELL
     assert noisy.verdict.open == "multiplier"
     assert "holds one and is wider than 0.8 to 1.25" in report.sentences(noisy)[0]
 
@@ -105,9 +105,9 @@ def test_equal_exponents_with_an_unknown_constant_are_left_open():
 def test_a_difference_within_the_margin_counts_as_a_constant_however_sure_it_is():
     found = compared(points(replace(LAW, alpha=0.51), noise=1e-3, seed=1), points(noise=1e-3))
     assert found.relative_range.low > 0  # the exponents do differ
-    assert found.verdict.outcome == comparison.CONSTANT
+    assert found.verdict.outcome == verdict.CONSTANT
     strict = compared(points(replace(LAW, alpha=0.51), noise=1e-3, seed=1), points(noise=1e-3), margin=0.005)
-    assert strict.verdict.outcome == comparison.MOVES
+    assert strict.verdict.outcome == verdict.MOVES
 
 
 def test_a_floor_that_is_fitted_is_compared_too():
@@ -118,7 +118,7 @@ def test_a_floor_that_is_fitted_is_compared_too():
     found = comparison.compare(*flat, bootstrap=60)
     assert [quantity.name for quantity in found.quantities] == ["E", "alpha", "beta", "a", "gamma"]
     assert found.quantity("E").difference == pytest.approx(0, abs=0.02)
-    assert "the loss above E" in report.sentences(replace(found, verdict=comparison.Verdict(comparison.MOVES)))[0]
+    assert "the loss above E" in report.sentences(replace(found, verdict=verdict.Verdict(verdict.MOVES)))[0]
 
 
 def test_with_counted_flops_the_multiplier_is_that_of_the_counted_path(planted_workdir):
@@ -147,7 +147,7 @@ def test_what_both_sets_miss_alike_cancels_where_their_cells_are_the_same():
     together, apart = compared(second, first), compared(elsewhere, first)
     assert (together.pairing, apart.pairing) == (
         "the same cells (N, D) drawn in both sets",
-        "drawn apart, for most cells are in one set only",
+        "drawn separately, because most cells are in one set only",
     )
     widths = [found.relative_range.high - found.relative_range.low for found in (together, apart)]
     assert widths[0] < 0.6 * widths[1]
@@ -193,9 +193,9 @@ def test_seeds_with_other_labels_are_drawn_apart(pair):
 def test_seeds_are_counted_among_what_makes_the_interval_wide():
     noisy = compared(points(noise=0.15, seed=1, seeds=3), points(noise=0.15, seeds=3), bootstrap=40)
     assert noisy.pairing == "the same cells (N, D) drawn in both sets, the same seeds"
-    assert noisy.verdict.outcome == comparison.CANNOT_TELL
+    assert noisy.verdict.outcome == verdict.CANNOT_TELL
     assert noisy.verdict.seed_share > 0.5
-    assert "seeds in place of 3" in report.sentences(noisy)[0]
+    assert "seeds instead of 3" in report.sentences(noisy)[0]
 
 
 # What cannot be compared
@@ -270,7 +270,7 @@ def test_the_command_prints_the_verdict_and_writes_its_files(two_rates, tmp_path
     assert "gamma" in printed
     assert "Only the constant moves: lr = 5e-3 needs 0.7" in printed
     content = json.loads((tmp_path / "compare.json").read_text())
-    assert content["verdict"]["outcome"] == comparison.CONSTANT
+    assert content["verdict"]["outcome"] == verdict.CONSTANT
     assert content["names"] == ["lr = 1e-2", "lr = 5e-3"]
     assert content["points"] == [30, 30]
     drawn = pd.read_csv(tmp_path / "compare.csv")
