@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m analysis compare",
-        description="Does a change move the exponent of the loss, or only its constant?",
+        description="Tells whether a change moves the exponent of the loss or only its constant.",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="two work directories or tables; one with --by")
     parser.add_argument("--by", metavar="COLUMN[=X,Y]", help="compare two halves of one sweep, such as lr=0.003,0.01")
@@ -49,16 +49,22 @@ def _parser() -> argparse.ArgumentParser:
         "--where", action="append", default=[], metavar="COLUMN=X[,Y]", help="keep these runs only; may be repeated"
     )
     parser.add_argument("--loss", help="which loss (default: excess_loss of a sweep, loss of a table)")
-    parser.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
-    parser.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
-    parser.add_argument("--floor", type=float, metavar="E", help="hold E of both laws here (nats/token)")
+    parser.add_argument(
+        "--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--floor", type=float, metavar="E", help="hold E of both laws at this number, in nats/token (default: fit it)"
+    )
     parser.add_argument(
         "--margin",
         type=float,
         default=MARGIN,
         help="exponents this close, as a share, count as equal (default: %(default)s)",
     )
-    parser.add_argument("--bootstrap", type=int, default=400, help="resamples of the cells (default: 400)")
+    parser.add_argument("--bootstrap", type=int, default=400, metavar="R", help="resamples of the cells (default: 400)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write compare.json, .png, .svg and .csv here")
     return parser
 

@@ -49,7 +49,7 @@ def to_json(plan: Plan, saved: SavedLaw, gpu: GpuTime | None, outside: list[Extr
 
 
 def _read(arguments: list[str]) -> argparse.Namespace:
-    """The options; what argparse cannot say about their combinations is checked here."""
+    """The options; combinations that argparse cannot describe are checked here."""
     parser = _parser()
     options = parser.parse_args(arguments)
     gpu = {"--flops": options.flops, "--mfu": options.mfu, "--gpus": options.gpus}
@@ -69,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     law = parser.add_mutually_exclusive_group(required=True)
     law.add_argument("fits", nargs="?", metavar="FITS.json", help="written by `python -m analysis WORKDIR`")
-    law.add_argument("--law", metavar="E,A,B,alpha,beta", help="five constants instead, or `hoffmann`")
+    law.add_argument(
+        "--law",
+        metavar="E,A,B,alpha,beta",
+        help="five constants, or `hoffmann` (et al. 2022)",
+    )
     parser.add_argument("--loss-convention", metavar="NAME", help="which loss of FITS.json (default: the first fitted)")
     compute = parser.add_mutually_exclusive_group(required=True)
     compute.add_argument("--compute", type=_positive, metavar="FLOP", help="training compute, 6ND")
@@ -77,15 +81,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--flops", type=_positive, metavar="FLOP/S", help="speed of one GPU: measured, or its peak with --mfu"
     )
-    parser.add_argument("--mfu", type=_utilisation, help="share of --flops that training reaches (default: 1)")
-    parser.add_argument("--gpus", type=_positive, help="how many GPUs, each for --gpu-hours (default: 1)")
+    parser.add_argument(
+        "--mfu", type=_utilisation, metavar="SHARE", help="share of --flops that is reached (default: 1)"
+    )
+    parser.add_argument(
+        "--gpus", type=_positive, metavar="COUNT", help="how many GPUs run for --gpu-hours (default: 1)"
+    )
     parser.add_argument("--tokens", type=_positive, metavar="D", help="plan for this fixed number of tokens, too")
     parser.add_argument("--served", type=_positive, metavar="TOKENS", help="tokens to serve over the model's life")
     parser.add_argument(
-        "--reserve", type=_reserve, default=0.0, metavar="SHARE", help="share of the compute to keep back"
+        "--reserve", type=_reserve, default=0.0, metavar="SHARE", help="share of the compute to keep back (default: 0)"
     )
-    parser.add_argument("--level", type=_level, default=0.9, help="share that intervals cover (default: 0.9)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--level", type=_level, default=0.9, metavar="SHARE", help="coverage of the intervals (default: 0.9)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
     return parser
 
 

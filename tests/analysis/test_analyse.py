@@ -21,7 +21,6 @@ from vsweep.analysis.report.markup import POLICY
 from vsweep.analysis.sections.words import about_runs
 
 from tests.analysis import hostile
-from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
 from vsweep import analysis, atomic, schema, tables
 
@@ -334,8 +333,3 @@ def test_the_command_answers_a_bad_table_with_one_message_and_status_2(tmp_path,
     assert shown.err.count("\n") == 1
     assert "bad.csv: " in shown.err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_table_without_out_is_refused(capsys):
-    assert command.main([str(CHINCHILLA)]) == 2
-    assert "say where to write" in capsys.readouterr().err
