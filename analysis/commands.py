@@ -1,6 +1,6 @@
 """What `python -m analysis` does: fits and a report, or one table in the columns that other tools read.
 
-The commands `plan` and `compare` stand in `planner.command` and `compare.command`.
+The commands `plan` and `compare` are in `planner.command` and `compare.command`.
 """
 
 import argparse

@@ -43,7 +43,7 @@ class _Curves:
     """k smoothed mean curves on one grid of g amounts of compute, and what is the same in every resample.
 
     `log_loss` [g, k] is infinite where a curve is absent. `unit` [k] is the row of `path.units` that a curve belongs
-    to; `size`, `log_end`, `log_per_token` [k] are its size, last compute and FLOPs a token. `smallest` and `largest`
+    to; `size`, `log_end`, `log_per_token` [k] are its size, last compute and FLOPs per token. `smallest` and `largest`
     [g] are the sizes present at each compute; `first_budget` is the tokens of the shortest run.
     """
 
@@ -63,7 +63,7 @@ def mean_curves(points: Points) -> pd.DataFrame:
 
     Seeds are joined by step: each has seen other examples by then, and so a slightly different number of tokens. The
     mean and not the minimum over seeds: the luckiest of three seeds is no property of a size. An evaluation where a
-    seed is missing or has a loss <= 0 is dropped, for a mean over the other seeds would be biased.
+    seed is missing or has a loss <= 0 is dropped, because a mean over the other seeds would be biased.
     """
     curves = points.curves[points.curves["loss"] > 0]
     curves = curves.assign(log_loss=np.log(curves["loss"]))
@@ -75,7 +75,7 @@ def mean_curves(points: Points) -> pd.DataFrame:
 
 
 def smooth(log_loss: np.ndarray) -> np.ndarray:
-    """Weights 1, 2, 1 over neighbouring evaluations; both ends stay, for the last one is the annealed loss."""
+    """Weights 1, 2, 1 over neighbouring evaluations; both ends stay, because the last one is the annealed loss."""
     if len(log_loss) < 3:
         return log_loss
     inner = (log_loss[:-2] + 2 * log_loss[1:-1] + log_loss[2:]) / 4
@@ -286,8 +286,8 @@ def refit_runs(
 
     Args:
       weight: [r, rows of the table] how often resample r holds each run. A cell of which it holds none keeps them all.
-      stretch: what each mean's distance from that of all runs is multiplied by, for n runs drawn from n scatter too
-        little by (n - 1) / n in variance.
+      stretch: what each mean's distance from that of all runs is multiplied by: n runs drawn from n scatter too little,
+        by (n - 1) / n in variance.
     """
     table, unit = optimal_path.units(points), optimal_path.unit_of_row(points)
     share = _shares(np.asarray(weight, float), unit, stretch)

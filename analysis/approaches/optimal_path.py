@@ -75,6 +75,7 @@ class PathFit:
 
     @property
     def used(self) -> pd.DataFrame:
+        """The rows of `optima` that were fitted."""
         return self.optima[self.optima["status"] == INTERIOR]
 
     @property
@@ -83,9 +84,11 @@ class PathFit:
         return named_edges(self.optima)
 
     def params_opt(self, flops: np.ndarray) -> np.ndarray:
+        """N_opt [m] at `flops` [m]."""
         return self.k * np.power(flops, self.a)
 
     def tokens_opt(self, flops: np.ndarray) -> np.ndarray:
+        """D_opt [m] at `flops` [m]."""
         return self.k_tokens * np.power(flops, self.b)
 
     def loss_opt(self, flops: np.ndarray) -> np.ndarray:
@@ -107,6 +110,7 @@ class PathRefits:
 
     @property
     def failed(self) -> int:
+        """How many resamples were refused."""
         return int(np.isnan(self.a).sum())
 
     def params_opt(self, flops: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """`python -m analysis compare A B`, or `python -m analysis compare WORKDIR --by COLUMN`: slope or intercept?
 
-Two sets of runs, or two halves of one: what is compared, and how, stands in `comparison`.
+Two sets of runs, or two halves of one, are compared by `comparison.compare`.
 """
 
 import argparse
@@ -112,7 +112,7 @@ def _convention(source: Source, options: argparse.Namespace) -> Convention:
 def split(source: Source, by: str) -> tuple[list[Source], tuple[str, str]]:
     """Two halves of the runs and their names, by a column of two values or by two values of one (`lr=0.003,0.01`).
 
-    Runs are split before any is selected, for a selection keeps the best setting of each cell only.
+    Runs are split before any is selected, because a selection keeps only the best setting of each cell.
 
     Raises:
       ValueError: no such column, not two values, or a value that no run has.

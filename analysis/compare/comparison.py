@@ -6,7 +6,7 @@ better models move K and leave the exponent; whether that is so here is what the
 The same in the currency of a study is the compute multiplier: how much compute the second set needs for the loss that
 the first one reaches. If it is the same at every C, only the constant moves.
 
-How the runs are resampled stands in `paired_bootstrap`, and what the ranges allow to say in `verdict`.
+`paired_bootstrap` resamples the runs, `held_exponents` gives a second view, and `verdict` draws the conclusion.
 """
 
 from dataclasses import dataclass
@@ -91,6 +91,7 @@ class Comparison:
     verdict: Verdict
 
     def quantity(self, name: str) -> Quantity:
+        """The quantity of that name: E (where it is fitted), alpha, beta, a or gamma."""
         return next(quantity for quantity in self.quantities if quantity.name == name)
 
 

@@ -36,6 +36,7 @@ class Pair:
 
     @classmethod
     def of(cls, points: tuple[Points, Points], fits: tuple[ParametricFit, ParametricFit], flops: np.ndarray) -> "Pair":
+        """Pairs cells by (N, D), else by (width, D), where at least half of all cells are in both sets; else not at all."""
         for columns, by in ((["size", "budget"], "(N, D)"), (["width", "budget"], "(width, D)")):
             keys = tuple(_names(one, columns) for one in points)
             if all(_one_name_a_cell(one, key) for one, key in zip(points, keys, strict=True)):
@@ -46,10 +47,12 @@ class Pair:
 
     @property
     def floor_free(self) -> bool:
+        """Whether E is fitted."""
         return self.fits[0].floor_free
 
     @property
     def compared(self) -> tuple[str, ...]:
+        """The names of the numbers that are compared."""
         return COMPARED if self.floor_free else COMPARED[1:]
 
     @property
@@ -64,6 +67,7 @@ class Pair:
 
     @property
     def same_seeds(self) -> bool:
+        """Whether both sets have the same seeds, so that runs of one seed are drawn together."""
         first, second = (points.seeds for points in self.points)
         return bool(first) and first == second
 

@@ -89,8 +89,8 @@ def _values(raw: _Raw, column: Column) -> tuple[np.ndarray, str]:
         values, problem = read_labels(cells, raw.rows)
     else:
         values, problem = read_numbers(cells, raw.rows, allow_zero=column.quantity == "loss")
-    mend = " (this column may be left out)" if column.quantity in OPTIONAL else ""
-    return values, f"column {column.label}: {problem}{mend}" if problem else ""
+    hint = " (this column may be left out)" if column.quantity in OPTIONAL else ""
+    return values, f"column {column.label}: {problem}{hint}" if problem else ""
 
 
 def _runs(values: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:
@@ -155,7 +155,7 @@ def _read_text_table(path: Path) -> _Raw:
     if not body.strip():
         raise ValueError("the file is empty")
     separator = max(",\t;", key=body.partition("\n")[0].count)
-    # Blank lines stay at first, so that rows count as in the file; cells stay text, for only float() is exact.
+    # Blank lines stay at first, so that rows count as in the file; cells stay text, because only float() is exact.
     cells = pd.read_csv(io.StringIO(body), sep=separator, header=None, dtype=str, skip_blank_lines=False)
     frame = cells.iloc[1:].dropna(how="all")
     frame.columns = cells.iloc[0].fillna("").tolist()

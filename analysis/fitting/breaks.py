@@ -1,7 +1,7 @@
 """Does a curve break? The power law with an offset against the broken power law, by points that neither fit saw.
 
 The broken power law has twice the parameters and follows almost any curve, so its residual says nothing. Both laws
-foretell the largest x from the others; which one comes closer, by more than the noise, is the law to believe.
+predict the largest x from the others. The one that comes closer by more than the noise is the law to believe.
 """
 
 from collections.abc import Sequence
@@ -49,6 +49,7 @@ class OneVariableLaw:
 
     @property
     def fitted(self) -> bool:
+        """Whether there was a fit to all points."""
         return bool(self.values)
 
     @property
@@ -59,7 +60,7 @@ class OneVariableLaw:
 
 @dataclass(frozen=True)
 class Curve:
-    """A loss [n] against x [n]; each of `held_out` marks points [n] that are to be foretold from the others."""
+    """A loss [n] against x [n]; each of `held_out` marks points [n] that are to be predicted from the others."""
 
     x: np.ndarray
     loss: np.ndarray
@@ -81,6 +82,7 @@ def last(x: np.ndarray, count: int) -> np.ndarray:
 
 
 def held_out_by_default(x: np.ndarray) -> int:
+    """How many of the largest values of x [n] are held out: two of a long curve, else one."""
     return 2 if len(np.unique(x)) >= LONG else 1
 
 
@@ -178,8 +180,8 @@ def compare_one_variable(
     Args:
       x: parameters, tokens or training examples [n], positive; values may repeat.
       loss: [n], positive.
-      held_out: how many of the largest x are foretold from the others, or a mask [n] of the points that are; by default
-        the last one, and the last two where there are at least `LONG` values of x.
+      held_out: how many of the largest x are predicted from the others, or a mask [n] of the points that are. By
+        default the last one, and the last two where there are at least `LONG` values of x.
       floor: the offset E where it is known (0 for an excess loss that more of x can bring to nothing); None fits it.
 
     Returns one row a law: law, formula, parameters (how many), `values` (by name, of the fit to all points), rms_log,

@@ -38,10 +38,12 @@ class Problem:
 
     @property
     def floor_free(self) -> bool:
+        """Whether E is fitted."""
         return self.floor is None
 
     @property
     def parameters(self) -> int:
+        """How many numbers are fitted, E among them where it is."""
         return len(self.form.parameters) + self.floor_free
 
     @property
@@ -60,6 +62,7 @@ class Problem:
         return self.loss.min() * theta[..., -1] if self.floor_free else np.full(theta.shape[:-1], self.floor)
 
     def residuals(self, theta: np.ndarray) -> np.ndarray:
+        """Residuals [..., n] at theta [..., p], in log loss or in nats/token as the objective says."""
         return self._residual(self.predict(theta))
 
     def _residual(self, prediction: np.ndarray) -> np.ndarray:
@@ -96,10 +99,11 @@ class FormFit:
 
     def loss(self, params: np.ndarray, tokens: np.ndarray, unique: np.ndarray | None = None) -> np.ndarray:
         """The law [..., m] at N, D (and unique tokens) [m]."""
-        return self.problem.predict(self.theta, self.problem.data.elsewhere(params, tokens, unique))
+        return self.problem.predict(self.theta, self.problem.data.other_points(params, tokens, unique))
 
     @property
     def log_residuals(self) -> np.ndarray:
+        """log of prediction over loss [..., n] at the points of the fit."""
         return np.log(self.problem.predict(self.theta) / self.problem.loss)
 
     @property

@@ -1,6 +1,6 @@
 """From a law to a decision: how to split a compute, what a wrong size costs, what serving and scarce data change.
 
-Training is counted as C = 6ND, a forward pass as 2N FLOP a token (Kaplan et al. 2020, section 2.1). Every quantity is
+Training is counted as C = 6ND, a forward pass as 2N FLOP per token (Kaplan et al. 2020, section 2.1). Every quantity is
 an expression of a law, evaluated once with the fitted law and once with all resampled laws together. A run that is
 planned by the fitted law stays where it is planned: the resampled laws say what it may cost, and where they would have
 put it.
@@ -90,7 +90,7 @@ def plan(
 
     Args:
       resamples: the law fitted to r resamples, its fields arrays [r]; without it there are no intervals. The same where
-        there are fewer than 2 / (1 - level) of them, for then not one lies beyond either end.
+        there are fewer than 2 / (1 - level) of them, because then none lies beyond either end.
       residual_sd_log: standard deviation of a single run's log loss around the law.
       level: the share of the resampled laws inside an interval.
       reserve: share of `flops` to keep back, 0 or more and below 1.

@@ -192,7 +192,7 @@ def _serving(serving: Serving, plan: Plan) -> Block:
         _fact("D", serving.tokens, amount, "tokens"),
         _fact("D / N", serving.tokens_per_param, amount, "tokens per parameter"),
         _fact("training, 6ND", serving.training_flops, scientific, f"FLOP, where C = {scientific(plan.flops)} FLOP"),
-        ("serving, 2N a token", f"{scientific(serving.serving_flops)} FLOP"),
+        ("serving, 2N/token", f"{scientific(serving.serving_flops)} FLOP"),
         _fact("both", serving.total_flops, scientific, "FLOP"),
         _fact("saved", serving.saved, share, "of training and serving the optimum"),
     ]

@@ -15,6 +15,7 @@ from vsweep.analysis.uncertainty.intervals import Quantities
 
 
 def largest_flops(points: Points) -> float:
+    """The largest C of the points, in FLOP."""
     return float(points.column("flops").max())
 
 

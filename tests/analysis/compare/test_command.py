@@ -21,7 +21,7 @@ from tests.analysis.planted import LAW, Planted, write_planted, write_runs
 from vsweep import tables
 
 SIZES, BUDGETS = np.geomspace(1e3, 5e4, 6), np.geomspace(125e3, 2e6, 5)
-DEARER = Law(E=0.0, A=1.2 * LAW.A, B=1.3 * LAW.B, alpha=LAW.alpha, beta=LAW.beta)
+COSTLIER = Law(E=0.0, A=1.2 * LAW.A, B=1.3 * LAW.B, alpha=LAW.alpha, beta=LAW.beta)
 SLOWER = Law(E=0.0, A=LAW.A * 5e3**-0.1, B=LAW.B, alpha=0.4, beta=LAW.beta)
 KNOWN = Convention("loss", given_floor=0.0)
 
@@ -59,11 +59,11 @@ def multiplier(second: Law, flops: float) -> float:
 
 
 def test_a_change_of_the_constants_alone_moves_the_constant_alone_and_by_the_right_multiplier():
-    found = compared(points(DEARER, seed=1))
+    found = compared(points(COSTLIER, seed=1))
     assert found.verdict.outcome == verdict.CONSTANT
     at = found.multiplier
     for flops, low, value, high in zip(at.flops, at.low, at.value, at.high, strict=True):
-        assert value == pytest.approx(multiplier(DEARER, flops), rel=0.05)
+        assert value == pytest.approx(multiplier(COSTLIER, flops), rel=0.05)
         assert low < value < high
     assert found.relative_range.low < 0 < found.relative_range.high
     assert found.held.by_chance > 0.1
@@ -113,7 +113,7 @@ def test_a_difference_within_the_margin_counts_as_a_constant_however_sure_it_is(
 def test_a_floor_that_is_fitted_is_compared_too():
     flat = [
         select(load(table(law, 1e-3, seed).assign(loss=lambda t: t["loss"] + 1.0)), Convention("loss"))
-        for seed, law in enumerate((LAW, DEARER))
+        for seed, law in enumerate((LAW, COSTLIER))
     ]
     found = comparison.compare(*flat, bootstrap=60)
     assert [quantity.name for quantity in found.quantities] == ["E", "alpha", "beta", "a", "gamma"]
@@ -157,7 +157,7 @@ def test_what_both_sets_miss_alike_cancels_where_their_cells_are_the_same():
 def pair() -> paired_bootstrap.Pair:
     """Three seeds; the second set lacks one run and one whole cell."""
     first = points(seeds=3)
-    second = points(DEARER, seeds=3, seed=1)
+    second = points(COSTLIER, seeds=3, seed=1)
     second = second.where(~second.table.index.isin([0, 30, 31, 32]))
     return paired_bootstrap.Pair.of(
         (first, second), tuple(map(fit_parametric, (first, second))), np.geomspace(1e9, 1e11, 3)
@@ -282,7 +282,7 @@ def test_the_command_prints_the_verdict_and_writes_its_files(two_rates, tmp_path
 
 @pytest.mark.parametrize("names", [('=<b>a"&$', "$\\frac{"), (hostile.ALL, f"--><script>{hostile.ALL}")])
 def test_hostile_names_of_two_sets_are_text_in_every_file(names, tmp_path):
-    found = compared(points(DEARER, seed=1), names=names)
+    found = compared(points(COSTLIER, seed=1), names=names)
     save(command.drawing(found), tmp_path)
     hostile.assert_harmless(tmp_path)
     drawn = pd.read_csv(tmp_path / "compare.csv")["set"].dropna().unique().tolist()
@@ -290,11 +290,11 @@ def test_hostile_names_of_two_sets_are_text_in_every_file(names, tmp_path):
 
 
 def test_two_tables_are_compared_by_their_names(tmp_path, capsys):
-    for name, law in (("plain", LAW), ("dearer", DEARER)):
+    for name, law in (("plain", LAW), ("costlier", COSTLIER)):
         table(law).to_csv(tmp_path / f"{name}.csv", index=False)
-    paths = [str(tmp_path / f"{name}.csv") for name in ("plain", "dearer")]
+    paths = [str(tmp_path / f"{name}.csv") for name in ("plain", "costlier")]
     assert command.main([*paths, "--floor", "0", "--bootstrap", "40"]) == 0
-    assert "dearer.csv needs 2.2" in capsys.readouterr().out
+    assert "costlier.csv needs 2.2" in capsys.readouterr().out
 
 
 def test_conditions_choose_the_runs_of_both_sets(two_rates):

@@ -157,7 +157,7 @@ def test_the_published_law_of_repeated_data_has_its_objective_and_its_r2(repeate
     [(6.34e9, 242e9, 25e9, 2.2256440890), (8.67e9, 178e9, 25e9, 2.2269634075)],
 )
 def test_the_published_law_of_repeated_data_predicts_to_all_digits(repeated, params, tokens, unique, loss):
-    where = repeated.data.elsewhere(np.array([params]), np.array([tokens]), np.array([unique]))
+    where = repeated.data.other_points(np.array([params]), np.array([tokens]), np.array([unique]))
     assert repeated.predict(theta_of(repeated, PUBLISHED_WORTH), where)[0] == pytest.approx(loss, abs=5e-11)
 
 

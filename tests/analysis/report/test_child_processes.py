@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from vsweep.analysis.data.points import Convention, Refusal, Source, load
-from vsweep.analysis.report import elsewhere, exact_json
+from vsweep.analysis.report import child_processes, exact_json
 from vsweep.analysis.sections.study import LossStudy, study_loss
 
 from tests.analysis.planted import BUDGETS, Planted, write_planted
@@ -35,7 +35,7 @@ def study(source) -> LossStudy:
 def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(source):
     found = []
     for processes in (0, 1):
-        with elsewhere.studying(source, CONVENTIONS[:1], 20, processes) as studies:
+        with child_processes.studying(source, CONVENTIONS[:1], 20, processes) as studies:
             found.append(studies())
     assert found[0][0].law is not None
     for here, there in zip(*found, strict=True):
@@ -48,11 +48,11 @@ def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(sou
 
 
 def test_a_study_that_fails_in_another_python_fails_here(source, monkeypatch, capfd):
-    monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "raise KeyError('weight')"])
+    monkeypatch.setattr(child_processes, "CHILD", [sys.executable, "-c", "raise KeyError('weight')"])
     unknown = Convention("answer_loss", size="weight")
     with (
         pytest.raises(KeyError, match="weight"),
-        elsewhere.studying(source, [unknown], 20, 1) as studies,
+        child_processes.studying(source, [unknown], 20, 1) as studies,
     ):
         studies()
     assert "Traceback" not in capfd.readouterr().err
@@ -63,8 +63,8 @@ def kill(child: subprocess.Popen) -> None:
 
 
 HARMS = {
-    "was killed, most likely for want of memory": (elsewhere.CHILD, kill),
-    "was ended by signal 15": (elsewhere.CHILD, subprocess.Popen.terminate),
+    "was killed, most likely because memory ran out": (child_processes.CHILD, kill),
+    "was ended by signal 15": (child_processes.CHILD, subprocess.Popen.terminate),
     "could not be started (No such file or directory)": (["/no/python"], None),
     "was cut off in its answer": ([sys.executable, "-c", 'print(\'{"kind": "dataclass", "name\')'], None),
     "failed (MemoryError: 9 GB)": ([sys.executable, "-c", "raise MemoryError('9 GB')"], None),
@@ -83,9 +83,9 @@ def test_the_study_of_a_child_that_gives_no_answer_is_made_here(reason, source, 
             harm(started[-1])
         return started[-1]
 
-    monkeypatch.setattr(elsewhere, "CHILD", program)
+    monkeypatch.setattr(child_processes, "CHILD", program)
     monkeypatch.setattr(subprocess, "Popen", harmed)
-    with elsewhere.studying(source, CONVENTIONS[:1], 0, 1) as studies:
+    with child_processes.studying(source, CONVENTIONS[:1], 0, 1) as studies:
         assert studies() is studies()  # and made once
     assert exact_json.dumps(studies()[0]) == exact_json.dumps(study)
     told = f"the process for answer_loss {reason}; its study is made in this one instead"
@@ -99,14 +99,14 @@ def test_the_studies_are_made_here_where_no_thread_can_be_started(source, monkey
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", full)
-    with elsewhere.studying(source, CONVENTIONS, 0, 2) as studies:
+    with child_processes.studying(source, CONVENTIONS, 0, 2) as studies:
         assert [study.convention for study in studies()] == CONVENTIONS
     assert caplog.text.count("could not be started (can't start new thread)") == 2
 
 
 def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatch):
     """Ctrl-C during an analysis: nothing goes on in the background."""
-    monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(child_processes, "CHILD", [sys.executable, "-c", "import time; time.sleep(600)"])
     started, popen = [], subprocess.Popen
 
     def remembered(*arguments, **keywords):
@@ -116,7 +116,7 @@ def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatc
     monkeypatch.setattr(subprocess, "Popen", remembered)
 
     def interrupted():
-        with elsewhere.studying(source, CONVENTIONS, 20, 1):
+        with child_processes.studying(source, CONVENTIONS, 20, 1):
             while not started:
                 time.sleep(0.01)
             raise KeyboardInterrupt
@@ -131,7 +131,7 @@ def test_a_child_never_imports_from_the_folder_it_happens_to_be_started_in(sourc
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(Path(__file__).parents[3])])
     monkeypatch.chdir(tmp_path)
-    with elsewhere.studying(source, CONVENTIONS[:1], 0, 1) as studies:
+    with child_processes.studying(source, CONVENTIONS[:1], 0, 1) as studies:
         assert len(studies()) == 1
     assert not (tmp_path / "executed").exists()
 
@@ -183,7 +183,7 @@ def test_a_child_whose_asker_was_killed_ends_without_a_word(question, source):
     asked = exact_json.dumps((source, CONVENTIONS[0], 0)) if question is None else question
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(elsewhere.CHILD, **pipes, env=environment, text=True) as child:
+    with subprocess.Popen(child_processes.CHILD, **pipes, env=environment, text=True) as child:
         child.stdout.close()
         child.stdin.write(asked)
         child.stdin.close()
