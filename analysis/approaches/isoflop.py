@@ -61,7 +61,7 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Size:
-    """The finished runs of one size, sorted by compute: `log_c` [n], `log_loss` [r, n]. FLOPs per token are one number."""
+    """The finished runs of one size, sorted by compute: `log_c` [n], `log_loss` [r, n]."""
 
     params: float
     log_c: np.ndarray

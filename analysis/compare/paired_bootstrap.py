@@ -36,7 +36,7 @@ class Pair:
 
     @classmethod
     def of(cls, points: tuple[Points, Points], fits: tuple[ParametricFit, ParametricFit], flops: np.ndarray) -> "Pair":
-        """Pairs cells by (N, D), else by (width, D), where at least half of all cells are in both sets; else not at all."""
+        """Pairs cells by (N, D) or by (width, D) where at least half of them are in both sets; else not at all."""
         for columns, by in ((["size", "budget"], "(N, D)"), (["width", "budget"], "(width, D)")):
             keys = tuple(_names(one, columns) for one in points)
             if all(_one_name_a_cell(one, key) for one, key in zip(points, keys, strict=True)):
