@@ -4,10 +4,11 @@ Every run has annealed to its own budget, so the loss of a size at a compute bet
 its finished runs, never read off the curve of a longer run. A minimum at the smallest or largest size is no minimum.
 A table that labels its IsoFLOP groups (column `isoflop`) is read as it is: each group is a valley.
 
-Along C the default is PCHIP: on smooth laws it is as good as Akima (both far below the noise between seeds), and it
-cannot overshoot where a loss breaks. Over sizes there are two methods: the classic parabola, quiet but biased where the
-valley is lopsided (arXiv:2603.22339), and Akima, which assumes no form. PCHIP is none over sizes: it is flat at its
-lowest node, so its minimum is always one of the sizes.
+Along C the default is PCHIP (Fritsch and Carlson 1980), a cubic spline that cannot overshoot where a loss breaks. On
+smooth laws it is as good as Akima's spline (Akima 1970); both errors are far below the noise between seeds. Over sizes
+there are two methods: the classic parabola, quiet but biased where the valley is lopsided (arXiv:2603.22339), and
+Akima, which assumes no form. PCHIP is not offered over sizes: it is flat at its lowest node, so its minimum is always
+one of the sizes.
 """
 
 from collections.abc import Callable

@@ -26,7 +26,7 @@ LOOKED_AT = 20  # values of a column that a message names
 
 @command("compare")
 def main(arguments: Sequence[str]) -> int:
-    """Prints the comparison; returns 0, or 2 where there is none. Argparse leaves with 2 for wrong arguments."""
+    """Prints the comparison; returns 0, or 2 where it was refused. Wrong arguments leave with 2."""
     options = _read(arguments)
     comparison = _compared(options)
     if isinstance(comparison, Refusal):

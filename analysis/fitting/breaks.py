@@ -223,7 +223,7 @@ def _checked(x: np.ndarray, loss: np.ndarray, floor: float | None) -> tuple[np.n
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if len(bad):
             first = f"{name}[{bad[0]}] = {values[bad[0]]:g}"
-            raise ValueError(f"{name}: positive numbers - got {len(bad)} of {len(x)} that are none, first {first}")
+            raise ValueError(f"{name}: positive numbers - got {len(bad)} of {len(x)} that are not, first {first}")
     if len(np.unique(x)) < 2:
         raise ValueError(f"x: {len(np.unique(x))} distinct values, a law against x needs several")
     if floor is not None and not (np.isfinite(floor) and floor >= 0):

@@ -151,7 +151,7 @@ def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 
 
 def values_of_laws(problem: Problem, theta: np.ndarray) -> np.ndarray:
-    """Objectives [...] at theta [..., p]; infinite where the law is none: no number, or E below zero."""
+    """Objectives [...] at theta [..., p]; infinite where there is no law: not a number, or E below zero."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values = problem.values(theta)
     allowed = np.isfinite(values) & (problem.floor_value(theta) >= 0)

@@ -104,7 +104,7 @@ def plan(
     count = 0 if resamples is None else np.size(resamples.alpha)
     laws = _Laws(_as_numpy(law), resamples if count >= resamples_needed(level) else None, residual_sd_log, level)
     try:
-        # Beyond the largest float, inf is the answer; inf - inf is none.
+        # Beyond the largest float, inf is the answer; inf - inf is no number.
         with np.errstate(over="ignore", divide="ignore", invalid="raise"):
             _check_reach(laws.law, flops)
             return _plan(laws, flops, count, reserve, tokens, served)
@@ -164,7 +164,7 @@ def _check_reach(law: Law, flops: float) -> None:
     params, tokens = law.params_opt(flops), law.tokens_opt(flops)
     if not (1 <= params < np.inf and 1 <= tokens < np.inf):
         raise ValueError(
-            f"flops: {flops:.3g} FLOP would by this law be for {params:.3g} parameters and {tokens:.3g} tokens - "
+            f"flops: by this law {flops:.3g} FLOP would train {params:.3g} parameters on {tokens:.3g} tokens - "
             "are C in FLOP, N in parameters and D in tokens?"
         )
 

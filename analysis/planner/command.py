@@ -15,7 +15,7 @@ from vsweep.analysis.report.fits_json import finite
 
 @command("plan")
 def main(arguments: list[str]) -> int:
-    """Prints the plan; returns 0, or 2 where there is no law to plan by. Argparse leaves with 2 for wrong arguments."""
+    """Prints the plan; returns 0, or 2 where there is no law to plan by. Wrong arguments leave with 2."""
     options = _read(arguments)
     gpu = None
     if options.gpu_hours is not None:

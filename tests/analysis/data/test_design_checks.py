@@ -40,7 +40,7 @@ def test_one_size_is_fatal_even_with_curves_and_names_its_rows():
     assert kinds(design_problems(one)) == kinds(design_problems(one, has_curves=True)) == {"one_size": True}
     text = only(design_problems(one))
     assert "Column N: there is one size only, N = 1.2M (rows 2, 3, 4, 5, 6, 7, 8, 9 and 2 more)" in text
-    assert "alpha, A and N_opt(C) do not follow" in text
+    assert "alpha, A and N_opt(C) cannot be determined" in text
 
 
 def test_one_token_budget_is_fatal_unless_curves_show_other_tokens():
@@ -104,7 +104,7 @@ def test_two_values_cannot_tell_a_power_law_from_its_floor():
     assert kinds(design_problems(runs_of(np.array([1e6, 4e6])[:, None], BUDGETS))) == {"two_sizes": False}
     two = only(design_problems(runs_of(SIZES, np.array([1e9, 4e9])[:, None])))
     assert "Column D: there are two values only, 1B and 4B (one of them in rows 2, 3," in two
-    assert "follows only where the floor E is known" in two
+    assert "The exponent is known only where the floor E is known" in two
 
 
 def test_a_narrow_range_is_a_warning_for_each_of_n_d_and_c():
