@@ -209,13 +209,13 @@ def replaced(node: object, path: tuple, value: object) -> object:
     return copied
 
 
-def test_five_hundred_edits_of_a_real_file_are_planned_by_or_refused_in_one_line(tmp_path, capsys):
+def test_edits_of_a_real_file_are_planned_or_refused(tmp_path, capsys):
     content = json.loads(LAPTOP_FITS.read_text(encoding="utf-8"))
     entry = content["losses"]["excess_loss"]
     entry = {name: entry[name] for name in ("convention", "range", "floor_value", "design", "parametric")}
     law, content = entry["parametric"], {name: content[name] for name in ("schema", "runs", "units")}
     rng, statuses = random.Random(8), []
-    for number in range(500):
+    for number in range(300):
         some = 30 if number % 5 == 0 else 4  # too few for intervals: those take most of the time
         resamples = {name: values[:some] for name, values in law["resamples"].items()}
         content["losses"] = {"excess_loss": {**entry, "parametric": {**law, "resamples": resamples}}}
@@ -229,7 +229,7 @@ def test_five_hundred_edits_of_a_real_file_are_planned_by_or_refused_in_one_line
         assert (statuses[-1] == 0) == bool(said.out)
         assert "nan" not in said.out.lower(), f"{place} = {value!r}"
         assert "\x1b" not in said.out + said.err
-    assert min(statuses.count(0), statuses.count(2)) > 50
+    assert min(statuses.count(0), statuses.count(2)) > 30
 
 
 def test_a_path_that_is_no_json_file_is_answered_in_one_line(tmp_path, capsys):
