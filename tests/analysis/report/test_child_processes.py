@@ -32,7 +32,7 @@ def study(source) -> LossStudy:
     return study_loss(source, CONVENTIONS[0], bootstrap=0)
 
 
-def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(source):
+def test_study_of_a_child_is_bit_identical(source):
     found = []
     for processes in (0, 1):
         with child_processes.studying(source, CONVENTIONS[:1], 20, processes) as studies:
@@ -47,7 +47,7 @@ def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(sou
         assert repr(here.forecast) == repr(there.forecast)
 
 
-def test_a_study_that_fails_in_another_python_fails_here(source, monkeypatch, capfd):
+def test_failure_of_a_child_is_raised(source, monkeypatch, capfd):
     monkeypatch.setattr(child_processes, "CHILD", [sys.executable, "-c", "raise KeyError('weight')"])
     unknown = Convention("answer_loss", size="weight")
     with (
@@ -73,7 +73,7 @@ HARMS = {
 
 
 @pytest.mark.parametrize("reason", HARMS)
-def test_the_study_of_a_child_that_gives_no_answer_is_made_here(reason, source, study, monkeypatch, caplog, capfd):
+def test_study_without_answer_is_made_here(reason, source, study, monkeypatch, caplog, capfd):
     program, harm = HARMS[reason]
     started, popen = [], subprocess.Popen
 
@@ -94,7 +94,7 @@ def test_the_study_of_a_child_that_gives_no_answer_is_made_here(reason, source, 
     assert all(child.returncode is not None for child in started)  # waited for: no zombie
 
 
-def test_the_studies_are_made_here_where_no_thread_can_be_started(source, monkeypatch, caplog):
+def test_studies_are_made_here_without_threads(source, monkeypatch, caplog):
     def full(*_):
         raise RuntimeError("can't start new thread")
 
@@ -104,7 +104,7 @@ def test_the_studies_are_made_here_where_no_thread_can_be_started(source, monkey
     assert caplog.text.count("could not be started (can't start new thread)") == 2
 
 
-def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatch):
+def test_children_end_after_an_error(source, monkeypatch):
     """Ctrl-C during an analysis: nothing goes on in the background."""
     monkeypatch.setattr(child_processes, "CHILD", [sys.executable, "-c", "import time; time.sleep(600)"])
     started, popen = [], subprocess.Popen
@@ -126,7 +126,7 @@ def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatc
     assert [child.returncode for child in started] == [-9]
 
 
-def test_a_child_never_imports_from_the_folder_it_happens_to_be_started_in(source, tmp_path, monkeypatch):
+def test_child_ignores_its_start_folder(source, tmp_path, monkeypatch):
     for name in ("numpy", "vsweep", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(Path(__file__).parents[3])])
@@ -149,7 +149,7 @@ def test_a_value_comes_back_as_it_was(value):
     assert type(again) is type(value)
 
 
-def test_arrays_and_tables_come_back_with_every_bit_type_and_label():
+def test_arrays_and_tables_round_trip():
     bits = np.array([0x7FF8000000000001, 0x3FF0000000000000, 0x8000000000000000], np.uint64)
     arrays = [bits.view(np.float64), np.arange(6).reshape(2, 3), np.zeros((0, 2)), np.array([True, False])]
     for array in arrays:
@@ -178,7 +178,7 @@ def test_json_makes_nothing_that_is_not_known():
 
 
 @pytest.mark.parametrize("question", ["[", None])
-def test_a_child_whose_asker_was_killed_ends_without_a_word(question, source):
+def test_orphaned_child_ends_silently(question, source):
     """In the middle of the question, or before the answer."""
     asked = exact_json.dumps((source, CONVENTIONS[0], 0)) if question is None else question
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
