@@ -95,8 +95,8 @@ def test_known_floor_is_kept():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": [1, 2, 0, 4]}, "x: positive numbers - got 1 of 4 that are none, first x[2] = 0"),
-        ({"loss": [1, np.nan, -1, 2]}, "loss: positive numbers - got 2 of 4 that are none, first loss[1] = nan"),
+        ({"x": [1, 2, 0, 4]}, "x: positive numbers - got 1 of 4 that are not, first x[2] = 0"),
+        ({"loss": [1, np.nan, -1, 2]}, "loss: positive numbers - got 2 of 4 that are not, first loss[1] = nan"),
         ({"loss": [1, 2, 3]}, "x and loss: shapes (4,) and (3,), must be [n] both"),
         ({"x": [2, 2, 2, 2]}, "x: 1 distinct values, a law against x needs several"),
         ({"held_out": 4}, "held_out: 1 to 3 of the 4 values of x - got 4"),
