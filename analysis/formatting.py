@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -18,8 +19,9 @@ LONGEST_MESSAGE = 4_000  # characters
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 LARGE_FACTOR = 1.5
 LARGEST_METRIC = 1e16  # from here on a power of ten reads better than thousands of T
-WIDTH = 98  # columns of a terminal
-INDENT = 2
+WIDTH, WIDEST = 98, 10_000  # columns of text, and of a table whose values need more
+INDENT = GAP = 2  # columns before a block, and between the columns of a table
+LONGEST_HEADER = 24
 LABEL = 20  # columns of the labels of `facts`
 
 # Numbers
@@ -107,11 +109,12 @@ def one_line(message: object) -> str:
 def blocks(*parts: Iterable[RenderableType]) -> str:
     """Each part is a list of titles (strings) and of what is made below; an empty line parts the parts.
 
-    Returns lines of at most `WIDTH` columns, but for titles and for cells that nothing can break. No colour, no markup.
+    Returns lines of at most `WIDTH` columns, but for titles and for tables whose values need more. There is neither
+    colour nor markup in them.
     """
     console = Console(
         file=io.StringIO(),
-        width=WIDTH,
+        width=WIDEST,  # each item has its own width, and nothing is ever cropped
         color_system=None,
         force_terminal=False,
         force_jupyter=False,
@@ -137,7 +140,7 @@ def prose(text: str) -> RenderableType:
 
 def facts(rows: Iterable[tuple[str, str]]) -> RenderableType:
     """Labels and what they stand for, one a line, indented by two columns."""
-    table = Table.grid(padding=(0, 2, 0, 0))
+    table = Table.grid(padding=(0, GAP, 0, 0))
     table.add_column(width=LABEL)
     table.add_column()
     for row in rows:
@@ -145,22 +148,22 @@ def facts(rows: Iterable[tuple[str, str]]) -> RenderableType:
     return _indented(table)
 
 
-def columns(header: Sequence[str], rows: Iterable[Sequence[str]], justify: str = "right") -> RenderableType:
+def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
     """A table without rules, the first column to the left, indented by two columns. Cells may have several lines.
 
-    Values are never broken; a header that is too long for its column is.
+    Values are neither broken nor cropped: where they need more than `WIDTH` columns the table is wider. Long headers
+    are broken.
     """
-    rows = [[Text(printable(cell), justify=justify) for cell in row] for row in rows]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    rows = [[printable(cell) for cell in row] for row in rows]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="")
     for at, title in enumerate(header):
-        widest = max((len(line) for row in rows for line in row[at].plain.splitlines()), default=1)
-        side = justify if at else "left"
-        table.add_column(Text(printable(title), justify=side), justify=side, min_width=widest, overflow="fold")
-    for first, *others in rows:
-        first.justify = "left"
-        table.add_row(first, *others)
-    return _indented(table)
+        widest = max([LONGEST_HEADER, *(len(line) for row in rows for line in row[at].splitlines())])
+        lines = [part for line in printable(title).splitlines() for part in textwrap.wrap(line, widest)]
+        table.add_column(Text("\n".join(lines)), justify="right" if at else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return _indented(table, WIDEST)
 
 
-def _indented(block: RenderableType) -> RenderableType:
-    return Padding(block, (0, 0, 0, INDENT), expand=False)
+def _indented(block: RenderableType, width: int = WIDTH) -> RenderableType:
+    return Constrain(Padding(block, (0, 0, 0, INDENT), expand=False), width)

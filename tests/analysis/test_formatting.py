@@ -49,3 +49,9 @@ def test_lines_fit_and_values_stay_whole():
     assert max(map(len, text.splitlines())) <= WIDTH
     assert text.count("(-0.3742 to +0.3154)") == 3
     assert text.count("10 %") == 20
+
+
+def test_wide_values_are_never_cropped():
+    values = [f"{number}{'.' * 30}end" for number in range(5)]
+    text = blocks([columns([100 * "name", *"abcd"], [values])])
+    assert all(value in text for value in values)
