@@ -25,7 +25,7 @@ from vsweep.analysis.data.points import (
 )
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.plotting import Drawing, save
-from vsweep.analysis.report import elsewhere, fits_json, page
+from vsweep.analysis.report import child_processes, fits_json, page
 from vsweep.analysis.result import Viewable
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import Finding, LossStudy
@@ -85,7 +85,7 @@ def analyse(
     for folder in (out, out / "figures"):
         atomic.remove_leftovers(folder, older_than_s=ABANDONED_S)
     processes = min(len(others), (os.cpu_count() or 1) - 1) if bootstrap else 0
-    with elsewhere.studying(loaded, others, bootstrap, processes) as studies_of_others:
+    with child_processes.studying(loaded, others, bootstrap, processes) as studies_of_others:
         study = study_loss(loaded, first, bootstrap=bootstrap)
         drawn, skipped = _save_figures(_figures(study, studies_of_others), out / "figures")
         studies = [study, *studies_of_others()]

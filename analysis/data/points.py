@@ -15,7 +15,7 @@ import pandas as pd
 
 from vsweep import schema, tables
 from vsweep.analysis.data import foreign_tables
-from vsweep.analysis.data.column_names import named, numbers
+from vsweep.analysis.data.column_names import named, read_numbers
 from vsweep.analysis.data.foreign_tables import BadTable, group_close
 from vsweep.analysis.fitting.objective import Objective
 
@@ -88,10 +88,12 @@ class Convention:
 
     @property
     def floor(self) -> str:
+        """How E is treated: `known`, `free`, or the number at which it is held, such as `= 1.7`."""
         return LOSSES[self.loss] if self.given_floor is None else f"= {self.given_floor:g}"
 
     @property
     def floor_free(self) -> bool:
+        """Whether E is fitted."""
         return self.floor == FREE
 
     @property
@@ -100,6 +102,7 @@ class Convention:
         return None if self.floor_free else self.given_floor or 0.0
 
     def describe(self) -> str:
+        """The convention in words."""
         n = {"params": "N = all parameters", "params_non_embedding": "N = parameters without embeddings"}[self.size]
         c = {"flops_6nd": "C = 6ND", "flops_counted": "C = counted FLOPs", OWN_FLOPS: "C = the table's own"}[self.flops]
         return f"{self.loss}, E {self.floor}, {n}, {c}"
@@ -118,10 +121,12 @@ class Source:
 
     @property
     def title(self) -> str:
+        """Name of the work directory or of the file."""
         return self.path.resolve().name
 
     @property
     def losses(self) -> tuple[str, ...]:
+        """The losses that can be fitted, the most telling one first."""
         return ("excess_loss", "answer_loss", "val_loss") if self.is_workdir else ("loss",)
 
     @property
@@ -132,6 +137,7 @@ class Source:
         return not np.allclose(self.runs["flops_6nd"], 6 * self.runs["params"] * self.runs["tokens"], rtol=0.01)
 
     def count(self, status: str) -> int:
+        """How many runs have this status."""
         return int((self.runs["status"] == status).sum())
 
 
@@ -145,6 +151,7 @@ class Points:
     curves: pd.DataFrame | None = None
 
     def column(self, name: str) -> np.ndarray:
+        """One column as floats [runs]."""
         return self.table[name].to_numpy(float)
 
     @property
@@ -163,9 +170,11 @@ class Points:
 
     @property
     def seeds(self) -> list:
+        """The distinct seeds, sorted; empty where no run names one."""
         return sorted(self.table["seed"].dropna().unique())
 
     def of_seed(self, seed: object) -> "Points":
+        """The same convention with the runs of one seed only."""
         return self.where(self.table["seed"] == seed)
 
     def where(self, keep: pd.Series) -> "Points":
@@ -225,7 +234,7 @@ def _check_runs(path: Path, runs: pd.DataFrame) -> None:
 def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> dict[str, str]:
     """What is wrong, by column, in columns of positive numbers, none of which may be empty."""
     rows = np.arange(2, len(frame) + 2)  # the header is row 1
-    checked = {name: numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
+    checked = {name: read_numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
     return {name: f"column {name}: {problem}" for name, problem in checked.items() if problem}
 
 
@@ -262,7 +271,7 @@ def _floats(column: pd.Series) -> np.ndarray:
     try:
         return pd.to_numeric(column, errors="coerce").to_numpy(float)
     except OverflowError:
-        return numbers(column, np.arange(len(column)))[0]
+        return read_numbers(column, np.arange(len(column)))[0]
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:

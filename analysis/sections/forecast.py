@@ -18,7 +18,7 @@ from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Convention, Points, Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
-from vsweep.analysis.fitting.fit import Fitted, fit_form
+from vsweep.analysis.fitting.fit import FormFit, fit_form
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
@@ -252,7 +252,7 @@ def _why_not(contender: Contender, points: Points) -> str | None:
     return None
 
 
-def fit_contender(contender: Contender, points: Points) -> Fitted | None:
+def fit_contender(contender: Contender, points: Points) -> FormFit | None:
     """None where the points are too few for this law, or do not determine it."""
     if _why_not(contender, points):
         return None
@@ -278,14 +278,14 @@ def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: 
     )
 
 
-def _coverage(fitted: Fitted, cheap: Points, held: Points, where: tuple, bootstrap: int) -> float:
+def _coverage(fitted: FormFit, cheap: Points, held: Points, where: tuple, bootstrap: int) -> float:
     """Share of the held-out losses inside their prediction intervals."""
     low, high = prediction_interval(fitted.refit(cheap.weights * weights(cheap, CELLS, bootstrap)), fitted, where)
     loss = held.column("loss")
     return float(((low <= loss) & (loss <= high)).mean())
 
 
-def prediction_interval(resampled: Fitted, whole: Fitted, where: tuple) -> tuple[np.ndarray, np.ndarray]:
+def prediction_interval(resampled: FormFit, whole: FormFit, where: tuple) -> tuple[np.ndarray, np.ndarray]:
     """[m] low and high of single runs at `where`: a law of the resamples, and a residual drawn at random.
 
     Residuals are a little too small, because the parameters were fitted to them; they are scaled up accordingly.

@@ -15,7 +15,6 @@ import pytest
 from markupsafe import escape
 
 from tests.analysis import hostile
-from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, broken, write_planted, write_runs
 from vsweep import analysis, atomic, schema, tables
 from vsweep.analysis import __main__ as command
@@ -337,8 +336,3 @@ def test_a_bad_table_is_one_line_and_2(tmp_path, capsys, text):
     assert shown.err.count("\n") == 1
     assert "bad.csv: " in shown.err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_table_without_out_is_refused(capsys):
-    assert command.main([str(CHINCHILLA)]) == 2
-    assert "say where to write" in capsys.readouterr().err

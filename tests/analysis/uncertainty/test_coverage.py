@@ -84,7 +84,7 @@ def hit(name: str, truth: float, middle: float, ends) -> dict:
     return {"quantity": name, "holds": ends.low <= truth <= ends.high, "halved": narrow, "above": ends.low > truth}
 
 
-def test_intervals_at_the_laptop_design_hold_the_truth_about_as_often_as_they_say():
+def test_laptop_design_intervals_have_their_coverage():
     """A quick look at what the slow test measures: of 8 trials at 90 %, fewer than 5 hits come once in 200."""
     found = coverage(excess_at_the_laptop_design(), trials=8, resamples=50)
     assert set(found.index) == {*ADDITION, "a", "b", "N_opt", "D_opt", "tokens_per_param", "loss_opt"}
@@ -95,7 +95,7 @@ def test_intervals_at_the_laptop_design_hold_the_truth_about_as_often_as_they_sa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
-def test_90_percent_intervals_hold_the_truth_of_400_planted_laws(design: Callable[[], Design]):
+def test_intervals_cover_400_planted_laws(design: Callable[[], Design]):
     found = coverage(design(), trials=400, resamples=400)
     assert found["holds"].between(0.86, 0.94).all(), f"\n{found.round(3)}"
     assert found["halved"].max() < 0.75
@@ -103,7 +103,7 @@ def test_90_percent_intervals_hold_the_truth_of_400_planted_laws(design: Callabl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS[:2])
-def test_what_the_runs_of_a_seed_share_hardly_touches_exponents_but_lifts_or_lowers_the_whole_loss(design):
+def test_shared_seeds_move_loss_not_exponents(design):
     """Three seeds cannot show a shared part of half the noise: the interval of the loss holds the truth less often."""
     found = coverage(design(), trials=200, resamples=400, shared=0.5)["holds"]
     assert found.drop("loss_opt").between(0.84, 0.96).all(), f"\n{found.round(3)}"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.analysis.planted import BUDGETS, Planted, write_planted
 from vsweep.analysis.data.points import Convention, Refusal, Source, load
-from vsweep.analysis.report import elsewhere, exact_json
+from vsweep.analysis.report import child_processes, exact_json
 from vsweep.analysis.sections import forecast, law, optimum, study_loss
 from vsweep.analysis.sections.base import LossStudy
 
@@ -33,10 +33,10 @@ def study(source) -> LossStudy:
     return study_loss(source, CONVENTIONS[0], bootstrap=0)
 
 
-def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(source):
+def test_study_of_a_child_is_bit_identical(source):
     found = []
     for processes in (0, 1):
-        with elsewhere.studying(source, CONVENTIONS[:1], 20, processes) as studies:
+        with child_processes.studying(source, CONVENTIONS[:1], 20, processes) as studies:
             found.append(studies())
     assert law.law_of(found[0][0]) is not None
     for here, there in zip(*found, strict=True):
@@ -47,12 +47,12 @@ def test_a_study_made_in_another_python_has_the_same_numbers_to_the_last_bit(sou
         assert repr(here.result(forecast.SECTION)) == repr(there.result(forecast.SECTION))
 
 
-def test_a_study_that_fails_in_another_python_fails_here(source, monkeypatch, capfd):
-    monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "raise KeyError('weight')"])
+def test_failure_of_a_child_is_raised(source, monkeypatch, capfd):
+    monkeypatch.setattr(child_processes, "CHILD", [sys.executable, "-c", "raise KeyError('weight')"])
     unknown = Convention("answer_loss", size="weight")
     with (
         pytest.raises(KeyError, match="weight"),
-        elsewhere.studying(source, [unknown], 20, 1) as studies,
+        child_processes.studying(source, [unknown], 20, 1) as studies,
     ):
         studies()
     assert "Traceback" not in capfd.readouterr().err
@@ -63,8 +63,8 @@ def kill(child: subprocess.Popen) -> None:
 
 
 HARMS = {
-    "was killed, most likely for want of memory": (elsewhere.CHILD, kill),
-    "was ended by signal 15": (elsewhere.CHILD, subprocess.Popen.terminate),
+    "was killed, most likely because memory ran out": (child_processes.CHILD, kill),
+    "was ended by signal 15": (child_processes.CHILD, subprocess.Popen.terminate),
     "could not be started (No such file or directory)": (["/no/python"], None),
     "was cut off in its answer": ([sys.executable, "-c", 'print(\'{"kind": "dataclass", "name\')'], None),
     "failed (MemoryError: 9 GB)": ([sys.executable, "-c", "raise MemoryError('9 GB')"], None),
@@ -73,7 +73,7 @@ HARMS = {
 
 
 @pytest.mark.parametrize("reason", HARMS)
-def test_the_study_of_a_child_that_gives_no_answer_is_made_here(reason, source, study, monkeypatch, caplog, capfd):
+def test_study_without_answer_is_made_here(reason, source, study, monkeypatch, caplog, capfd):
     program, harm = HARMS[reason]
     started, popen = [], subprocess.Popen
 
@@ -83,9 +83,9 @@ def test_the_study_of_a_child_that_gives_no_answer_is_made_here(reason, source, 
             harm(started[-1])
         return started[-1]
 
-    monkeypatch.setattr(elsewhere, "CHILD", program)
+    monkeypatch.setattr(child_processes, "CHILD", program)
     monkeypatch.setattr(subprocess, "Popen", harmed)
-    with elsewhere.studying(source, CONVENTIONS[:1], 0, 1) as studies:
+    with child_processes.studying(source, CONVENTIONS[:1], 0, 1) as studies:
         assert studies() is studies()  # and made once
     assert exact_json.dumps(studies()[0]) == exact_json.dumps(study)
     told = f"the process for answer_loss {reason}; its study is made in this one instead"
@@ -94,19 +94,19 @@ def test_the_study_of_a_child_that_gives_no_answer_is_made_here(reason, source, 
     assert all(child.returncode is not None for child in started)  # waited for: no zombie
 
 
-def test_the_studies_are_made_here_where_no_thread_can_be_started(source, monkeypatch, caplog):
+def test_studies_are_made_here_without_threads(source, monkeypatch, caplog):
     def full(*_):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", full)
-    with elsewhere.studying(source, CONVENTIONS, 0, 2) as studies:
+    with child_processes.studying(source, CONVENTIONS, 0, 2) as studies:
         assert [study.convention for study in studies()] == CONVENTIONS
     assert caplog.text.count("could not be started (can't start new thread)") == 2
 
 
-def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatch):
+def test_children_end_after_an_error(source, monkeypatch):
     """Ctrl-C during an analysis: nothing goes on in the background."""
-    monkeypatch.setattr(elsewhere, "CHILD", [sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(child_processes, "CHILD", [sys.executable, "-c", "import time; time.sleep(600)"])
     started, popen = [], subprocess.Popen
 
     def remembered(*arguments, **keywords):
@@ -116,7 +116,7 @@ def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatc
     monkeypatch.setattr(subprocess, "Popen", remembered)
 
     def interrupted():
-        with elsewhere.studying(source, CONVENTIONS, 20, 1):
+        with child_processes.studying(source, CONVENTIONS, 20, 1):
             while not started:
                 time.sleep(0.01)
             raise KeyboardInterrupt
@@ -126,12 +126,12 @@ def test_children_end_when_their_studies_are_left_by_an_error(source, monkeypatc
     assert [child.returncode for child in started] == [-9]
 
 
-def test_a_child_never_imports_from_the_folder_it_happens_to_be_started_in(source, tmp_path, monkeypatch):
+def test_child_ignores_its_start_folder(source, tmp_path, monkeypatch):
     for name in ("numpy", "vsweep", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path] + [str(Path(__file__).parents[3])])
     monkeypatch.chdir(tmp_path)
-    with elsewhere.studying(source, CONVENTIONS[:1], 0, 1) as studies:
+    with child_processes.studying(source, CONVENTIONS[:1], 0, 1) as studies:
         assert len(studies()) == 1
     assert not (tmp_path / "executed").exists()
 
@@ -149,7 +149,7 @@ def test_a_value_comes_back_as_it_was(value):
     assert type(again) is type(value)
 
 
-def test_arrays_and_tables_come_back_with_every_bit_type_and_label():
+def test_arrays_and_tables_round_trip():
     bits = np.array([0x7FF8000000000001, 0x3FF0000000000000, 0x8000000000000000], np.uint64)
     arrays = [bits.view(np.float64), np.arange(6).reshape(2, 3), np.zeros((0, 2)), np.array([True, False])]
     for array in arrays:
@@ -178,12 +178,12 @@ def test_json_makes_nothing_that_is_not_known():
 
 
 @pytest.mark.parametrize("question", ["[", None])
-def test_a_child_whose_asker_was_killed_ends_without_a_word(question, source):
+def test_orphaned_child_ends_silently(question, source):
     """In the middle of the question, or before the answer."""
     asked = exact_json.dumps((source, CONVENTIONS[0], 0)) if question is None else question
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(elsewhere.CHILD, **pipes, env=environment, text=True) as child:
+    with subprocess.Popen(child_processes.CHILD, **pipes, env=environment, text=True) as child:
         child.stdout.close()
         child.stdin.write(asked)
         child.stdin.close()

@@ -1,9 +1,9 @@
-"""Studies of other losses in Pythons of their own: fits work on small arrays, mostly under Python's lock.
+"""Studies of other losses in processes of their own: fits work on small arrays, mostly under Python's lock.
 
-A child is told by a pipe what to study, and answers by one, in JSON. (multiprocessing would run the caller's script
-again in every child, or fork a process in which jax has threads; and it pickles.) Where a child gives no answer, for it
-could not be started, was killed or failed, its study is made here: a machine that is short of memory or of processes
-makes an analysis slower and no different, and what is wrong with a study itself is raised here.
+A pipe tells a child what to study, and another one brings its answer, both in JSON. (multiprocessing would run the
+caller's script again in every child, or fork a process in which jax has threads; and it pickles.) A child may give no
+answer, because it could not be started, was killed or failed. Then its study is made here: a machine that is short of
+memory or of processes makes an analysis slower but not different. What is wrong with a study itself is raised here.
 """
 
 import functools
@@ -24,8 +24,8 @@ from vsweep.analysis.report import exact_json
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import LossStudy
 
-CHILD = [sys.executable, "-P", "-c", "from vsweep.analysis.report import elsewhere; elsewhere.answer()"]
-OUT_OF_MEMORY = {signal.SIGKILL: "was killed, most likely for want of memory"}  # what the kernel does then
+CHILD = [sys.executable, "-P", "-c", "from vsweep.analysis.report import child_processes; child_processes.answer()"]
+OUT_OF_MEMORY = {signal.SIGKILL: "was killed, most likely because memory ran out"}  # what the kernel does then
 
 
 class NoAnswer(Exception):
@@ -60,6 +60,7 @@ class Children:
         return answered
 
     def close(self) -> None:
+        """Ends all children, and any that is still to start."""
         with self._lock:
             self._closed = True
             for child in self._started:
@@ -131,8 +132,8 @@ def _study(children: Children, source: Source, convention: Convention, bootstrap
 
 
 def _here(source: Source, convention: Convention, bootstrap: int, reason: Exception) -> LossStudy:
-    told = f"analysis: the process for {convention.loss} {reason}; its study is made in this one instead"
-    logging.getLogger(__name__).warning("%s", one_line(told))
+    message = f"analysis: the process for {convention.loss} {reason}; its study is made in this one instead"
+    logging.getLogger(__name__).warning("%s", one_line(message))
     return study_loss(source, convention, bootstrap=bootstrap)
 
 
