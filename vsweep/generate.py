@@ -31,6 +31,7 @@ from vsweep.config.problems import ConfigError, closest
 from vsweep.host import devices
 from vsweep.models import transformer
 from vsweep.models.base import Model
+from vsweep.models.params import mismatches
 from vsweep.plan import cost, grid
 from vsweep.plan.packing import StackPlan
 from vsweep.session import preflight
@@ -108,11 +109,9 @@ def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> dict:
         problems = [problem for step in steps for problem in folder.problems(step)]
         raise ConfigError([f"--run: the parameters of {run_id} are damaged: {'; '.join(problems)}"])
     params = folder.restore(good[0])[run_id]
-    wanted = jax.eval_shape(model.init, jax.random.key(0))
-    if jax.tree.structure(params) != jax.tree.structure(wanted) or jax.tree.map(np.shape, params) != jax.tree.map(
-        np.shape, wanted
-    ):
-        raise ConfigError([f"--run: the parameters of {run_id} are not those of its model - got {folder.folder}"])
+    if strange := mismatches(model.specs, params):
+        named = f"{'; '.join(strange[:3])}{f'; {len(strange) - 3} more' if len(strange) > 3 else ''}"
+        raise ConfigError([f"--run: the parameters of {run_id} are not those of its model - {named}"])
     return params
 
 

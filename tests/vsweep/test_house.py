@@ -161,7 +161,7 @@ def test_the_analysis_knows_the_tables_and_nothing_else_of_the_trainer():
     ("library", "only"),
     [
         ("orbax", {"storage/checkpoint"}),
-        ("flax", {"models/transformer"}),
+        ("flax", {"models/dropout", "models/params"}),
         ("ml_collections", {"cli/flags", "cli/train", "config/sweep_config"}),
     ],
 )

@@ -1,12 +1,11 @@
-"""What the trainer asks of a model: a shape, `init` and `apply`."""
+"""What the trainer asks of a model: a shape, the specs of its parameters, `init` and `apply`."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
-Params = Any
+from vsweep.models.params import Params, Specs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +32,14 @@ class ModelShape:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """`init` and `apply` of one shape; both are pure and unbatched over runs."""
+    """One model, pure and unbatched over runs.
+
+    `init(key)` gives float32 parameters as `specs` describes them. `apply(params, tokens_BxT, dropout_key=None,
+    dropout=0.0)` gives float32 logits [B, T, V]; with a key, residual branches are dropped with probability `dropout`
+    (a traced scalar is fine).
+    """
 
     shape: ModelShape
+    specs: Specs = dataclasses.field(compare=False)  # a dict has no hash; these follow from the shape
     init: Callable[[jax.Array], Params]
     apply: Callable[..., jax.Array]
