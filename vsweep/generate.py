@@ -96,6 +96,7 @@ def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
 
 
 def finished_folders(home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: str) -> list[CheckpointFolder]:
+    """The folders of finished parameters of a sweep, one a stack, in the order of `plans`; some may not exist yet."""
     return [
         CheckpointFolder(home.finished(sweep_plan.name), Origin.by(sweep_sha256, sweep_plan)) for sweep_plan in plans
     ]
@@ -121,6 +122,7 @@ def _fail(reason: object) -> NoReturn:
 
 
 def main(arguments: list[str]) -> None:
+    """Prints a line for each query. Ends with exit code 2 and the reason if a run or a query is not usable."""
     if len(arguments) < 3 or RUN.value is None:
         _fail('usage: python -m vsweep.generate WORKDIR --run RUN_ID "123+456=" ["7+8=" ...]')
     workdir, queries = Path(arguments[1]), arguments[2:]

@@ -23,10 +23,12 @@ class ModelShape:
 
     @property
     def heads(self) -> int:
+        """Attention heads; `width` is a multiple of `head_dim`."""
         return self.width // self.head_dim
 
     @property
     def ff(self) -> int:
+        """Features of the MLP's hidden layer."""
         return self.ff_multiple * self.width
 
 
