@@ -12,6 +12,7 @@ from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem, closest
 from vsweep.models import transformer
 from vsweep.models.base import Model, Params
+from vsweep.models.params import mismatches
 from vsweep.plan import cost, grid
 from vsweep.plan.packing import StackPlan
 from vsweep.session import preflight
@@ -84,10 +85,8 @@ def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> Params:
         problems = [problem for step in steps for problem in folder.problems(step)]
         raise ConfigError([Problem("--run", f"the parameters of {run_id} are damaged: {'; '.join(problems)}")])
     params = folder.restore(good[0])[run_id]
-    wanted = jax.eval_shape(model.init, jax.random.key(0))
-    if jax.tree.structure(params) != jax.tree.structure(wanted) or jax.tree.map(np.shape, params) != jax.tree.map(
-        np.shape, wanted
-    ):
+    if strange := mismatches(model.specs, params):
+        named = f"{'; '.join(strange[:3])}{f'; {len(strange) - 3} more' if len(strange) > 3 else ''}"
         what = f"the parameters of {run_id} are not those of its model"
-        raise ConfigError([Problem("--run", what, f"{folder.folder}")])
+        raise ConfigError([Problem("--run", what, named)])
     return params

@@ -113,10 +113,12 @@ def copy_on_device(arrays: Any) -> Any:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device of the mesh holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def hardware(mesh: Mesh) -> Hardware:
+    """What a plan needs to know of the mesh's devices, all of which are taken to be like the first."""
     device = mesh.devices.flat[0]
     return Hardware(device.device_kind, mesh.size, memory_bytes(mesh), has_bfloat16(device))
 
@@ -127,6 +129,7 @@ def has_bfloat16(device: jax.Device) -> bool:
 
 
 def describe(hardware: Hardware) -> str:
+    """`cpu x 2`, as in `runs.csv`."""
     return f"{hardware.kind} x {hardware.devices}"
 
 

@@ -60,6 +60,7 @@ class PlainProgress(SilentProgress):
         self.say(f"{stack}: compiling")
 
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        """At most one line every `PLAIN_LINE_EVERY_S` seconds; `done` is a share of the whole sweep."""
         if time.monotonic() - self._last >= PLAIN_LINE_EVERY_S:
             self._last = time.monotonic()
             self.say(f"{stack}: {done:.0%} of the sweep, {_status(runs, tokens_per_s, eta_s)}")
@@ -89,6 +90,7 @@ class TerminalProgress(PlainProgress):
         self._show(lambda: self._bar.update(self._task, description=stack, status="compiling", refresh=True))
 
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        """Moves the bar to `done`, a share of the whole sweep; drawn at most every `DRAWN_EVERY_S` seconds."""
         fields = {"description": stack, "completed": done, "status": _status(runs, tokens_per_s, eta_s)}
         drawn = time.monotonic() - self._last >= DRAWN_EVERY_S
         self._last = time.monotonic() if drawn else self._last
@@ -101,10 +103,12 @@ def standard_console() -> Console:
 
 
 def for_console(console: Console) -> SilentProgress:
+    """A bar on a terminal, lines of text in a file or a pipe."""
     return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
 
 
 def duration_text(seconds: float) -> str:
+    """`45 s`, `12 min` or `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -113,6 +117,7 @@ def duration_text(seconds: float) -> str:
 
 
 def size_text(count: float) -> str:
+    """Bytes in powers of 1000: `1.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

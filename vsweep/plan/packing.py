@@ -162,6 +162,7 @@ class Jobs:
 
     @classmethod
     def of(cls, runs: Sequence[Run], *, share_trunks: bool) -> "Jobs":
+        """The jobs of `runs`, one each; with `share_trunks` a branch has only the steps after its fork."""
         trunk_of = trunks(runs) if share_trunks else {}
         ready, branches = [], {}
         for index, run in enumerate(runs):

@@ -124,6 +124,7 @@ def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]
 
 
 def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
+    """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
     step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
     due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
