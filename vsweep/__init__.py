@@ -17,7 +17,7 @@ if not (_HERE / "analysis").is_dir():
 
 def __getattr__(name: str):
     if name == "run_sweep":
-        from vsweep.train.trainer import run_sweep
+        from vsweep.train.sweep import run_sweep
 
         return run_sweep
     raise AttributeError(f"module 'vsweep' has no attribute {name!r}")

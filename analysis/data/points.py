@@ -118,7 +118,9 @@ class Source:
         return not np.allclose(self.runs["flops_6nd"], 6 * self.runs["params"] * self.runs["tokens"], rtol=0.01)
 
     def count(self, status: str) -> int:
-        return int((self.runs["status"] == status).sum())
+        """Of a status; those that have not started count as running."""
+        counted = (status, schema.QUEUED) if status == schema.RUNNING else (status,)
+        return int(self.runs["status"].isin(counted).sum())
 
 
 @dataclass(frozen=True)
@@ -321,7 +323,7 @@ def _reasons_to_exclude(table: pd.DataFrame, loss: str, diverged_at_step: pd.Ser
             step = diverged_at_step[row]
             reasons[row] = "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
         elif status != schema.FINISHED:
-            reasons[row] = "still running" if status == schema.RUNNING else f"status {status}"
+            reasons[row] = "still running" if status in (schema.QUEUED, schema.RUNNING) else f"status {status}"
         elif not np.isfinite(value):
             reasons[row] = f"no {loss} recorded"
         elif value <= 0:

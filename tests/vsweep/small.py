@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -50,6 +51,11 @@ def config(**sections) -> dict:
 
 def train(values: dict, workdir: Path, **keywords) -> list:
     return list(vsweep.run_sweep(values, workdir, **keywords))
+
+
+def skip_to(events: Iterator, kind: type):
+    """The next event of that class; the sweep has not gone on behind it."""
+    return next(event for event in events if isinstance(event, kind))
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -140,7 +146,7 @@ def compilations():
 
 def sweep(values: dict, device_count: int = 2) -> sweep_plan.SweepPlan:
     parsed = sweep_config.from_dict(values)
-    return sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), hardware.Hardware("cpu", device_count, 2**33))
+    return sweep_plan.build_plan(parsed, tasks.build(parsed.task), hardware.Hardware("cpu", device_count, 2**33))
 
 
 def stacks(values: dict) -> tuple[grid.Stack, ...]:

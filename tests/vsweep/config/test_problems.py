@@ -14,7 +14,7 @@ from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
 from vsweep.config.sweep_config import RULES, from_dict
 from vsweep.host.hardware import Hardware
-from vsweep.plan.sweep_plan import plan_sweep
+from vsweep.plan.sweep_plan import build_plan
 from vsweep.schema import AXES
 from vsweep.session import preflight
 from vsweep.tasks import build
@@ -273,6 +273,6 @@ def test_whatever_a_config_holds_there_is_a_plan_or_a_list_of_problems(where, va
     section, field = where
     with contextlib.suppress(ConfigError):
         parsed = from_dict(changed({section: {field: value}}))
-        sweep = plan_sweep(parsed, build(parsed.task), Hardware("cpu", 2, 2**33))
+        sweep = build_plan(parsed, build(parsed.task), Hardware("cpu", 2, 2**33))
         assert sweep.runs >= 1
         assert all(math.isfinite(cost.train_s) for cost in sweep.estimates)

@@ -22,7 +22,7 @@ def console(width: int = 132, *, terminal: bool = False) -> Console:
 @pytest.mark.parametrize("variant", ["full", "laptop", "seeds", "smoke", "wsd"])
 def test_the_plan_of_every_study_stands_in_132_columns_without_being_cut(variant):
     parsed = sweep_config.from_dict(addition.get_config(variant))
-    sweep = sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), Hardware("Tesla T4", 1, 15 * 2**30))
+    sweep = sweep_plan.build_plan(parsed, tasks.build(parsed.task), Hardware("Tesla T4", 1, 15 * 2**30))
     text = small.shown(sweep)
     assert "…" not in text
     *rows, totals = text.splitlines()
