@@ -26,6 +26,7 @@ from vsweep.models import transformer
 from vsweep.plan import cost, grid, sweep_plan
 from vsweep.plan.table import show_plan
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
+from vsweep.storage.workdir import WorkDir
 from vsweep.tables import read_runs
 from vsweep.tasks import data_order
 from vsweep.train.stack import StackPrograms, StackShape, hyper_of
@@ -256,6 +257,13 @@ def same_bits(one, other) -> bool:
 def largest_difference(one, other) -> float:
     gaps = jax.tree.map(lambda a, b: float(np.max(np.abs(np.asarray(a, float) - np.asarray(b, float)))), one, other)
     return max(jax.tree.leaves(gaps))
+
+
+def begun_with(workdir: Path, **entries) -> None:
+    """Changes the environments in which a work directory says that its sweep has trained."""
+    home = WorkDir(workdir)
+    plans, environments = home.read_plan()
+    home.write_plan(plans, [{**environment, **entries} for environment in environments])
 
 
 def checkpoints_of(workdir: Path, stack: str = "all") -> CheckpointFolder:
