@@ -10,8 +10,8 @@ from pathlib import Path
 from vsweep._version import __version__
 
 PUBLIC = {  # name -> the module that has it
-    "run_sweep": "vsweep.train.trainer",
-    "plan_sweep": "vsweep.train.trainer",
+    "run_sweep": "vsweep.train.sweep",
+    "plan_sweep": "vsweep.train.sweep",
     "load_run": "vsweep.saved_run",
     "analyse": "vsweep.analysis",
     "compare": "vsweep.analysis.public",

@@ -6,7 +6,7 @@ RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
 TIMES_FILE = "times.csv"
 
-RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
+QUEUED, RUNNING, FINISHED, DIVERGED = "queued", "running", "finished", "diverged"
 
 # column: (unit, meaning). One row of runs.csv is one run.
 RUN_COLUMNS = {
@@ -32,7 +32,7 @@ RUN_COLUMNS = {
     "answer_loss_se": ("nats/token", "its standard error over held-out examples"),
     "exact_match": ("share", "share of held-out examples whose whole answer is generated correctly"),
     "eval_examples": ("examples", "held-out examples behind these numbers"),
-    "status": ("", f"{RUNNING}, {FINISHED} or {DIVERGED}"),
+    "status": ("", f"{QUEUED} (it has not started), {RUNNING}, {FINISHED} or {DIVERGED}"),
     "diverged_at_step": ("step", "first step with a non-finite or exploding loss; empty if there was none"),
     "wall_s": ("s", "share of the stack's train_s, by the slot-steps of the run; a branch's are those after its fork"),
     "device": ("", "device kind and number of devices"),

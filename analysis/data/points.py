@@ -137,8 +137,9 @@ class Source:
         return not np.allclose(self.runs["flops_6nd"], 6 * self.runs["params"] * self.runs["tokens"], rtol=0.01)
 
     def count(self, status: str) -> int:
-        """How many runs have this status."""
-        return int((self.runs["status"] == status).sum())
+        """How many runs have this status; those that have not started count as running."""
+        counted = (status, schema.QUEUED) if status == schema.RUNNING else (status,)
+        return int(self.runs["status"].isin(counted).sum())
 
 
 @dataclass(frozen=True)
@@ -344,7 +345,7 @@ def _excluded(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> di
         if status == schema.DIVERGED:
             step = diverged_at_step[row]
             found[row] = ExclusionKind.DIVERGED, "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
-        elif status == schema.RUNNING:
+        elif status in (schema.QUEUED, schema.RUNNING):
             found[row] = ExclusionKind.RUNNING, "still running"
         elif status != schema.FINISHED:
             found[row] = ExclusionKind.NOT_FINISHED, f"status {status}"

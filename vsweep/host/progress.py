@@ -11,16 +11,23 @@ from rich.progress import BarColumn, Progress, TextColumn
 PLAIN_LINE_EVERY_S = 30.0
 DRAWN_EVERY_S = 0.1  # a bar
 PLAIN_WIDTH = 132  # columns of lines that go to a file or a pipe
+DRAWING = "drawing the report"
 
 
 class SilentProgress:
     """Shows nothing; what run_sweep uses unless it is given something else, and the methods every display has."""
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        """A message of one line."""
 
-    def compiling(self, stack: str) -> None: ...
+    def compiling(self, stack: str) -> None:
+        """The programs of a stack are waited for."""
 
-    def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None: ...
+    def drawing(self) -> None:
+        """A report is drawn, which may take minutes."""
+
+    def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        """After a chunk. `done`: share of the sweep, 0 to 1; `runs`: how many have ended, `3 of 12`; `eta_s`: left."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +66,9 @@ class PlainProgress(SilentProgress):
     def compiling(self, stack: str) -> None:
         self.say(f"{stack}: compiling")
 
+    def drawing(self) -> None:
+        self.say(DRAWING)
+
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
         """At most one line every `PLAIN_LINE_EVERY_S` seconds; `done` is a share of the whole sweep."""
         if time.monotonic() - self._last >= PLAIN_LINE_EVERY_S:
@@ -88,6 +98,9 @@ class TerminalProgress(PlainProgress):
 
     def compiling(self, stack: str) -> None:
         self._show(lambda: self._bar.update(self._task, description=stack, status="compiling", refresh=True))
+
+    def drawing(self) -> None:
+        self._show(lambda: self._bar.update(self._task, status=DRAWING, refresh=True))
 
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
         """Moves the bar to `done`, a share of the whole sweep; drawn at most every `DRAWN_EVERY_S` seconds."""

@@ -86,7 +86,7 @@ class SweepPlan:
         return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
 
 
-def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
+def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
     """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
     too_big = _too_big(config, task, hardware)
     try:

@@ -134,7 +134,7 @@ def _start(config: SweepConfig, problems: list, stored: WorkDir | None, *, allow
     task = tasks.build(config.task)
     if stored is not None:
         return resume.start(config, task, stored, allow_inexact=allow_inexact)
-    return Start(sweep_plan.plan_sweep(config, task, devices.hardware(mesh)), mesh, ())
+    return Start(sweep_plan.build_plan(config, task, devices.hardware(mesh)), mesh, ())
 
 
 def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[Problem]:

@@ -15,7 +15,7 @@ from vsweep.config.fields import AXES
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import from_dict
 from vsweep.host.hardware import Hardware
-from vsweep.plan.sweep_plan import plan_sweep
+from vsweep.plan.sweep_plan import build_plan
 from vsweep.session import preflight
 from vsweep.tasks import build
 from vsweep.train.stack import hyper_of
@@ -274,6 +274,6 @@ def test_whatever_a_config_holds_there_is_a_plan_or_a_list_of_problems(where, va
     section, field = where
     with contextlib.suppress(ConfigError):
         parsed = from_dict(changed({section: {field: value}}))
-        sweep = plan_sweep(parsed, build(parsed.task), Hardware("cpu", 2, 2**33))
+        sweep = build_plan(parsed, build(parsed.task), Hardware("cpu", 2, 2**33))
         assert sweep.runs >= 1
         assert all(math.isfinite(cost.train_s) for cost in sweep.estimates)

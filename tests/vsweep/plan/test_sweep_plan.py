@@ -25,7 +25,7 @@ DOUBLING = {"width": [4], "budget": [700 * 2**doubling for doubling in range(5)]
 
 def sweep_of(values, hardware: Hardware = TWO_CORES) -> sweep_plan.SweepPlan:
     parsed = sweep_config.from_dict(values)
-    return sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), hardware)
+    return sweep_plan.build_plan(parsed, tasks.build(parsed.task), hardware)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from vsweep.config.problems import ConfigError
 from vsweep.config.sweep_config import from_dict
 from vsweep.host import devices
 from vsweep.host.hardware import Hardware
-from vsweep.plan.sweep_plan import plan_sweep
+from vsweep.plan.sweep_plan import build_plan
 from vsweep.session import preflight
 from vsweep.storage.lock import locked
 from vsweep.storage.workdir import WorkDir
@@ -403,7 +403,7 @@ def test_the_plan_of_a_finished_sweep_changes_nothing_in_it(finished_sweep, here
 def test_bfloat16_on_a_gpu_that_emulates_it_is_a_note_beside_the_plan():
     def shown(precision: str, *, bfloat16: bool) -> str:
         parsed = from_dict(small.config(train={"precision": precision}))
-        return small.shown(plan_sweep(parsed, build(parsed.task), Hardware("Tesla T4", 1, 2**33, bfloat16)))
+        return small.shown(build_plan(parsed, build(parsed.task), Hardware("Tesla T4", 1, 2**33, bfloat16)))
 
     assert "note: Tesla T4 has no bfloat16 and emulates it slowly" in shown("bfloat16", bfloat16=False)
     assert "note: " not in shown("bfloat16", bfloat16=True)

@@ -17,6 +17,7 @@ from vsweep.config.problems import ConfigError
 from vsweep.schema import AXES
 from vsweep.storage import workdir as workdir_lib
 from vsweep.storage.workdir import WorkDir
+from vsweep.train.events import Finished
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_a_link_in_a_place_of_the_sweep_is_refused_and_not_followed(finished_swe
 def test_the_work_directory_itself_may_be_a_link(finished_sweep, tmp_path):
     shutil.copytree(finished_sweep, tmp_path / "scratch")
     (tmp_path / "work").symlink_to(tmp_path / "scratch")
-    assert small.train(small.config(), tmp_path / "work")[-1].kind == "finished"
+    assert isinstance(small.train(small.config(), tmp_path / "work")[-1], Finished)
 
 
 def test_files_that_come_and_go_beside_a_sweep_that_trains_are_no_problem(finished_sweep, monkeypatch):

@@ -16,7 +16,9 @@ from vsweep.storage.checkpoint import CheckpointFolder
 from vsweep.storage.workdir import WorkDir
 from vsweep.tables import read_curves, read_runs
 from vsweep.tasks import data_order
-from vsweep.train import loop, trainer
+from vsweep.train import dispatcher
+from vsweep.train.events import Boundary, Compiling, Finished, Interrupted, Planned
+from vsweep.train.sweep import plan_sweep
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +90,17 @@ def test_interrupted_again_and_again_equals_uninterrupted_bit_for_bit(interrupte
     workdir = copy_of(interrupted_sweep, tmp_path)
     for chunks in (1, 2, 3):
         events = small.train(small.config(), workdir, progress=small.StopAfter(chunks))
-        assert events[-1].kind == "interrupted"
+        assert isinstance(events[-1], Interrupted)
         assert "SIGTERM" in events[-1].reason
-    assert small.train(small.config(), workdir)[-1].kind == "finished"
+    assert isinstance(small.train(small.config(), workdir)[-1], Finished)
     assert small.differing(workdir, finished_sweep) == []
 
 
 def test_a_wall_limit_that_is_over_before_the_first_chunk_trains_nothing_and_says_why(tmp_path):
     events = small.train(small.config(train={"max_wall_hours": 1e-9}), tmp_path)
-    assert [event.kind for event in events] == ["interrupted"]
-    assert "max_wall_hours" in events[0].reason
-    assert set(read_runs(tmp_path)["status"]) == {"running"}
+    assert [type(event) for event in events] == [Planned, Interrupted]
+    assert "max_wall_hours" in events[-1].reason
+    assert set(read_runs(tmp_path)["status"]) == {"queued"}
 
 
 def broken_rng(state):
@@ -143,7 +145,7 @@ def test_a_data_order_that_starts_again_after_a_resume_is_seen(
     def from_the_start(data_seed, unique, total, first, count):
         return examples(data_seed, unique, total, max(0, first - resumed_at), count)
 
-    monkeypatch.setattr(loop.data_order, "examples", from_the_start)
+    monkeypatch.setattr(dispatcher.data_order, "examples", from_the_start)
     small.train(small.config(), workdir)
     assert_results_differ(workdir, finished_sweep)
 
@@ -174,7 +176,7 @@ def test_a_finished_sweep_run_again_says_so_at_once_and_trains_nothing(finished_
     workdir = copy_of(finished_sweep, tmp_path)
     before = small.finished_params(workdir)
     events = small.train(small.config(), workdir)
-    assert [event.kind for event in events] == ["finished"]
+    assert [type(event) for event in events] == [Planned, Finished]
     assert small.same_bits(small.finished_params(workdir), before)
     assert small.differing(workdir, finished_sweep) == []
 
@@ -183,10 +185,12 @@ def test_the_directory_is_in_use_until_the_last_report_is_drawn(finished_sweep, 
     """Its time is written to a table after that."""
     workdir = copy_of(finished_sweep, tmp_path)
     for event in vsweep.run_sweep(small.config(), workdir):
-        assert event.kind == "finished"
+        if isinstance(event, Planned):
+            continue
+        assert isinstance(event, Finished)
         with pytest.raises(ConfigError, match="is in use by process"):
             small.train(small.config(), workdir)
-    assert small.train(small.config(), workdir)[-1].kind == "finished"
+    assert isinstance(small.train(small.config(), workdir)[-1], Finished)
 
 
 def test_resume_from_a_read_only_directory_copies_it_and_goes_on(interrupted_sweep, finished_sweep, tmp_path):
@@ -196,7 +200,7 @@ def test_resume_from_a_read_only_directory_copies_it_and_goes_on(interrupted_swe
         path.chmod(0o555 if path.is_dir() else 0o444)
     contents = {path: path.read_bytes() for path in everything if path.is_file()}
     events = small.train(small.config(), tmp_path / "here", resume_from=source)
-    assert events[-1].kind == "finished"
+    assert isinstance(events[-1], Finished)
     assert small.differing(tmp_path / "here", finished_sweep) == []
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == contents
 
@@ -252,10 +256,10 @@ def test_damaged_parameters_of_a_finished_run_are_named_before_anything_is_train
 def test_a_stop_asked_for_between_two_stacks_is_heeded_before_the_next_one_compiles(tmp_path):
     events = []
     for event in vsweep.run_sweep(small.config(sweep={"width": [4, 8], "budget": [700], "seed": [0]}), tmp_path):
-        events.append(event.kind)
-        if event.kind == "stack_finished":
+        events.append(type(event))
+        if isinstance(event, Boundary) and event.ends_stack:
             signal.raise_signal(signal.SIGTERM)
-    assert events == ["boundary", "stack_finished", "interrupted"]
+    assert events == [Planned, Compiling, Boundary, Interrupted]
     assert not (tmp_path / "stacks" / "w8").exists()
 
 
@@ -279,7 +283,7 @@ def test_few_unique_examples_are_repeated_over_epochs(tmp_path):
 
 def test_problems_of_the_config_and_of_the_task_come_in_one_list():
     with pytest.raises(ConfigError) as caught:
-        trainer.plan_sweep(small.config(sweep={"budget": [3, 700]}, optimizer={"lr": -1.0}))
+        plan_sweep(small.config(sweep={"budget": [3, 700]}, optimizer={"lr": -1.0}))
     text = str(caught.value)
     assert "optimizer.lr" in text
     assert "below one batch" in text
