@@ -125,6 +125,18 @@ def module_graph(side: str) -> dict[str, set[str]]:
     return graph
 
 
+def rooms_table(side: str) -> str:
+    """The rooms of one side as docs/design.md shows them."""
+    names = [f"{side}/{room}/" if (ROOT / side / room).is_dir() else f"{side}/{room}.py" for room in ROOMS[side]]
+    rows = [f"| `{name}` | {what} |" for name, what in zip(names, ROOMS[side].values(), strict=True)]
+    return "\n".join(["| room | what it holds |", "| --- | --- |", *rows])
+
+
+@pytest.mark.parametrize("side", ROOMS)
+def test_the_design_document_shows_these_rooms(side):
+    assert rooms_table(side) in (ROOT / "docs" / "design.md").read_text(encoding="utf-8"), rooms_table(side)
+
+
 @pytest.mark.parametrize("side", ROOMS)
 def test_modules_import_each_other_in_no_circle(side):
     graphlib.TopologicalSorter(module_graph(side)).prepare()
