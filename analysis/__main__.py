@@ -14,6 +14,7 @@ COMMANDS = {"analyse": commands.analyse, "plan": planner.main, "compare": comman
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command that the first argument names, `analyse` if it names none; the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in COMMANDS:
         return COMMANDS[arguments[0]](arguments[1:])

@@ -73,10 +73,12 @@ def _checksums(workdir: Path) -> dict[str, list[str]]:
 
 
 def read_runs(workdir: Path) -> pd.DataFrame:
+    """runs.csv of a work directory, one row per run (`schema.RUN_COLUMNS`). Raises ValueError for a damaged one."""
     return _read_table(Path(workdir) / RUNS_FILE, RUN_COLUMNS)
 
 
 def read_curves(workdir: Path) -> pd.DataFrame:
+    """curves.csv, one row per evaluation (`schema.CURVE_COLUMNS`). Raises ValueError for a damaged one."""
     return _read_table(Path(workdir) / CURVES_FILE, CURVE_COLUMNS)
 
 

@@ -8,6 +8,8 @@ from vsweep.analysis.sections.base import Finding, LossStudy, Section, or_refuse
 
 
 class ComputeFrontier(Section[ComputeLine]):
+    """What loss an amount of compute can buy."""
+
     name, title = "compute_line", "What compute buys"
 
     def compute(self, study: LossStudy) -> ComputeLine | Refusal:

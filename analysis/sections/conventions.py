@@ -94,6 +94,7 @@ class Embeddings:
 
     @property
     def sentence(self) -> str:
+        """What counting embeddings explains, as one sentence."""
         return (
             f"The law with all parameters has a = {self.a:.3f}; with N_total = N + {self.omega:.3g} N^{self.power:.2f} "
             f"it follows that N without embeddings grows as C^{self.predicted:.3f}, and a law fitted to that N says "

@@ -7,6 +7,8 @@ from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
 
 
 class Exclusions(Section[tuple[Exclusion, ...]]):
+    """Which runs no fit has seen, and why."""
+
     name, title = "exclusions", "Excluded runs"
 
     def compute(self, study: LossStudy) -> tuple[Exclusion, ...]:

@@ -117,6 +117,8 @@ class Forecasts:
 
 
 class HeldOut(Section[Forecasts]):
+    """Whether laws fitted to the cheap runs predict the expensive ones."""
+
     name, title = "forecast", "Forecasts of held-out runs"
 
     def compute(self, study: LossStudy) -> Forecasts:
@@ -325,6 +327,7 @@ def learning_curve(points: Points) -> pd.DataFrame | Refusal:
 
 
 def about_forecast(made: Forecast | Refusal) -> list[str]:
+    """Sentences on the forecast of the largest budget, or why there is none."""
     if isinstance(made, Refusal):
         return []
     how = "too high" if made.mean_log > 0 else "too low"

@@ -30,6 +30,8 @@ LABELS = {
 
 
 class Parametric(Section[Approach]):
+    """The parametric law: its fit, its residuals and its optimum."""
+
     name, title = "law", "The parametric law"
 
     def compute(self, study: LossStudy) -> Approach:

@@ -113,6 +113,8 @@ class Lines:
 
 
 class LossLines(Section[Lines]):
+    """Loss against N at each budget and against D at each size: where power laws hold and where they break."""
+
     name, title = "lines", "Loss against N and D"
     also_draws = ("answer_loss",)  # where a break shows best
 

@@ -18,6 +18,8 @@ from vsweep.analysis.uncertainty.approach import Approach, assess
 
 
 class LossCurves(Section[Approach]):
+    """The loss curves of the runs, and their lower envelope."""
+
     name, title = "loss_curves", "Loss curves and their lower envelope"
 
     def compute(self, study: LossStudy) -> Approach:

@@ -33,6 +33,7 @@ class Agreement:
 
     @property
     def text(self) -> str:
+        """Whether the approaches agree, as one sentence."""
         apart = f"the approaches are {self.apart:.3f} apart in a"
         if self.widest is None:
             return f"{apart}. Not all of them have a range, so it is unknown whether that is much."
@@ -44,6 +45,8 @@ class Agreement:
 
 
 class Optimum(Section[Agreement]):
+    """The compute-optimal size and its exponent by each approach, and whether they agree."""
+
     name, title = "optimum", "Compute-optimal size"
 
     def compute(self, study: LossStudy) -> Agreement | Refusal:
@@ -84,6 +87,7 @@ def approaches(study: LossStudy) -> tuple[Approach, ...]:
 
 
 def fitted_approaches(study: LossStudy) -> list[Approach]:
+    """The approaches that were not refused."""
     return [approach for approach in approaches(study) if not approach.refused]
 
 

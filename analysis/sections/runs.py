@@ -18,6 +18,8 @@ WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single 
 
 
 class Runs(Section[tuple[DesignProblem, ...]]):
+    """The runs themselves: how many, their seeds, and what their design cannot tell."""
+
     name, title = "runs", "Runs and seeds"
 
     def compute(self, study: LossStudy) -> tuple[DesignProblem, ...]:

@@ -51,6 +51,7 @@ def reading_variables() -> Iterator[None]:
 
 
 def fail(problems: Sequence[Problem | str]) -> NoReturn:
+    """Ends the program with one list of problems on standard error and status 2."""
     print("\n".join(["vsweep cannot start:", *(f"  {problem}" for problem in problems)]), file=sys.stderr)
     sys.exit(2)
 

@@ -35,6 +35,7 @@ INEXACT = absl_flags.DEFINE_bool(
 
 
 def main(arguments: list[str]) -> int:
+    """Trains by the flags that were parsed; the exit status: 0, 2, 74 or 75 (docs/reliability.md)."""
     try:
         with interruption.leaving():
             return launch()

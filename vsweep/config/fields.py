@@ -51,6 +51,7 @@ class Values:
     off: object = None
 
     def fits_type(self, value: object) -> bool:
+        """Whether `value` has the type of the field. An int may stand for a float, a whole float for an int, no bool for either."""
         if self.type is float:
             return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > FLOAT_MAX
         if self.type is int:

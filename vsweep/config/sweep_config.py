@@ -63,6 +63,7 @@ class SweepConfig:
         return swept[name] if name in swept else (getattr(getattr(self, SWEPT[name].section), name),)
 
     def to_dict(self) -> dict:
+        """The config as plain dicts and lists, as config.json holds it."""
         return {
             "name": self.name,
             **{section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS},

@@ -67,6 +67,7 @@ def prepare(
 
 
 def default_workdir(config: SweepConfig) -> Path:
+    """`runs/<name of the config>`, relative to the current folder."""
     return Path("runs") / config.name
 
 

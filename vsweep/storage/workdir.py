@@ -123,6 +123,7 @@ class WorkDir:
         write_json_atomically(self.config_file, config.to_dict())
 
     def read_config(self) -> SweepConfig:
+        """The stored config. Raises FileNotFoundError without one, and ConfigError for a damaged one."""
         if not self.config_file.is_file():
             raise FileNotFoundError(f"{self.path} is not a work directory of vsweep: it has no config.json")
         try:

@@ -86,6 +86,7 @@ def init_run(recipe: Recipe, hyper: Hyper) -> RunState:
 
 
 def is_active(state: RunState) -> jax.Array:
+    """Whether a run still trains: before its horizon, and not diverged. Boolean scalar."""
     return (state.step < state.hyper.horizon) & (state.diverged_at_step == NEVER)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from vsweep.config.sweep_config import SCHEDULES
+from vsweep.config.fields import SCHEDULES
 from vsweep.optim import schedules
 from vsweep.plan.grid import cooldown_steps
 

@@ -63,7 +63,7 @@ def test_a_wall_limit_without_gain_is_reported_with_the_plan(tmp_path, jax_setti
     jax_setting("jax_compilation_cache_dir", None)
     values = small.config(train={"max_wall_hours": 1e-9})
     (problem,) = next(vsweep.run_sweep(values, tmp_path / "new")).wall_problems
-    assert problem.startswith("train.max_wall_hours: too short to compile and save")
+    assert str(problem).startswith("train.max_wall_hours: too short to compile and save")
 
 
 @pytest.mark.parametrize("begun", [True, False])
