@@ -66,10 +66,8 @@ def plan_from_law(
     Args:
       law: fits.json, the result of `analyse`, or a Law of five constants, which gives no intervals.
       loss: which loss of fits.json (default: the first whose law was fitted).
-      level: the share that intervals cover.
-      reserve: share of `flops` to keep back, 0 or more and below 1.
-      tokens: if given, what this fixed number of training tokens allows.
-      served: if given, the number of tokens that the model will serve over its life.
+      level, reserve, tokens, served: the share that intervals cover, the share of `flops` to keep back, a fixed number
+        of training tokens, and the tokens to serve over the model's life, as for `vsweep.analysis.planner.plan`.
 
     Raises:
       BadLaw: no such file or loss, or a law that was refused.

@@ -51,7 +51,7 @@ class Values:
     off: object = None
 
     def fits_type(self, value: object) -> bool:
-        """Whether `value` has the type of the field. An int may stand for a float, a whole float for an int, no bool for either."""
+        """Whether `value` has the type of the field: an int may be a float, a whole float an int, a bool neither."""
         if self.type is float:
             return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > FLOAT_MAX
         if self.type is int:
