@@ -165,3 +165,28 @@ def test_loss_rising_with_size_is_refused():
     fit = parametric.fit(GRID_N, GRID_D, loss, floor=0.0)
     assert isinstance(fit, Refusal)
     assert "no power law" in fit.reason
+
+
+def test_bad_values_are_all_named_with_rows():
+    params, loss, weight = GRID_N.copy(), LAW.loss(GRID_N, GRID_D), np.ones(len(GRID_N))
+    params[[3, 5]], params[7], loss[2], weight[4] = 0.0, np.inf, np.nan, -1.0
+    with pytest.raises(ValueError, match="params") as error:
+        parametric.fit(params, GRID_D, loss, weight=weight, floor=-1.0)
+    assert str(error.value) == (
+        "params: infinite in row 7; params: zero or negative in rows 3, 5; loss: not a number in row 2; "
+        "weight: zero or negative in row 4; floor: E is a loss, 0 or more - got -1.0"
+    )
+
+
+def test_many_bad_rows_are_counted():
+    with pytest.raises(ValueError, match="loss: zero or negative in rows 0, 1, 2, 3, 4, 5, 6, 7 and 22 more"):
+        parametric.fit(GRID_N, GRID_D, np.zeros(len(GRID_N)))
+
+
+def test_columns_of_different_lengths_are_named():
+    with pytest.raises(ValueError, match=r"params \(30,\), tokens \(29,\), loss \(30,\), weight \(30,\)"):
+        parametric.fit(GRID_N, GRID_D[:-1], GRID_N)
+
+
+def test_no_points_are_refused():
+    assert parametric.fit([], [], []).reason == "no points"
