@@ -11,7 +11,8 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, thinned
 from vsweep.analysis.data.points import Refusal
-from vsweep.analysis.formatting import percent, signed_percent
+from vsweep.analysis.fitting.objective import SQUARED
+from vsweep.analysis.formatting import count, metric, percent, signed_percent
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
 from vsweep.analysis.uncertainty.approach import Approach, assess, assessed, best_range, describe_range, fit, quantity
@@ -20,6 +21,7 @@ from vsweep.analysis.uncertainty.intervals import Uncertainty
 
 NOISE_FACTOR = 2.0  # of the seed noise: residuals up to it are about the noise
 MOST_RESAMPLES = 400  # in fits.json
+NAMED = 4  # so many outliers are named in a sentence
 OPTIMUM = {"N_opt": "N", "D_opt": "D", "tokens_per_param": "tokens per parameter", "loss_opt": "loss"}
 LABELS = {
     "N_opt": "N_opt (parameters)",
@@ -83,9 +85,10 @@ def _about_fit(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
     law = result.law
     floor = f"{law.E:.4g} + " if law.E else ""
     terms = f"{floor}{law.A:.4g}/N^{law.alpha:.3f} + {law.B:.4g}/D^{law.beta:.3f}"
+    without = f", without {count(len(result.outliers), 'outlier')}," if result.scored_without else ""
     sentences = [
-        f"the parametric law is L = {terms}. Over {result.points} points R^2 is {result.r2_log:.4f} in log loss, and "
-        f"the root-mean-square residual is {percent(result.rms_log)}."
+        f"the parametric law is L = {terms}. Over {result.scored} points{without} R^2 is {result.r2_log:.4f} in log "
+        f"loss, and the root-mean-square residual is {percent(result.rms_log)}."
     ]
     if study.noise_log:
         ratio = result.rms_log / study.noise_log
@@ -96,7 +99,39 @@ def _about_fit(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
         sentences.append(
             f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
         )
-    return sentences + _about_floor(study, result)
+    return sentences + _about_outliers(study, result) + _about_floor(study, result)
+
+
+def _about_outliers(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
+    """Which points lie far off the law, and by how much."""
+    if not result.outliers:
+        return []
+    named = [
+        f"{entry['run_id']} (N = {metric(entry['N'])}, D = {metric(entry['D'])}: {entry['loss']:.4g} instead of "
+        f"{entry['law']:.4g})"
+        for entry in outliers_json(study, result)
+    ]
+    more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
+    counted = count(len(named), "outlier")
+    pull = "They pull the fit, because its penalty is not robust"
+    if result.objective.penalty != SQUARED:
+        pull = "They hardly move the fit, because its penalty is robust"
+    return [
+        f"{counted} of {result.points} points, more than {parametric.OUTLIER_SD:g} robust standard deviations off the "
+        f"law: {', '.join([*named[:NAMED], *more])}. {pull}."
+    ]
+
+
+def outliers_json(study: LossStudy, result: parametric.ParametricFit) -> list[dict]:
+    """Each outlier as fits.json holds it; `residual_log` is log(loss / law)."""
+    table = study.points.table
+    entries = []
+    for outlier in result.outliers:
+        row = table.iloc[outlier.row]
+        own = {"run_id": row["run_id"], "N": row["params"], "D": row["tokens"], "loss": row["loss"]}
+        law = float(result.law.loss(row["params"], row["tokens"]))
+        entries.append({**own, "law": law, "residual_log": outlier.residual_log})
+    return entries
 
 
 def _about_floor(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
@@ -214,9 +249,9 @@ def approach_json(study: LossStudy, approach: Approach) -> dict:
     """One approach, this one or another, as fits.json holds it."""
     if approach.refused:
         return {"refused": approach.result.reason}
-    own = _path if isinstance(approach.result, PathFit) else _law
+    own = _path(approach, approach.result) if isinstance(approach.result, PathFit) else _law(study, approach)
     return {
-        **own(approach, approach.result),
+        **own,
         "a": approach.a,
         "b": approach.b,
         "at": {"flops": largest_flops(study.points), **{name: approach.quantities[name] for name in OPTIMUM}},
@@ -233,13 +268,15 @@ def ranges_json(uncertainty: tuple[Uncertainty, ...], name: str) -> list[dict]:
     ]
 
 
-def _law(approach: Approach, found: parametric.ParametricFit) -> dict:
+def _law(study: LossStudy, approach: Approach) -> dict:
+    found = approach.result
     scores = {name: getattr(found, name) for name in ("value", "r2_log", "rms_log", "residual_sd_log", "points")}
     shares = [entry.seed_share for entry in approach.uncertainty if entry.seed_share]
     return {
         **asdict(found.law),
         "G": found.law.G,
         **scores,
+        **({"outliers": outliers_json(study, found)} if found.outliers else {}),
         "seed_share": shares[0] if shares else {},
         "resamples": _resamples(approach.resamples),
     }
