@@ -38,6 +38,9 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
       learning_curve  list of {law, runs, flops, rms_log}: forecast error against the compute of the runs fitted
       lines           list of one-dimensional laws (fields of analysis.sections.lines.Line)
+      sensitivity     list of {kind, choice, points, a, alpha, beta, refusal} or {refused}: the parametric law with one
+                      choice made in another way; the first row is the fit itself; kind is "fit", "penalty", "runs"
+                      or "convention"
       exclusions      list of {run_id, reason}
     refused           list of {loss, method, reason}: every fit that was not made, figures among them
 

@@ -122,10 +122,11 @@ class HeldOut(Section[Forecasts]):
     name, title = "forecast", "Forecasts of held-out runs"
 
     def compute(self, study: LossStudy) -> Forecasts:
-        made = forecast(study.points, bootstrap=study.bootstrap, rivals=bool(study.bootstrap))
-        # The learning curve takes as long as everything else, so it is drawn for one loss, in a final report only.
-        wanted = study.first and study.bootstrap
-        return Forecasts(made, learning_curve(study.points) if wanted else Refusal(LEARNING_CURVE, "not asked for"))
+        made = forecast(study.points, bootstrap=study.bootstrap)
+        # The learning curve takes longer than all other forecasts, so it is drawn for one loss only.
+        return Forecasts(
+            made, learning_curve(study.points) if study.first else Refusal(LEARNING_CURVE, "not asked for")
+        )
 
     def findings(self, study: LossStudy, result: Forecasts) -> list[Finding]:
         return self.about(study, 60, about_forecast(result.forecast))
@@ -153,19 +154,18 @@ def _json(made: Forecast) -> dict:
     return {**content, "failed": made.failed, "laws": list(laws)}
 
 
-def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
+def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
     """Leaves out the largest budget (or the most expensive fifth of the points) and predicts it.
 
     Args:
       bootstrap: resamples for the coverage of prediction intervals; 0 for none.
-      rivals: whether to ask every law, and not only the parametric one.
     """
     split = _split(points)
     if isinstance(split, Refusal):
         return split
     held_out, expensive = split
     cheap, held = points.where(~expensive), points.where(expensive)
-    laws = contenders(points) if rivals else contenders(points)[:1]
+    laws = contenders(points)
     reason = _why_not(laws[0], cheap)
     if reason:
         return Refusal(METHOD, f"without {held_out}: {reason}")
