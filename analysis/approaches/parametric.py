@@ -11,6 +11,7 @@ from vsweep.analysis.data.points import Refusal
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
 from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits
 from vsweep.analysis.fitting.objective import Objective
+from vsweep.analysis.fitting.values import check_values
 
 METHOD = "parametric"
 LARGEST_EXPONENT, SMALLEST_EXPONENT = 8.0, 1e-3
@@ -19,7 +20,6 @@ OUTLIER_SD, OUTLIER_LOG = 6.0, 0.02  # an outlier's residual exceeds both: robus
 MAD_TO_SD = 1.4826  # of a normal distribution
 MOST_OUTLIERS = 0.2  # of the points: where there are more, they are no exceptions and the law has failed
 CLEAR_R2 = 0.5  # of the other points, from which on outliers do not speak against the law
-NAMED_ROWS = 8  # so many rows with a bad value are named for each column
 OPTIMUM_GRID, REACH_DECADES = 1000, 4  # sizes among which a numerical optimum is looked for, and how far from the data
 
 
@@ -151,7 +151,7 @@ def fit(
     Args:
       floor: None fits E; a number holds it there (0 where `loss` is the excess over an exactly known floor).
       objective: what is minimised; Huber's penalty of log residuals by default.
-      weight: of each point [n], positive; all one by default.
+      weight: of each point [n], 0 or more; all one by default.
 
     Returns a `Refusal` where the data cannot determine the law, or where the optimum is no law (an exponent <= 0).
 
@@ -161,7 +161,7 @@ def fit(
     """
     params, tokens, loss = (np.asarray(values, float) for values in (params, tokens, loss))
     weight = np.ones(np.shape(loss)) if weight is None else np.asarray(weight, float)
-    check_values(floor, params=params, tokens=tokens, loss=loss, weight=weight)
+    check_values(weight, floor, params=params, tokens=tokens, loss=loss)
     reason = why_undetermined(params, tokens, floor is None) or _why_below(loss, floor)
     if reason:
         return Refusal(METHOD, reason)
@@ -170,37 +170,6 @@ def fit(
     if best is None:
         return Refusal(METHOD, "no exponents with positive E, A and B describe these points")
     return _accept(problem, *best)
-
-
-def check_values(floor: float | None = None, **columns: np.ndarray) -> None:
-    """Raises a ValueError that names each column [n] with a value that is not finite and positive, and its rows."""
-    lengths = {name: np.shape(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
-        shapes = ", ".join(f"{name} {shape}" for name, shape in lengths.items())
-        raise ValueError(f"points: columns of one length are needed - got the shapes {shapes}")
-    problems = [
-        problem
-        for name, values in columns.items()
-        for problem in (
-            _problem(name, "not a number", np.isnan(values)),
-            _problem(name, "infinite", np.isinf(values)),
-            _problem(name, "zero or negative", (values <= 0) & np.isfinite(values)),
-        )
-        if problem
-    ]
-    if floor is not None and not (np.isfinite(floor) and floor >= 0):
-        problems.append(f"floor: E is a loss, 0 or more - got {floor!r}")
-    if problems:
-        raise ValueError("; ".join(problems))
-
-
-def _problem(name: str, what: str, bad: np.ndarray) -> str | None:
-    rows = np.flatnonzero(bad)
-    if not len(rows):
-        return None
-    more = f" and {len(rows) - NAMED_ROWS} more" if len(rows) > NAMED_ROWS else ""
-    named = ", ".join(map(str, rows[:NAMED_ROWS]))
-    return f"{name}: {what} in row{'s' if len(rows) > 1 else ''} {named}{more}"
 
 
 def _why_below(loss: np.ndarray, floor: float | None) -> str | None:

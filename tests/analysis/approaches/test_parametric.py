@@ -175,7 +175,7 @@ def test_bad_values_are_all_named_with_rows():
         parametric.fit(params, GRID_D, loss, weight=weight, floor=-1.0)
     assert str(error.value) == (
         "params: infinite in row 7; params: zero or negative in rows 3, 5; loss: not a number in row 2; "
-        "weight: zero or negative in row 4; floor: E is a loss, 0 or more - got -1.0"
+        "weight: negative in row 4; floor: E is a loss, 0 or more - got -1.0"
     )
 
 
