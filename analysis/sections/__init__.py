@@ -24,6 +24,7 @@ SECTIONS: tuple[Section, ...] = (
     loss_curves.SECTION,
     valleys.SECTION,
     law.SECTION,
+    law.REPEATED,
     loss_curves.COMPUTE_LINE,
     forecast.SECTION,
     lines.SECTION,

@@ -24,6 +24,7 @@ from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis.uncertainty.repeated_data import repeats_data
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
 EXPENSIVE_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
@@ -31,7 +32,6 @@ CELLS_A_BUDGET = 3  # at least, where a budget is held out
 NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
 FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
-REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # are enough for the share of points inside an interval
 POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
 CLEARLY_BETTER = 0.9  # of the error of the parametric law: below it another law predicts better
@@ -201,7 +201,7 @@ def contenders(points: Points) -> list[Contender]:
     convention = points.convention
     first = Contender(Chinchilla(), convention.floor_value, _floor_label(convention))
     found = [first]
-    if _repeats_data(points):
+    if repeats_data(points):
         found.append(replace(first, form=DataConstrained()))
     found.append(replace(first, form=PowerMean()))
     if convention.floor_free:
@@ -224,13 +224,6 @@ def _exact_floor(points: Points) -> float | None:
         return None
     floors = points.column("floor")
     return float(floors[0]) if np.ptp(floors) < 1e-9 and points.column("loss").min() > floors[0] else None
-
-
-def _repeats_data(points: Points) -> bool:
-    if "unique_tokens" not in points.table:
-        return False
-    unique = points.column("unique_tokens")
-    return bool(np.isfinite(unique).all() and (points.column("tokens") > REPEATED * unique).any())
 
 
 def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:

@@ -11,11 +11,22 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, thinned
 from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.fitting.objective import SQUARED
 from vsweep.analysis.formatting import count, metric, percent, signed_percent
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
-from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
-from vsweep.analysis.uncertainty.approach import Approach, assess, assessed, best_range, describe_range, fit, quantity
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.uncertainty import repeated_data
+from vsweep.analysis.uncertainty.approach import (
+    Approach,
+    assess,
+    assessed,
+    best_range,
+    describe_range,
+    fit,
+    numbers,
+    quantity,
+)
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
 from vsweep.analysis.uncertainty.intervals import Uncertainty
 
@@ -62,6 +73,33 @@ class Parametric(Section[Approach]):
 
 
 SECTION = Parametric()
+
+
+class Repeated(Section[repeated_data.RepeatedData | None]):
+    """What a repeated token is worth, where the table names unique tokens and repeats them; None where it does not."""
+
+    name, title = "repeated_data", "Repeated data"
+
+    def compute(self, study: LossStudy) -> repeated_data.RepeatedData | Refusal | None:
+        return repeated_data.fit(study.points, study.bootstrap)
+
+    def findings(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> list[Finding]:
+        if result is None or isinstance(result, Refusal):
+            return []
+        return self.about(study, 40, _about_repeats(result))
+
+    def tables(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> list[Table]:
+        if result is None or isinstance(result, Refusal):
+            return []
+        rows = tuple((name, f"{value:.4g}", _repeated_range(result, name)) for name, value in result.values.items())
+        note = f"{DataConstrained().formula}. Source: {DataConstrained().source}."
+        return [Table("Constants of the law of repeated data", ("quantity", "value", "range"), rows, note)]
+
+    def to_json(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> dict:
+        return {} if result is None else {self.name: or_refused(result, _repeated_json)}
+
+
+REPEATED = Repeated()
 
 
 def law_of(study: LossStudy) -> parametric.Law | None:
@@ -169,6 +207,34 @@ def _about_seed_share(approach: Approach) -> list[str]:
     return [f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds: {cause}."]
 
 
+def _about_repeats(result: repeated_data.RepeatedData) -> list[str]:
+    """What a repeated token and a parameter too many are worth."""
+    r_d, r_n = (_repetitions(result, name) for name in ("R_D", "R_N"))
+    return [
+        f"the law of repeated data has R_D* = {r_d} and R_N* = {r_n}, with a root-mean-square residual of "
+        f"{percent(result.rms_log)}. After R_D* repetitions a repeated token is worth 1/e of a new one."
+    ]
+
+
+def _repetitions(result: repeated_data.RepeatedData, name: str) -> str:
+    if result.values[name] > repeated_data.UNBOUNDED:
+        return f"more than {repeated_data.UNBOUNDED:g} (these runs do not show an end)"
+    known = result.uncertainty
+    bounds = f" ({numbers(known, name)}, {known.form})" if known and name in known.ranges else ""
+    return f"{result.values[name]:.3g}{bounds}"
+
+
+def _repeated_range(result: repeated_data.RepeatedData, name: str) -> str:
+    known = result.uncertainty
+    return describe_range(known, name) if known and name in known.ranges else ""
+
+
+def _repeated_json(result: repeated_data.RepeatedData) -> dict:
+    known = (result.uncertainty,) if result.uncertainty else ()
+    ranges = {name: entries for name in result.values if (entries := ranges_json(known, name))}
+    return {**result.values, "rms_log": result.rms_log, "points": result.points, "ranges": ranges}
+
+
 # Table
 
 
@@ -219,16 +285,16 @@ def loss_surface(study: LossStudy) -> Drawing | Refusal:
     plotting.log_axis(axes, "x", SIZE_LABELS[study.convention.size], units=True)
     plotting.log_axis(axes, "y", TOKENS_LABEL, units=True)
     plotting.colour_bar(figure, axes, colour, table["loss"], LOSS_LABELS[study.loss], units=False)
-    numbers = table[["size", "tokens", "flops", "loss"]]
+    shown = table[["size", "tokens", "flops", "loss"]]
     if law:
         plotting.legend_above(figure, 1)
-        numbers = numbers.assign(law=law.loss(table["params"], table["tokens"]))
+        shown = shown.assign(law=law.loss(table["params"], table["tokens"]))
     surface = "The surface is the parametric law." if law else "No parametric law could be fitted."
     caption = (
         f"{surface} Dots are the finished runs (mean over seeds) in the same colours. A dot that stands out from the "
         "surface is a run that the law misses."
     )
-    return Drawing("loss_surface", "L(N, D)", caption, figure, numbers)
+    return Drawing("loss_surface", "L(N, D)", caption, figure, shown)
 
 
 def _surface(axes: Axes, study: LossStudy, law: parametric.Law, colour: ScalarMappable, limits: list) -> None:
