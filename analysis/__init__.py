@@ -2,8 +2,9 @@
 
 It is imported as `vsweep.analysis`, in a checkout too. `analyse(source, out)` reads a work directory of vsweep (also
 while it is training) or any table of N, D and loss, and writes `fits.json`, `figures/` and `report.html`. For one fit
-alone there are `approaches.parametric.fit(params, tokens, loss)`, `planner.plan(law, flops)`,
-`compare.comparison.compare(first, second)` and, for a single curve, `compare_one_variable(x, loss)`. Loads no jax.
+alone there are `approaches.parametric.fit(params, tokens, loss)`, `fitting.power_terms.fit(columns, loss)` for a law in
+other columns, `planner.plan(law, flops)`, `compare.comparison.compare(first, second)` and, for a single curve,
+`compare_one_variable(x, loss)`. Loads no jax.
 """
 
 from vsweep.analysis.data.points import BadTable

@@ -1,7 +1,8 @@
 """Approach 2: IsoFLOP valleys (Hoffmann et al. 2022, section 3.2), read off a grid of finished runs.
 
 Every run has annealed to its own budget, so the loss of a size at a compute between two budgets is interpolated over
-its finished runs, never read off the curve of a longer run. A minimum at the smallest or largest size is no minimum.
+its finished runs, never read off the curve of a longer run. A minimum at the smallest or largest size is no minimum,
+and neither is a vertex far below every run, as one diverged run makes it.
 A table that labels its IsoFLOP groups (column `isoflop`) is read as it is: each group is a valley.
 
 Along C the default is PCHIP (Fritsch and Carlson 1980), a cubic spline that cannot overshoot where a loss breaks. On
@@ -26,6 +27,7 @@ PARABOLA, AKIMA = "isoflop_parabola", "isoflop_akima"
 MIN_SIZES = 4
 LEVELS = 12
 WINDOW = np.log(3.0)  # the parabola sees the sizes within a factor of three of the lowest, and two each side at least
+SLACK, SLACK_LOG = 2.0, 0.02  # how far a vertex may lie below the chords, in rises and in log loss
 ALONG_COMPUTE = {"pchip": interpolate.PchipInterpolator, "akima": interpolate.Akima1DInterpolator}
 
 
@@ -167,7 +169,6 @@ def parabola_minima(x: np.ndarray, y: np.ndarray, window: float = WINDOW) -> Min
 
     Taken are the sizes within `window` of the lowest one and at least two on each side; a vertex must lie among them.
     """
-    lowest = _lowest(x, y)
     at, place = y.argmin(axis=1)[:, None], np.arange(len(x))
     near = (np.abs(x - x[at]) <= window) | (np.abs(place - at) <= 2)  # [r, s]
     count = near.sum(axis=1, keepdims=True)
@@ -186,7 +187,7 @@ def parabola_minima(x: np.ndarray, y: np.ndarray, window: float = WINDOW) -> Min
         bottom = level + slope * vertex + curvature * (vertex**2 - skew * vertex - spread)
     first, last = np.min(np.where(near, x, np.inf), axis=1), np.max(np.where(near, x, -np.inf), axis=1)
     inside = (curvature > 0) & (first[:, None] <= middle + vertex) & (middle + vertex <= last[:, None])
-    return _placed(lowest, inside[:, 0], (middle + vertex)[:, 0], bottom[:, 0])
+    return _placed(x, y, inside[:, 0], (middle + vertex)[:, 0], bottom[:, 0])
 
 
 def akima_minima(x: np.ndarray, y: np.ndarray) -> Minima:
@@ -202,15 +203,38 @@ def akima_minima(x: np.ndarray, y: np.ndarray) -> Minima:
     inside = bottom[piece, row] < lowest.log_loss
     log_params = np.where(inside, x[piece] + step[piece, row], lowest.log_params)
     log_loss = np.where(inside, bottom[piece, row], lowest.log_loss)
-    return _placed(lowest, np.ones(len(y), bool), log_params, log_loss)
+    return _placed(x, y, np.ones(len(y), bool), log_params, log_loss)
 
 
-def _placed(lowest: Minima, inside: np.ndarray, log_params: np.ndarray, log_loss: np.ndarray) -> Minima:
-    """The minima where the lowest size is interior; without a minimum where it is and none lies `inside`."""
+def _placed(x: np.ndarray, y: np.ndarray, inside: np.ndarray, log_params: np.ndarray, log_loss: np.ndarray) -> Minima:
+    """The minima [r] where the lowest size is interior, the vertex lies `inside`, and it is not far below every run."""
+    lowest = _lowest(x, y)
     interior = lowest.status == optimal_path.CODES[optimal_path.INTERIOR]
-    status = np.where(interior & ~inside, optimal_path.CODES[optimal_path.NO_MINIMUM], lowest.status)
-    taken = interior & inside
-    return Minima(status, np.where(taken, log_params, lowest.log_params), np.where(taken, log_loss, lowest.log_loss))
+    deep = inside & _far_below(x, y, np.where(inside, log_params, x[0]), log_loss)
+    bad = [interior & ~inside, interior & deep]
+    codes = [optimal_path.CODES[status] for status in (optimal_path.NO_MINIMUM, optimal_path.BELOW_RUNS)]
+    taken = interior & inside & ~deep
+    log_params = np.where(taken, log_params, lowest.log_params)
+    return Minima(np.select(bad, codes, lowest.status), log_params, np.where(taken, log_loss, lowest.log_loss))
+
+
+def _far_below(x: np.ndarray, y: np.ndarray, at: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """[r] whether the vertices `bottom` at log N `at` [r] are deeper than valleys through the losses `y` [r, s] can be.
+
+    A convex curve stays above its chords continued. As losses scatter, a vertex may lie below the chords of its
+    neighbours and below every run by 2 %, or by twice what the third lowest loss lies above the lowest.
+    """
+    rows, last = np.arange(len(y)), len(x) - 1
+    left = np.clip(np.searchsorted(x, at, side="right") - 1, 0, last - 1)
+
+    def chord(first: np.ndarray) -> np.ndarray:
+        start = np.clip(first, 0, last - 1)
+        slope = (y[rows, start + 1] - y[rows, start]) / (x[start + 1] - x[start])
+        return np.where(start == first, y[rows, start] + slope * (at - x[start]), -np.inf)
+
+    lowest, _, third = np.partition(y, 2, axis=1)[:, :3].T
+    bound = np.minimum(np.maximum(chord(left - 1), chord(left + 1)), lowest)
+    return bottom < bound - np.maximum(SLACK * (third - lowest), SLACK_LOG)
 
 
 MINIMA: dict[str, Callable[[np.ndarray, np.ndarray], Minima]] = {PARABOLA: parabola_minima, AKIMA: akima_minima}

@@ -11,10 +11,15 @@ from vsweep.analysis.data.points import Refusal
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
 from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits
 from vsweep.analysis.fitting.objective import Objective
+from vsweep.analysis.fitting.values import check_values
 
 METHOD = "parametric"
 LARGEST_EXPONENT, SMALLEST_EXPONENT = 8.0, 1e-3
 COLLINEAR_SCATTER = 0.02  # of log D about its line on log N
+OUTLIER_SD, OUTLIER_LOG = 6.0, 0.02  # an outlier's residual exceeds both: robust sd, and log loss
+MAD_TO_SD = 1.4826  # of a normal distribution
+MOST_OUTLIERS = 0.2  # of the points: where there are more, they are no exceptions and the law has failed
+CLEAR_R2 = 0.5  # of the other points, from which on outliers do not speak against the law
 OPTIMUM_GRID, REACH_DECADES = 1000, 4  # sizes among which a numerical optimum is looked for, and how far from the data
 
 
@@ -74,10 +79,20 @@ HOFFMANN = Law(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)  # as printed in
 
 
 @dataclass(frozen=True)
+class Outlier:
+    """A point far from the law: its `row` (counted from 0), and log(loss / law), positive where it lies above."""
+
+    row: int
+    residual_log: float
+
+
+@dataclass(frozen=True)
 class ParametricFit:
     """A fitted law. `floor` is E where it was given and None where it was fitted.
 
-    `value` is the objective at the optimum; `r2_log` and `rms_log` are of the log residuals.
+    `value` is the objective at the optimum; `r2_log` and `rms_log` are of the log residuals. `outliers` are points
+    beyond six robust standard deviations, the farthest first. `scored_without` says that both scores are of the other
+    points: by all points the law would be no better than one constant, although the other points follow it.
     """
 
     law: Law
@@ -88,6 +103,13 @@ class ParametricFit:
     r2_log: float
     rms_log: float
     theta: np.ndarray
+    outliers: tuple[Outlier, ...] = ()
+    scored_without: bool = False
+
+    @property
+    def scored(self) -> int:
+        """How many points `r2_log` and `rms_log` are of."""
+        return self.points - len(self.outliers) * self.scored_without
 
     @property
     def floor_free(self) -> bool:
@@ -97,8 +119,8 @@ class ParametricFit:
     @property
     def residual_sd_log(self) -> float:
         """Scatter of a single run's log loss about the law; each parameter counts as a lost point."""
-        freedom = max(1, self.points - parameter_count(self.floor_free))
-        return self.rms_log * float(np.sqrt(self.points / freedom))
+        freedom = max(1, self.scored - parameter_count(self.floor_free))
+        return self.rms_log * float(np.sqrt(self.scored / freedom))
 
 
 @dataclass(frozen=True)
@@ -129,12 +151,17 @@ def fit(
     Args:
       floor: None fits E; a number holds it there (0 where `loss` is the excess over an exactly known floor).
       objective: what is minimised; Huber's penalty of log residuals by default.
-      weight: of each point [n]; all one by default.
+      weight: of each point [n], 0 or more; all one by default.
 
     Returns a `Refusal` where the data cannot determine the law, or where the optimum is no law (an exponent <= 0).
+
+    Raises:
+      ValueError: columns of different lengths, or a value that is not finite and positive. The message names every
+        such column and its rows, counted from 0.
     """
     params, tokens, loss = (np.asarray(values, float) for values in (params, tokens, loss))
-    weight = np.ones(len(loss)) if weight is None else np.asarray(weight, float)
+    weight = np.ones(np.shape(loss)) if weight is None else np.asarray(weight, float)
+    check_values(weight, floor, params=params, tokens=tokens, loss=loss)
     reason = why_undetermined(params, tokens, floor is None) or _why_below(loss, floor)
     if reason:
         return Refusal(METHOD, reason)
@@ -153,6 +180,8 @@ def _why_below(loss: np.ndarray, floor: float | None) -> str | None:
 
 def why_undetermined(params: np.ndarray, tokens: np.ndarray, floor_free: bool) -> str | None:
     """Why these points cannot determine the law, or None. Repeats of one (N, D), as by seeds, count once."""
+    if not len(params):
+        return "no points"
     cells = np.unique(np.round(np.stack([np.log(params), np.log(tokens)], axis=1), 6), axis=0)
     needed = parameter_count(floor_free)
     if len(np.unique(cells[:, 0])) < 2:
@@ -216,10 +245,28 @@ def _accept(problem: Problem, theta: np.ndarray, value: float) -> ParametricFit 
     law = Law(*(float(getattr(law, name)) for name in ("E", "A", "B", "alpha", "beta")))
     log_loss = np.log(problem.loss)
     residual = np.log(problem.predict(theta)) - log_loss
-    r2, rms = log_scores(log_loss, residual)
-    if r2 <= 0:
+    outliers = find_outliers(residual, parameter_count(problem.floor_free))
+    scores, without = log_scores(log_loss, residual), False
+    if scores[0] <= 0 and 0 < len(outliers) <= MOST_OUTLIERS * len(residual):
+        others = np.delete(np.arange(len(residual)), [outlier.row for outlier in outliers])
+        scores, without = log_scores(log_loss[others], residual[others]), True
+    if scores[0] <= (CLEAR_R2 if without else 0):
         return Refusal(METHOD, "the law describes these losses no better than one constant: N and D hardly matter here")
-    return ParametricFit(law, problem.floor, problem.objective, value, len(log_loss), r2, rms, theta)
+    return ParametricFit(
+        law, problem.floor, problem.objective, value, len(log_loss), *scores, theta, outliers, scored_without=without
+    )
+
+
+def find_outliers(residual: np.ndarray, parameters: int) -> tuple[Outlier, ...]:
+    """Points whose residual log(law / loss) [n] is beyond six robust standard deviations, the farthest first.
+
+    The standard deviation is that of a normal distribution with the same median absolute deviation. It is scaled up
+    because a fit passes through nearly as many points as it has `parameters`.
+    """
+    spread = np.median(np.abs(residual - np.median(residual)))
+    spread *= MAD_TO_SD * np.sqrt(len(residual) / max(1, len(residual) - parameters))
+    far = np.flatnonzero(np.abs(residual) > max(OUTLIER_SD * spread, OUTLIER_LOG))
+    return tuple(Outlier(int(row), float(-residual[row])) for row in sorted(far, key=lambda row: -abs(residual[row])))
 
 
 def log_scores(log_loss: np.ndarray, residual: np.ndarray) -> tuple[float, float]:

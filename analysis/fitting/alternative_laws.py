@@ -1,6 +1,6 @@
-"""Rivals of the Chinchilla law, behind the same interface: the power mean, Kaplan's law, and the law of repeated data.
+"""Rivals of the Chinchilla law, behind the same interface: tied exponents, the power mean, Kaplan's law, repeated data.
 
-All three are cores of the form ((A/N^alpha)^p + (B/D^beta)^p)^(1/p): Chinchilla's has p = 1, Kaplan's p = 1/beta and no
+All are cores of the form ((A/N^alpha)^p + (B/D^beta)^p)^(1/p): Chinchilla's has p = 1, Kaplan's p = 1/beta and no
 floor, and with repeated data N and D are replaced by what they are still worth.
 """
 
@@ -36,6 +36,38 @@ def _pull(cotangent: np.ndarray, core: np.ndarray, share: np.ndarray, data: Data
 def _by_log_power(cotangent, core, share, u, v) -> np.ndarray:
     """Gradient [...] with respect to log p."""
     return (cotangent * core * (share * u + (1 - share) * v - np.log(core))).sum(-1)
+
+
+@dataclass(frozen=True)
+class TiedExponents:
+    """theta = (log A, log B, alpha): Chinchilla's law with beta = alpha, so that N_opt and D_opt grow alike, a = 1/2.
+
+    For grids that are too small to tell two exponents apart, and to test whether they differ.
+    """
+
+    name: str = "tied_exponents"
+    formula: str = "E + A/N^alpha + B/D^alpha"
+    source: str = "Hoffmann et al. 2022, equation 2, with beta = alpha"
+    parameters: tuple[str, ...] = ("A", "B", "alpha")
+
+    def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
+        core, pullback = Chinchilla().core(theta[..., [0, 1, 2, 2]], data)
+
+        def tied(cotangent: np.ndarray) -> np.ndarray:
+            by_log_a, by_log_b, by_alpha, by_beta = np.moveaxis(pullback(cotangent), -1, 0)
+            return np.stack([by_log_a, by_log_b, by_alpha + by_beta], axis=-1)
+
+        return core, tied
+
+    def starts(self, data: Data, loss: np.ndarray, weight: np.ndarray, floor: float | None) -> np.ndarray:
+        # The diagonal of Chinchilla's grid; three neighbours are a group.
+        diagonal = np.arange(len(EXPONENTS))
+        theta = Chinchilla().starts(data, loss, weight, floor)[diagonal, diagonal]
+        return np.delete(theta, 3, axis=-1).reshape(-1, 3, theta.shape[-1] - 1)
+
+    def describe(self, theta: np.ndarray, data: Data) -> dict[str, float]:
+        values = Chinchilla().describe(theta[..., [0, 1, 2, 2]], data)
+        return {name: values[name] for name in self.parameters}
 
 
 @dataclass(frozen=True)

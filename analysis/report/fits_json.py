@@ -24,7 +24,11 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       seed_share, resamples} or {refused}; `value` is the objective at the optimum, `residual_sd_log`
                       the scatter of single runs about the law, `resamples` {E, A, B, alpha, beta}: lists with the law
                       of up to 400 resamples of the cells (not widened by what seeds share), `seed_share` the share of
-                      each variance that single seeds make
+                      each variance that single seeds make. Where points lie far off the law, `outliers` lists
+                      run_id, N, D, loss, law, residual_log = log(loss / law); where they are so far off that no law
+                      would be better than one constant, the scores are of the other points
+      repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, points, ranges} or {refused}: the law of repeated data;
+                      absent where the unique tokens are unknown or no run repeats them
       envelope, isoflop_parabola, isoflop_akima
                       {k, a, k_tokens, b, k_loss, c, at, note, statuses, edges, optima, ranges} or {refused};
                       N_opt = k C^a, D_opt = k_tokens C^b, L_opt = k_loss C^-c; `optima` lists flops, params, tokens,
@@ -36,6 +40,9 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
       learning_curve  list of {law, runs, flops, rms_log}: forecast error against the compute of the runs fitted
       lines           list of one-dimensional laws (fields of analysis.sections.lines.Line)
+      sensitivity     list of {kind, choice, points, a, alpha, beta, refusal} or {refused}: the parametric law with one
+                      choice made in another way; the first row is the fit itself; kind is "fit", "penalty", "runs"
+                      or "convention"
       exclusions      list of {run_id, reason}
     refused           list of {loss, method, reason}: every fit that was not made, figures among them
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from vsweep.analysis.data.points import Convention, Refusal, Source
 from vsweep.analysis.sections import (
-    compute_line,
     conventions,
     exclusions,
     forecast,
@@ -13,6 +12,7 @@ from vsweep.analysis.sections import (
     loss_curves,
     optimum,
     runs,
+    sensitivity,
     valleys,
 )
 from vsweep.analysis.sections.base import LAST, Finding, LossStudy, Section, begin
@@ -24,10 +24,12 @@ SECTIONS: tuple[Section, ...] = (
     loss_curves.SECTION,
     valleys.SECTION,
     law.SECTION,
-    compute_line.SECTION,
+    law.REPEATED,
+    loss_curves.COMPUTE_LINE,
     forecast.SECTION,
     lines.SECTION,
     conventions.SECTION,
+    sensitivity.SECTION,
     exclusions.SECTION,
 )
 

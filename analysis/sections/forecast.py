@@ -24,6 +24,7 @@ from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis.uncertainty.repeated_data import repeats_data
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
 EXPENSIVE_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
@@ -31,7 +32,6 @@ CELLS_A_BUDGET = 3  # at least, where a budget is held out
 NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
 FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
-REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # are enough for the share of points inside an interval
 POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
 CLEARLY_BETTER = 0.9  # of the error of the parametric law: below it another law predicts better
@@ -122,10 +122,11 @@ class HeldOut(Section[Forecasts]):
     name, title = "forecast", "Forecasts of held-out runs"
 
     def compute(self, study: LossStudy) -> Forecasts:
-        made = forecast(study.points, bootstrap=study.bootstrap, rivals=bool(study.bootstrap))
-        # The learning curve takes as long as everything else, so it is drawn for one loss, in a final report only.
-        wanted = study.first and study.bootstrap
-        return Forecasts(made, learning_curve(study.points) if wanted else Refusal(LEARNING_CURVE, "not asked for"))
+        made = forecast(study.points, bootstrap=study.bootstrap)
+        # The learning curve takes longer than all other forecasts, so it is drawn for one loss only.
+        return Forecasts(
+            made, learning_curve(study.points) if study.first else Refusal(LEARNING_CURVE, "not asked for")
+        )
 
     def findings(self, study: LossStudy, result: Forecasts) -> list[Finding]:
         return self.about(study, 60, about_forecast(result.forecast))
@@ -153,19 +154,18 @@ def _json(made: Forecast) -> dict:
     return {**content, "failed": made.failed, "laws": list(laws)}
 
 
-def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
+def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
     """Leaves out the largest budget (or the most expensive fifth of the points) and predicts it.
 
     Args:
       bootstrap: resamples for the coverage of prediction intervals; 0 for none.
-      rivals: whether to ask every law, and not only the parametric one.
     """
     split = _split(points)
     if isinstance(split, Refusal):
         return split
     held_out, expensive = split
     cheap, held = points.where(~expensive), points.where(expensive)
-    laws = contenders(points) if rivals else contenders(points)[:1]
+    laws = contenders(points)
     reason = _why_not(laws[0], cheap)
     if reason:
         return Refusal(METHOD, f"without {held_out}: {reason}")
@@ -201,7 +201,7 @@ def contenders(points: Points) -> list[Contender]:
     convention = points.convention
     first = Contender(Chinchilla(), convention.floor_value, _floor_label(convention))
     found = [first]
-    if _repeats_data(points):
+    if repeats_data(points):
         found.append(replace(first, form=DataConstrained()))
     found.append(replace(first, form=PowerMean()))
     if convention.floor_free:
@@ -224,13 +224,6 @@ def _exact_floor(points: Points) -> float | None:
         return None
     floors = points.column("floor")
     return float(floors[0]) if np.ptp(floors) < 1e-9 and points.column("loss").min() > floors[0] else None
-
-
-def _repeats_data(points: Points) -> bool:
-    if "unique_tokens" not in points.table:
-        return False
-    unique = points.column("unique_tokens")
-    return bool(np.isfinite(unique).all() and (points.column("tokens") > REPEATED * unique).any())
 
 
 def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:

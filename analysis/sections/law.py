@@ -11,15 +11,28 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, thinned
 from vsweep.analysis.data.points import Refusal
-from vsweep.analysis.formatting import percent, signed_percent
+from vsweep.analysis.fitting.alternative_laws import DataConstrained
+from vsweep.analysis.fitting.objective import SQUARED
+from vsweep.analysis.formatting import count, metric, percent, signed_percent
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
-from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
-from vsweep.analysis.uncertainty.approach import Approach, assess, assessed, best_range, describe_range, fit, quantity
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.uncertainty import repeated_data
+from vsweep.analysis.uncertainty.approach import (
+    Approach,
+    assess,
+    assessed,
+    best_range,
+    describe_range,
+    fit,
+    numbers,
+    quantity,
+)
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
 from vsweep.analysis.uncertainty.intervals import Uncertainty
 
 NOISE_FACTOR = 2.0  # of the seed noise: residuals up to it are about the noise
 MOST_RESAMPLES = 400  # in fits.json
+NAMED = 4  # so many outliers are named in a sentence
 OPTIMUM = {"N_opt": "N", "D_opt": "D", "tokens_per_param": "tokens per parameter", "loss_opt": "loss"}
 LABELS = {
     "N_opt": "N_opt (parameters)",
@@ -62,6 +75,33 @@ class Parametric(Section[Approach]):
 SECTION = Parametric()
 
 
+class Repeated(Section[repeated_data.RepeatedData | None]):
+    """What a repeated token is worth, where the table names unique tokens and repeats them; None where it does not."""
+
+    name, title = "repeated_data", "Repeated data"
+
+    def compute(self, study: LossStudy) -> repeated_data.RepeatedData | Refusal | None:
+        return repeated_data.fit(study.points, study.bootstrap)
+
+    def findings(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> list[Finding]:
+        if result is None or isinstance(result, Refusal):
+            return []
+        return self.about(study, 40, _about_repeats(result))
+
+    def tables(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> list[Table]:
+        if result is None or isinstance(result, Refusal):
+            return []
+        rows = tuple((name, f"{value:.4g}", _repeated_range(result, name)) for name, value in result.values.items())
+        note = f"{DataConstrained().formula}. Source: {DataConstrained().source}."
+        return [Table("Constants of the law of repeated data", ("quantity", "value", "range"), rows, note)]
+
+    def to_json(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> dict:
+        return {} if result is None else {self.name: or_refused(result, _repeated_json)}
+
+
+REPEATED = Repeated()
+
+
 def law_of(study: LossStudy) -> parametric.Law | None:
     """The fitted law, None where it was refused."""
     approach = study.result(SECTION)
@@ -83,9 +123,10 @@ def _about_fit(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
     law = result.law
     floor = f"{law.E:.4g} + " if law.E else ""
     terms = f"{floor}{law.A:.4g}/N^{law.alpha:.3f} + {law.B:.4g}/D^{law.beta:.3f}"
+    without = f", without {count(len(result.outliers), 'outlier')}," if result.scored_without else ""
     sentences = [
-        f"the parametric law is L = {terms}. Over {result.points} points R^2 is {result.r2_log:.4f} in log loss, and "
-        f"the root-mean-square residual is {percent(result.rms_log)}."
+        f"the parametric law is L = {terms}. Over {result.scored} points{without} R^2 is {result.r2_log:.4f} in log "
+        f"loss, and the root-mean-square residual is {percent(result.rms_log)}."
     ]
     if study.noise_log:
         ratio = result.rms_log / study.noise_log
@@ -96,7 +137,39 @@ def _about_fit(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
         sentences.append(
             f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
         )
-    return sentences + _about_floor(study, result)
+    return sentences + _about_outliers(study, result) + _about_floor(study, result)
+
+
+def _about_outliers(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
+    """Which points lie far off the law, and by how much."""
+    if not result.outliers:
+        return []
+    named = [
+        f"{entry['run_id']} (N = {metric(entry['N'])}, D = {metric(entry['D'])}: {entry['loss']:.4g} instead of "
+        f"{entry['law']:.4g})"
+        for entry in outliers_json(study, result)
+    ]
+    more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
+    counted = count(len(named), "outlier")
+    pull = "They pull the fit, because its penalty is not robust"
+    if result.objective.penalty != SQUARED:
+        pull = "They hardly move the fit, because its penalty is robust"
+    return [
+        f"{counted} of {result.points} points, more than {parametric.OUTLIER_SD:g} robust standard deviations off the "
+        f"law: {', '.join([*named[:NAMED], *more])}. {pull}."
+    ]
+
+
+def outliers_json(study: LossStudy, result: parametric.ParametricFit) -> list[dict]:
+    """Each outlier as fits.json holds it; `residual_log` is log(loss / law)."""
+    table = study.points.table
+    entries = []
+    for outlier in result.outliers:
+        row = table.iloc[outlier.row]
+        own = {"run_id": row["run_id"], "N": row["params"], "D": row["tokens"], "loss": row["loss"]}
+        law = float(result.law.loss(row["params"], row["tokens"]))
+        entries.append({**own, "law": law, "residual_log": outlier.residual_log})
+    return entries
 
 
 def _about_floor(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
@@ -132,6 +205,34 @@ def _about_seed_share(approach: Approach) -> list[str]:
     if shares[0] > 0.5:
         cause = "more seeds would narrow it"
     return [f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds: {cause}."]
+
+
+def _about_repeats(result: repeated_data.RepeatedData) -> list[str]:
+    """What a repeated token and a parameter too many are worth."""
+    r_d, r_n = (_repetitions(result, name) for name in ("R_D", "R_N"))
+    return [
+        f"the law of repeated data has R_D* = {r_d} and R_N* = {r_n}, with a root-mean-square residual of "
+        f"{percent(result.rms_log)}. After R_D* repetitions a repeated token is worth 1/e of a new one."
+    ]
+
+
+def _repetitions(result: repeated_data.RepeatedData, name: str) -> str:
+    if result.values[name] > repeated_data.UNBOUNDED:
+        return f"more than {repeated_data.UNBOUNDED:g} (these runs do not show an end)"
+    known = result.uncertainty
+    bounds = f" ({numbers(known, name)}, {known.form})" if known and name in known.ranges else ""
+    return f"{result.values[name]:.3g}{bounds}"
+
+
+def _repeated_range(result: repeated_data.RepeatedData, name: str) -> str:
+    known = result.uncertainty
+    return describe_range(known, name) if known and name in known.ranges else ""
+
+
+def _repeated_json(result: repeated_data.RepeatedData) -> dict:
+    known = (result.uncertainty,) if result.uncertainty else ()
+    ranges = {name: entries for name in result.values if (entries := ranges_json(known, name))}
+    return {**result.values, "rms_log": result.rms_log, "points": result.points, "ranges": ranges}
 
 
 # Table
@@ -184,16 +285,16 @@ def loss_surface(study: LossStudy) -> Drawing | Refusal:
     plotting.log_axis(axes, "x", SIZE_LABELS[study.convention.size], units=True)
     plotting.log_axis(axes, "y", TOKENS_LABEL, units=True)
     plotting.colour_bar(figure, axes, colour, table["loss"], LOSS_LABELS[study.loss], units=False)
-    numbers = table[["size", "tokens", "flops", "loss"]]
+    shown = table[["size", "tokens", "flops", "loss"]]
     if law:
         plotting.legend_above(figure, 1)
-        numbers = numbers.assign(law=law.loss(table["params"], table["tokens"]))
+        shown = shown.assign(law=law.loss(table["params"], table["tokens"]))
     surface = "The surface is the parametric law." if law else "No parametric law could be fitted."
     caption = (
         f"{surface} Dots are the finished runs (mean over seeds) in the same colours. A dot that stands out from the "
         "surface is a run that the law misses."
     )
-    return Drawing("loss_surface", "L(N, D)", caption, figure, numbers)
+    return Drawing("loss_surface", "L(N, D)", caption, figure, shown)
 
 
 def _surface(axes: Axes, study: LossStudy, law: parametric.Law, colour: ScalarMappable, limits: list) -> None:
@@ -214,9 +315,9 @@ def approach_json(study: LossStudy, approach: Approach) -> dict:
     """One approach, this one or another, as fits.json holds it."""
     if approach.refused:
         return {"refused": approach.result.reason}
-    own = _path if isinstance(approach.result, PathFit) else _law
+    own = _path(approach, approach.result) if isinstance(approach.result, PathFit) else _law(study, approach)
     return {
-        **own(approach, approach.result),
+        **own,
         "a": approach.a,
         "b": approach.b,
         "at": {"flops": largest_flops(study.points), **{name: approach.quantities[name] for name in OPTIMUM}},
@@ -233,13 +334,15 @@ def ranges_json(uncertainty: tuple[Uncertainty, ...], name: str) -> list[dict]:
     ]
 
 
-def _law(approach: Approach, found: parametric.ParametricFit) -> dict:
+def _law(study: LossStudy, approach: Approach) -> dict:
+    found = approach.result
     scores = {name: getattr(found, name) for name in ("value", "r2_log", "rms_log", "residual_sd_log", "points")}
     shares = [entry.seed_share for entry in approach.uncertainty if entry.seed_share]
     return {
         **asdict(found.law),
         "G": found.law.G,
         **scores,
+        **({"outliers": outliers_json(study, found)} if found.outliers else {}),
         "seed_share": shares[0] if shares else {},
         "resamples": _resamples(approach.resamples),
     }

@@ -1,4 +1,4 @@
-"""Approach 1: the lower envelope of all loss curves, and the curves themselves."""
+"""Approach 1: the lower envelope of all loss curves, the curves, and what compute buys at best, L(C) below them."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from vsweep.analysis import plotting
-from vsweep.analysis.approaches import envelope, optimal_path
+from vsweep.analysis.approaches import compute_frontier, envelope, optimal_path
+from vsweep.analysis.approaches.compute_frontier import ComputeLine
 from vsweep.analysis.data.points import Convention, Refusal
+from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, Drawing
 from vsweep.analysis.sections import law
-from vsweep.analysis.sections.base import Finding, LossStudy, Section
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, or_refused
 from vsweep.analysis.uncertainty.approach import Approach, assess
 
 
@@ -114,3 +116,43 @@ def _finish(figure: Figure, axes: Axes, convention: Convention, colour: ScalarMa
     plotting.log_axis(axes, "x", FLOP_LABELS[convention.flops])
     plotting.log_axis(axes, "y", LOSS_LABELS[convention.loss])
     plotting.colour_bar(figure, axes, colour, sizes, SIZE_LABELS[convention.size])
+
+
+# What compute buys, whatever the size
+
+
+class ComputeFrontier(Section[ComputeLine]):
+    """What loss an amount of compute can buy."""
+
+    name, title = "compute_line", "What compute buys"
+
+    def compute(self, study: LossStudy) -> ComputeLine | Refusal:
+        convention = study.convention
+        floor, annealed_only = convention.given_floor or 0.0, bool(convention.annealed_only)
+        return compute_frontier.of_curves(study.points, floor=floor, annealed_only=annealed_only)
+
+    def findings(self, study: LossStudy, result: ComputeLine | Refusal) -> list[Finding]:
+        return [] if isinstance(result, Refusal) else self.about(study, 50, [_about_line(study, result)])
+
+    def to_json(self, study: LossStudy, result: ComputeLine | Refusal) -> dict:
+        return {"compute_line": or_refused(result, _line_json)}
+
+
+COMPUTE_LINE = ComputeFrontier()
+
+
+def _about_line(study: LossStudy, line: ComputeLine) -> str:
+    under = "all loss curves, annealed or not"
+    if study.points.curves is None:
+        under = "all runs"
+    elif study.convention.annealed_only:
+        under = "the annealed ends of all loss curves"
+    return (
+        f"the lowest loss at each compute follows {line.describe()}. This line goes through the {len(line.vertices)} "
+        f"vertices of the lower hull of {under}, with a root-mean-square distance of {percent(line.rms_log)}."
+    )
+
+
+def _line_json(line: ComputeLine) -> dict:
+    numbers = {name: getattr(line, name) for name in ("a", "C0", "C0_pf_days", "floor", "rms_log")}
+    return {**numbers, "vertices": line.vertices.to_dict("records")}

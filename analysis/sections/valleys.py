@@ -20,8 +20,14 @@ STATUSES = {
     optimal_path.EDGE_SMALL: "at the smallest size (an edge)",
     optimal_path.EDGE_LARGE: "at the largest size (an edge)",
     optimal_path.NO_MINIMUM: "without a clear minimum",
+    optimal_path.BELOW_RUNS: "with a vertex far below every run",
 }
-EDGE_MARKERS = {optimal_path.EDGE_SMALL: "<", optimal_path.EDGE_LARGE: ">", optimal_path.NO_MINIMUM: "x"}
+EDGE_MARKERS = {
+    optimal_path.EDGE_SMALL: "<",
+    optimal_path.EDGE_LARGE: ">",
+    optimal_path.NO_MINIMUM: "x",
+    optimal_path.BELOW_RUNS: "x",
+}
 
 
 class Valleys(Section[tuple[Approach, ...]]):

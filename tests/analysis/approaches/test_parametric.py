@@ -9,6 +9,7 @@ from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Refusal
 
+CASES = Path(__file__).parents[2] / "data" / "cases"
 NO_FLOOR_RUNS = Path(__file__).parents[2] / "data" / "addition_without_floor.csv"
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(1e3, 5e4, 6), np.geomspace(1e5, 2e6, 5)))
 
@@ -165,3 +166,63 @@ def test_loss_rising_with_size_is_refused():
     fit = parametric.fit(GRID_N, GRID_D, loss, floor=0.0)
     assert isinstance(fit, Refusal)
     assert "no power law" in fit.reason
+
+
+def test_bad_values_are_all_named_with_rows():
+    params, loss, weight = GRID_N.copy(), LAW.loss(GRID_N, GRID_D), np.ones(len(GRID_N))
+    params[[3, 5]], params[7], loss[2], weight[4] = 0.0, np.inf, np.nan, -1.0
+    with pytest.raises(ValueError, match="params") as error:
+        parametric.fit(params, GRID_D, loss, weight=weight, floor=-1.0)
+    assert str(error.value) == (
+        "params: infinite in row 7; params: zero or negative in rows 3, 5; loss: not a number in row 2; "
+        "weight: negative in row 4; floor: E is a loss, 0 or more - got -1.0"
+    )
+
+
+def test_many_bad_rows_are_counted():
+    with pytest.raises(ValueError, match="loss: zero or negative in rows 0, 1, 2, 3, 4, 5, 6, 7 and 22 more"):
+        parametric.fit(GRID_N, GRID_D, np.zeros(len(GRID_N)))
+
+
+def test_columns_of_different_lengths_are_named():
+    with pytest.raises(ValueError, match=r"params \(30,\), tokens \(29,\), loss \(30,\), weight \(30,\)"):
+        parametric.fit(GRID_N, GRID_D[:-1], GRID_N)
+
+
+def test_no_points_are_refused():
+    assert parametric.fit([], [], []).reason == "no points"
+
+
+def test_a_diverged_table_keeps_the_law_of_the_others():
+    table = pd.read_csv(CASES / "diverged.csv")
+    fit = parametric.fit(table["N"], table["D"], table["loss"])
+    assert fit.law.a == pytest.approx(0.513, abs=0.01)
+    assert {outlier.row for outlier in fit.outliers} == {20, 31}
+    assert fit.scored_without
+    assert (fit.scored, fit.r2_log > 0.999) == (34, True)
+
+
+@pytest.mark.parametrize("stuck", [[31], [3, 20, 31, 34]])
+def test_stuck_runs_are_outliers_of_the_law(stuck):
+    table = pd.read_csv(CASES / "base.csv")
+    loss = table["loss"].to_numpy(copy=True)
+    loss[stuck] = 10.9
+    fit = parametric.fit(table["N"], table["D"], loss)
+    assert fit.law.a == pytest.approx(0.513, abs=0.01)
+    assert sorted(outlier.row for outlier in fit.outliers) == stuck
+    assert all(outlier.residual_log > 1 for outlier in fit.outliers)
+
+
+def test_a_good_table_has_no_outliers():
+    table = pd.read_csv(CASES / "base.csv")
+    fit = parametric.fit(table["N"], table["D"], table["loss"])
+    assert (fit.outliers, fit.scored_without) == ((), False)
+    assert fit.law.a == pytest.approx(0.513, abs=0.01)
+
+
+def test_noise_with_outliers_is_no_law():
+    """Outliers may be forgiven only where the other points follow a law."""
+    for seed in range(4):
+        loss = 3 * np.exp(0.02 * np.random.default_rng(seed).standard_normal(len(GRID_N)))
+        loss[[4, 17]] = 10.9
+        assert isinstance(parametric.fit(GRID_N, GRID_D, loss), Refusal)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vsweep.analysis.approaches import parametric
-from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
+from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean, TiedExponents
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
 from vsweep.analysis.fitting.fit import Problem, fit_form
 from vsweep.analysis.fitting.objective import ABSOLUTE, HUBER, LOG, LOSS, PENALTIES, RESIDUALS, SQUARED, Objective
@@ -15,6 +15,7 @@ UNIQUE = np.minimum(GRID_D, np.resize([1e9, 4e9, 1.6e10, 1e12], len(GRID_D)))
 # theta of each form near its planted law, N and D counted from their means
 NEAR = {
     Chinchilla(): (-0.6, -0.3, 0.34, 0.28),
+    TiedExponents(): (-0.6, -0.3, 0.34),
     PowerMean(): (-0.6, -0.3, 0.34, 0.28, 0.5),
     Kaplan(): (0.6, 0.7, 0.08, 0.1),
     DataConstrained(): (-0.6, -0.3, 0.34, 0.28, np.log(12.0), np.log(5.0)),
@@ -66,6 +67,11 @@ def chinchilla(floor: float) -> tuple[np.ndarray, dict]:
     return floor + 406.4 / GRID_N**0.34 + 410.7 / GRID_D**0.28, {"E": floor, **truth}
 
 
+def tied(floor: float) -> tuple[np.ndarray, dict]:
+    loss = floor + 406.4 / GRID_N**0.31 + 410.7 / GRID_D**0.31
+    return loss, {"E": floor, "A": 406.4, "B": 410.7, "alpha": 0.31}
+
+
 def power_mean(floor: float, p: float) -> tuple[np.ndarray, dict]:
     core = ((406.4 / GRID_N**0.34) ** p + (410.7 / GRID_D**0.28) ** p) ** (1 / p)
     return floor + core, {"E": floor, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28, "p": p}
@@ -92,6 +98,8 @@ PLANTED = {
     "chinchilla": (Chinchilla(), *chinchilla(1.69), None),
     "chinchilla, E held": (Chinchilla(), *chinchilla(1.69), 1.69),
     "chinchilla, E = 0": (Chinchilla(), *chinchilla(0.0), 0.0),
+    "tied exponents": (TiedExponents(), *tied(1.69), None),
+    "tied exponents, E = 0": (TiedExponents(), *tied(0.0), 0.0),
     "power mean, p = 3": (PowerMean(), *power_mean(1.69, 3.0), None),
     "power mean, p = 1/2": (PowerMean(), *power_mean(1.69, 0.5), None),
     "power mean, E held": (PowerMean(), *power_mean(1.69, 2.0), 1.69),

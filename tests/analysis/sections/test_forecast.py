@@ -1,6 +1,7 @@
 """Held-out forecasts on planted laws: the right law wins, errors and intervals are what the noise makes them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,13 @@ import pytest
 
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.report import fits_json
 from vsweep.analysis.sections import forecast as forecasts
+from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.forecast import Forecast, forecast, learning_curve
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 
+CASES = Path(__file__).parents[2] / "data" / "cases"
 LAW = Law(E=1.8, A=400.0, B=410.0, alpha=0.34, beta=0.28)
 SIZES, BUDGETS, SEEDS = np.geomspace(2e7, 1e9, 7), np.geomspace(4e8, 3e10, 7), range(3)
 N, D, SEED = (values.ravel() for values in np.meshgrid(SIZES, BUDGETS, SEEDS))
@@ -151,3 +155,22 @@ def test_a_refused_forecast_gives_its_reason(keep, reason):
 def test_a_refused_learning_curve_gives_its_reason():
     found = learning_curve(points(LAW.loss(N, D)).where(pd.Series(BUDGETS[0] == D)))
     assert found == Refusal("learning_curve", "a single budget: nothing to hold out")
+
+
+def without(value: object, names: set[str]) -> object:
+    """The same structure without the entries of these names."""
+    if isinstance(value, dict):
+        return {name: without(entry, names) for name, entry in value.items() if name not in names}
+    return [without(entry, names) for entry in value] if isinstance(value, list) else value
+
+
+def test_no_bootstrap_leaves_out_intervals_only():
+    source = load(CASES / "base.csv")
+    found = [
+        fits_json.to_json(source, [study_loss(source, Convention("loss"), bootstrap=resamples)], [], [])
+        for resamples in (0, 20)
+    ]
+    of_resamples = {"ranges", "resamples", "coverage"}
+    assert without(found[0], of_resamples) == without(found[1], of_resamples)
+    assert len(found[0]["losses"]["loss"]["forecast"]["laws"]) > 1
+    assert found[0]["losses"]["loss"]["learning_curve"][0]["rms_log"] > 0

@@ -1,0 +1,87 @@
+"""What a repeated token is worth: the law of repeated data (Muennighoff et al. 2023, equations 5 to 7) with intervals.
+
+A token seen again is worth less than a new one. After R_D* repetitions its worth has fallen to 1/e; R_N* says the same
+of parameters beyond those that the unique tokens can use.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vsweep.analysis.approaches.parametric import SMALLEST_EXPONENT, why_undetermined
+from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.fitting.alternative_laws import DataConstrained
+from vsweep.analysis.fitting.chinchilla import Data
+from vsweep.analysis.fitting.fit import FormFit, fit_form
+from vsweep.analysis.uncertainty import bootstrap, intervals
+from vsweep.analysis.uncertainty.intervals import Uncertainty
+
+METHOD = "repeated_data"
+REPEATED = 1.5  # epochs from which the law of repeated data is asked
+RESAMPLES = 200  # its gradient is numerical: more resamples would take longer than they are worth
+UNBOUNDED = 1e3  # repetitions: no table shows whether a worth falls more slowly than this
+
+
+@dataclass(frozen=True)
+class RepeatedData:
+    """The law of repeated data: `values` by name (E, A, B, alpha, beta, R_D, R_N), `rms_log` over `points`."""
+
+    values: dict[str, float]
+    rms_log: float
+    points: int
+    uncertainty: Uncertainty | None
+
+
+def repeats_data(points: Points) -> bool:
+    """Whether the unique tokens of every point are known, and some point saw them more than once and a half."""
+    if "unique_tokens" not in points.table:
+        return False
+    unique = points.column("unique_tokens")
+    return bool(np.isfinite(unique).all() and (points.column("tokens") > REPEATED * unique).any())
+
+
+def fit(points: Points, count: int) -> RepeatedData | Refusal | None:
+    """The law on every run of `points`, with 90 % intervals from `count` resamples (at most 200; 0 for none).
+
+    Returns None where no data is repeated, and a Refusal where the points do not determine the law.
+    """
+    if points.table.empty or not repeats_data(points):
+        return None
+    params, tokens, loss = points.law_columns
+    convention = points.convention
+    needed = len(DataConstrained().parameters) + convention.floor_free
+    distinct = len(points.table.groupby(["params", "tokens", "unique_tokens"]))
+    reason = why_undetermined(params, tokens, convention.floor_free)
+    if not reason and distinct < needed:
+        reason = f"{distinct} distinct (N, D, unique tokens) for {needed} parameters"
+    if reason:
+        return Refusal(METHOD, reason)
+    data = Data.of(params, tokens, points.column("unique_tokens"))
+    fitted = fit_form(
+        DataConstrained(),
+        data,
+        loss,
+        floor=convention.floor_value,
+        objective=convention.objective,
+        weight=points.weights,
+    )
+    if fitted is None or not _is_law(fitted.parameters):
+        return Refusal(METHOD, "no law of repeated data describes these points")
+    values = {name: float(value) for name, value in fitted.parameters.items()}
+    rms = float(np.sqrt((fitted.log_residuals**2).mean()))
+    ranges = _intervals(points, fitted, values, min(count, RESAMPLES)) if count else None
+    return RepeatedData(values, rms, len(loss), ranges)
+
+
+def _intervals(points: Points, fitted: FormFit, values: dict[str, float], count: int) -> Uncertainty:
+    refits = fitted.refit(points.weights * bootstrap.weights(points, bootstrap.CELLS, count))
+    found = {name: np.broadcast_to(column, count) for name, column in refits.parameters.items()}
+    good = _is_law(found) & np.isfinite(refits.value)
+    kind = intervals.CELLS if points.seeds else intervals.POINTS
+    resampled = {name: column[good] for name, column in found.items()}
+    return intervals.interval(kind, values, resampled, failed=int((~good).sum()))
+
+
+def _is_law(values: dict[str, np.ndarray]) -> np.ndarray:
+    finite = np.all([np.isfinite(value) for value in values.values()], axis=0)
+    return finite & (values["alpha"] > SMALLEST_EXPONENT) & (values["beta"] > SMALLEST_EXPONENT)
