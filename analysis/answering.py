@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 
 from vsweep.analysis.formatting import one_line
-
 from vsweep.atomic import CannotWrite
 
 BAD_INPUT = 2
@@ -16,7 +15,10 @@ Command = Callable[..., int]
 
 
 def command(name: str) -> Callable[[Command], Command]:
-    """Makes a status and a line that begins with `name` of the errors that are the caller's to mend."""
+    """Turns errors that the user can fix into a status and one line on stderr that begins with `name`.
+
+    Others, which are mistakes in this program, keep their traceback.
+    """
 
     def decorate(run: Command) -> Command:
         @functools.wraps(run)
@@ -37,5 +39,6 @@ def command(name: str) -> Callable[[Command], Command]:
 
 
 def refuse(name: str, reason: object, status: int = BAD_INPUT) -> int:
+    """Prints `reason` as one line on stderr and returns `status`."""
     print(f"{name}: {one_line(reason)}", file=sys.stderr)
     return status

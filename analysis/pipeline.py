@@ -1,12 +1,16 @@
 """From a source to fits.json, figures and report.html; the order in which everything is computed and written."""
 
+import itertools
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from vsweep import atomic
+from vsweep.analysis import sections
 from vsweep.analysis.data.points import (
     FLOP_CONVENTIONS,
     FREE,
@@ -21,33 +25,24 @@ from vsweep.analysis.data.points import (
 )
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.plotting import Drawing, save
-from vsweep.analysis.report import elsewhere, fits_json, page
-from vsweep.analysis.sections import conventions, figures, words
-from vsweep.analysis.sections.conventions import SideBySide, compare_conventions
-from vsweep.analysis.sections.study import LossStudy, study_loss
-
-from vsweep import atomic
+from vsweep.analysis.report import child_processes, fits_json, page
+from vsweep.analysis.result import Viewable
+from vsweep.analysis.sections import study_loss
+from vsweep.analysis.sections.base import Finding, LossStudy
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed
 
 
 @dataclass(frozen=True)
-class Result:
-    """What `analyse` made: the fits of each loss, the sentences, and where the files lie."""
+class Result(Viewable):
+    """What `analyse` made: a study of each loss, the sentences in the order of the report, and where the files lie."""
 
     source: Source
     studies: tuple[LossStudy, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     out: Path
-
-    @property
-    def report(self) -> Path:
-        return self.out / "report.html"
-
-    @property
-    def fits(self) -> Path:
-        return self.out / "fits.json"
+    drawings: tuple[Drawing, ...] = field(default=(), repr=False)
 
 
 def analyse(
@@ -90,16 +85,14 @@ def analyse(
     for folder in (out, out / "figures"):
         atomic.remove_leftovers(folder, older_than_s=ABANDONED_S)
     processes = min(len(others), (os.cpu_count() or 1) - 1) if bootstrap else 0
-    with elsewhere.studying(loaded, others, bootstrap, processes) as studies_of_others:
-        study = study_loss(loaded, first, bootstrap=bootstrap, learning=bool(bootstrap))
-        side = compare_conventions(loaded, first.loss) if loaded.is_workdir else None
-        drawings, skipped = _save_figures(_figures(loaded, study, side, studies_of_others), out / "figures")
+    with child_processes.studying(loaded, others, bootstrap, processes) as studies_of_others:
+        study = study_loss(loaded, first, bootstrap=bootstrap)
+        drawn, skipped = _save_figures(_figures(study, studies_of_others), out / "figures")
         studies = [study, *studies_of_others()]
-    findings = words.findings(loaded, studies, side)
-    atomic.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, side, findings, skipped))
-    html = page.render(loaded, studies, side, findings, drawings, skipped)
-    atomic.write_text_atomically(out / "report.html", html)
-    return Result(loaded, tuple(studies), tuple(findings), out)
+    findings = sections.findings(studies)
+    atomic.write_json_atomically(out / "fits.json", fits_json.to_json(loaded, studies, findings, skipped))
+    atomic.write_text_atomically(out / "report.html", page.render(loaded, studies, findings, drawn, skipped))
+    return Result(loaded, tuple(studies), tuple(findings), out, tuple(itertools.chain.from_iterable(drawn.values())))
 
 
 def _check_options(
@@ -128,10 +121,28 @@ def _own_folder(workdir: Path) -> Path:
     return out
 
 
-def _save_figures(made: Iterator[Drawing | Refusal], folder: Path) -> tuple[list[Drawing], list[Refusal]]:
-    """Draws and saves; a figure of an earlier, fuller state that cannot be drawn now is removed with its numbers."""
-    drawings, skipped = [], []
-    for figure in made:
+def _figures(first: LossStudy, others: Callable[[], list[LossStudy]]) -> Iterator[tuple[str, Drawing | Refusal]]:
+    """Section and figure, one after the other: all of the first loss, and of the others what a section also draws."""
+    for section in sections.SECTIONS:
+        for figure in section.figures(first, first.result(section)):
+            yield section.name, figure
+    for study in others():
+        for section in sections.SECTIONS:
+            if study.loss in section.also_draws:
+                for figure in section.figures(study, study.result(section)):
+                    yield section.name, figure
+
+
+def _save_figures(
+    made: Iterable[tuple[str, Drawing | Refusal]], folder: Path
+) -> tuple[dict[str, list[Drawing]], list[Refusal]]:
+    """Draws and saves; a figure of an earlier, fuller state that cannot be drawn now is removed with its numbers.
+
+    Returns the drawings by section, and what was not drawn.
+    """
+    drawn: dict[str, list[Drawing]] = {}
+    skipped = []
+    for section, figure in made:
         if isinstance(figure, Refusal):
             skipped.append(figure)
             with atomic.writing(folder):
@@ -139,17 +150,5 @@ def _save_figures(made: Iterator[Drawing | Refusal], folder: Path) -> tuple[list
                     (folder / f"{figure.method}{suffix}").unlink(missing_ok=True)
         else:
             save(figure, folder)
-            drawings.append(figure)
-    return drawings, skipped
-
-
-def _figures(
-    source: Source, first: LossStudy, side: SideBySide | None, others: Callable[[], list[LossStudy]]
-) -> Iterator[Drawing | Refusal]:
-    """All figures of the first loss, and the lines of the answer loss, where a break shows best."""
-    yield from figures.all_figures(source, first)
-    if side is not None:
-        yield conventions.drawing(side.rows, side.disagreement)
-    for study in others():
-        if study.convention.loss == "answer_loss":
-            yield figures.loss_lines(study)
+            drawn.setdefault(section, []).append(figure)
+    return drawn, skipped

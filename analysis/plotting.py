@@ -1,7 +1,7 @@
 """What all figures share: colours, log axes with readable ticks, and saving with the numbers beside the picture.
 
 Figures are made by the object-oriented interface on an Agg canvas: no global state, no display. Colours are viridis
-for ordered quantities and Okabe and Ito's set for the approaches, both told apart by colour-blind readers.
+for ordered quantities and Okabe and Ito's set for the approaches, which colour-blind readers can tell apart.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from vsweep.analysis.formatting import metric, printable
 
 from vsweep import atomic
+from vsweep.analysis.formatting import metric, printable
 
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
     "#000000",
@@ -35,6 +35,22 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
     "#D55E00",
     "#CC79A7",
 )
+LOSS_LABELS = {
+    "excess_loss": "excess loss (nats/token)",
+    "answer_loss": "answer loss (nats/token)",
+    "val_loss": "validation loss (nats/token)",
+    "loss": "loss",
+}
+SIZE_LABELS = {"params": "N (parameters)", "params_non_embedding": "N (parameters without embeddings)"}
+TOKENS_LABEL = "D (training tokens)"
+FLOP_LABELS = {"flops_6nd": "C = 6ND (FLOP)", "flops_counted": "C, counted (FLOP)", "flops_own": "C (FLOP)"}
+APPROACHES = {  # method: label, colour, marker
+    "envelope": ("lower envelope", ORANGE, "o"),
+    "isoflop_parabola": ("IsoFLOP, parabola", BLUE, "s"),
+    "isoflop_akima": ("IsoFLOP, Akima", GREEN, "D"),
+    "parametric": ("parametric", RED, ""),
+}
+LAW_STYLES = tuple(zip((RED, BLUE, GREEN, ORANGE, SKY, PINK), "osD^vP", strict=True))  # colour and marker
 STYLE = {
     "font.size": 10,
     "axes.grid": True,
@@ -74,10 +90,12 @@ class Drawing:
 
     @functools.cached_property
     def svg(self) -> bytes:
+        """The figure as SVG, rendered once."""
         return _render(self.figure, "svg")
 
 
 def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with `panels` axes side by side, in the common style and without a display."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=TWO_PANELS if panels > 1 else ONE_PANEL, layout="constrained")
         FigureCanvasAgg(figure)
@@ -115,7 +133,7 @@ def _power(value: float, _position: int | None = None) -> str:
 
 
 def colours(values: np.ndarray, name: str = "viridis") -> ScalarMappable:
-    """Log colours over `values`; the lightest end is cut off, for it is hardly seen on white."""
+    """Log colours over `values`; the lightest end is cut off, because it is hardly seen on white."""
     low, high = float(np.min(values)), float(np.max(values))
     if low == high:
         low, high = low / 1.5, high * 1.5
@@ -125,7 +143,7 @@ def colours(values: np.ndarray, name: str = "viridis") -> ScalarMappable:
 
 
 def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, values, label: str, *, units: bool = True) -> None:
-    """A bar for the colours of `values`; for a single value a line of text, for a bar would show an empty range."""
+    """A bar for the colours of `values`; for a single value a line of text, because a bar would show an empty range."""
     if len(np.unique(values)) == 1:
         name = label.split(" (")[0]
         axes.set_title(f"{name} = {_metric(float(np.min(values)))}", loc="right", fontsize=9)
@@ -146,7 +164,7 @@ def save(drawing: Drawing, folder: Path) -> None:
     for text in drawing.figure.findobj(Text):
         text.set_parse_math(False)  # a name may hold a $
         text.set_text(printable(text.get_text())[:LONGEST_LABEL])  # XML has no place for control characters
-    # The layout is found once and then kept: finding it anew takes longer than drawing.
+    # The layout is computed once and then kept, because computing it again takes longer than drawing.
     with _as_drawn():
         drawing.figure.get_layout_engine().execute(drawing.figure)
     drawing.figure.set_layout_engine("none")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from vsweep.analysis import plotting
-from vsweep.analysis.plotting import Drawing
 
 from vsweep import __version__
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "benchmarks"

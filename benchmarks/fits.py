@@ -38,10 +38,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
-from vsweep.analysis.approaches import parametric
-from vsweep.analysis.approaches.parametric import Law
 
 from benchmarks import common
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.approaches.parametric import Law
 
 POINTS_FILE = common.ROOT / "tests" / "data" / "chinchilla_points.csv"
 DROPPED = 5

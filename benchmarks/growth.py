@@ -19,13 +19,13 @@ import jax
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from vsweep.analysis import plotting
-from vsweep.analysis.plotting import Drawing
 
 from benchmarks import common
 from benchmarks.stack import floor
 from benchmarks.stack.problem import Problem
 from benchmarks.stack.trainers.vsweep_stack import VsweepStack
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 from vsweep.host import devices
 
 MEMORY = ["memory_bytes", "estimate_bytes", "cut_slots", "cut_bytes"]

@@ -19,16 +19,17 @@ from pathlib import Path
 
 import jax
 import pandas as pd
-from vsweep.analysis import plotting
-from vsweep.analysis.plotting import Drawing
 
 import vsweep
 from benchmarks import common
 from configs import addition
 from vsweep import schema, tables, tasks
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 from vsweep.config import sweep_config as config_lib
 from vsweep.host import devices
 from vsweep.plan import sweep_plan
+from vsweep.train.events import Finished
 
 DEFAULT = "packed"
 CHOICES = (DEFAULT, "all", "2", "4", "8", "12")
@@ -62,7 +63,7 @@ def slots_of(settings: Settings, width: int) -> dict[str, int]:
     found = {}
     for choice in settings.choices:
         config = sweep_config(settings, width, choice)
-        found[choice] = sweep_plan.plan_sweep(config, tasks.build(config.task), hardware).plans[0].slots
+        found[choice] = sweep_plan.build_plan(config, tasks.build(config.task), hardware).plans[0].slots
     return found
 
 
@@ -73,7 +74,7 @@ def train_seconds(config: config_lib.SweepConfig) -> float:
     """
     with tempfile.TemporaryDirectory() as folder:
         *_, last = vsweep.run_sweep(config, folder)
-        if last.kind != "finished":
+        if not isinstance(last, Finished):
             raise RuntimeError(f"the sweep did not finish: {last.reason}")
         times = tables.read_times(Path(folder))
     return float(times[[schema.TRAIN, schema.EVALUATE]].to_numpy().sum())

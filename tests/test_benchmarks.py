@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vsweep.analysis.approaches import parametric
-from vsweep.analysis.approaches.parametric import Law
 
 from benchmarks import fits
 from benchmarks.fits import Row
+from vsweep.analysis.approaches import parametric
+from vsweep.analysis.approaches.parametric import Law
 
 WHOLE = Law(E=1.81722, A=477.83, B=2143.4, alpha=0.34731, beta=0.36717)
 OURS = Row("vsweep", None, WHOLE, objective=1.0, refit_objective=2.0, fit_s=0.1, refit_s=0.001)

@@ -1,12 +1,23 @@
 """vsweep trains every model of a scaling-law study at once and turns that one run into the law.
 
-`run_sweep(config, workdir)` yields an event at each boundary. It is loaded on first use, so that `vsweep.analysis`,
-which needs only the tables, never imports jax.
+The public functions are those of `PUBLIC`, with an example each in docs/api.md. Each is loaded on first use:
+`import vsweep` loads no library, and `vsweep.analyse`, which needs only the tables, never imports jax.
 """
 
+import importlib
 from pathlib import Path
 
-__version__ = "0.1.0"
+from vsweep._version import __version__
+
+PUBLIC = {  # name -> the module that has it
+    "run_sweep": "vsweep.train.sweep",
+    "plan_sweep": "vsweep.train.sweep",
+    "load_run": "vsweep.saved_run",
+    "analyse": "vsweep.analysis",
+    "compare": "vsweep.analysis.public",
+    "plan_from_law": "vsweep.analysis.public",
+}
+__all__ = ["PUBLIC", "__version__", *PUBLIC]
 
 _HERE = Path(__file__).parent
 if not (_HERE / "analysis").is_dir():
@@ -16,8 +27,10 @@ if not (_HERE / "analysis").is_dir():
 
 
 def __getattr__(name: str):
-    if name == "run_sweep":
-        from vsweep.train.trainer import run_sweep
-
-        return run_sweep
+    if name in PUBLIC:
+        return getattr(importlib.import_module(PUBLIC[name]), name)
     raise AttributeError(f"module 'vsweep' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})

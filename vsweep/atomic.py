@@ -156,8 +156,10 @@ def chmod_if_possible(mode: int, path: Path) -> bool:
 
 @functools.cache
 def warn_once(what: str) -> None:
+    """Says, once a process, what this file system cannot do."""
     logger.warning("note: this file system is weaker than others: %s", what)
 
 
 def write_json_atomically(path: Path, value: object) -> None:
+    """Replaces `path` by `value` as JSON, in one step. Raises ValueError for NaN and infinities, and CannotWrite."""
     write_text_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

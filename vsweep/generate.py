@@ -1,6 +1,6 @@
 """Greedy decoding from the query alone, with any finished run of a work directory.
 
-python -m vsweep.generate WORKDIR --run RUN_ID "123+456="
+vsweep generate WORKDIR --run RUN_ID "123+456=", or python -m vsweep.generate with the same arguments.
 """
 
 from vsweep.host import startup
@@ -8,11 +8,11 @@ from vsweep.host import startup
 if __name__ == "__main__":
     startup.begin()
 
+import argparse
 import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 try:
     import jax
@@ -23,22 +23,13 @@ except ValueError as error:  # so jax answers an environment variable that it ca
     sys.exit(2)
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import logging
 
-from vsweep import tasks
-from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError, closest
+from vsweep import program
+from vsweep.config.problems import ConfigError
 from vsweep.host import devices
-from vsweep.models import transformer
 from vsweep.models.base import Model
-from vsweep.plan import cost, grid
-from vsweep.plan.packing import StackPlan
-from vsweep.session import preflight
-from vsweep.storage.checkpoint import CheckpointFolder, Origin
-from vsweep.storage.workdir import WorkDir, strange_problems
-from vsweep.tasks.base import Task
-
-RUN = flags.DEFINE_string("run", None, "The run_id of a finished run, as in runs.csv.")
+from vsweep.saved_run import SavedRun, load_run
 
 
 def greedy(model: Model, params, queries: list[list[int]], *, length: int, pad: int) -> np.ndarray:
@@ -65,78 +56,36 @@ def _decode(model: Model, params, tokens_QxS, starts_Q):
     return jax.lax.fori_loop(1, tokens_QxS.shape[1], extend, tokens_QxS)
 
 
-def load_run(workdir: Path, run_id: str) -> tuple[Task, Model, dict]:
-    """(task, model, parameters) of a finished run. Raises ConfigError with what can be loaded if it is not there."""
-    if problems := preflight.name_problems("WORKDIR", workdir):
-        raise ConfigError(problems)
-    home = WorkDir(workdir)
-    if problems := strange_problems("workdir", home.path):
-        raise ConfigError(problems)
-    config = home.read_config()
-    task = tasks.build(config.task)
-    stored = home.read_plan()
-    if stored is None:
-        advice = "run the sweep's command again, which writes it anew"
-        raise ConfigError(
-            [f"WORKDIR: plan.json is missing - got {home.path}; allowed: a sweep that has begun; {advice}"]
-        )
-    plans, _ = stored
-    stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
-    folders = finished_folders(home, plans, sweep_config.fingerprint(config, task.digest))
-    found = next((folder for folder in folders if run_id in folder.names_of_all()), None)
-    if found is None:
-        names = [name for folder in folders for name in folder.names_of_all()]
-        hint = closest(run_id, names)
-        raise ConfigError([f"--run: no finished run of that name - got {run_id!r}; allowed: {', '.join(names)}{hint}"])
-    if found.origin.stack not in stacks:
-        raise ConfigError([f"--run: {home.plan_file} plans other stacks than {home.config_file}"])
-    model = transformer.build(cost.model_shape(stacks[found.origin.stack].shape, task))
-    return task, model, _parameters(found, run_id, model)
-
-
-def finished_folders(home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: str) -> list[CheckpointFolder]:
-    return [
-        CheckpointFolder(home.finished(sweep_plan.name), Origin.by(sweep_sha256, sweep_plan)) for sweep_plan in plans
-    ]
-
-
-def _parameters(folder: CheckpointFolder, run_id: str, model: Model) -> dict:
-    """Raises ConfigError if they are damaged, or are not those of this model."""
-    steps = [step for step in folder.steps() if run_id in folder.names(step)]
-    good = [step for step in steps if not folder.problems(step)]
-    if not good:
-        problems = [problem for step in steps for problem in folder.problems(step)]
-        raise ConfigError([f"--run: the parameters of {run_id} are damaged: {'; '.join(problems)}"])
-    params = folder.restore(good[0])[run_id]
-    wanted = jax.eval_shape(model.init, jax.random.key(0))
-    if jax.tree.structure(params) != jax.tree.structure(wanted) or jax.tree.map(np.shape, params) != jax.tree.map(
-        np.shape, wanted
-    ):
-        raise ConfigError([f"--run: the parameters of {run_id} are not those of its model - got {folder.folder}"])
-    return params
-
-
-def _fail(reason: object) -> NoReturn:
-    print(reason, file=sys.stderr)
-    sys.exit(2)
-
-
-def main(arguments: list[str]) -> None:
-    if len(arguments) < 3 or RUN.value is None:
-        _fail('usage: python -m vsweep.generate WORKDIR --run RUN_ID "123+456=" ["7+8=" ...]')
-    workdir, queries = Path(arguments[1]), arguments[2:]
-    logging.set_verbosity(logging.WARNING)  # orbax tells every step it takes
+def load_alone(workdir: Path, run_id: str) -> SavedRun:
+    """`load_run` for a program that does nothing else: on every core, and without the steps that orbax reports."""
+    logging.set_verbosity(logging.WARNING)
     devices.use_cpu_cores_as_devices()
     if problems := devices.setting_problems():
-        _fail("\n".join(problems))
+        raise ConfigError(problems)
+    return load_run(workdir, run_id)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints a line for each query; returns 0, or 2 with a line on stderr. Argparse leaves with 2 for wrong ones."""
+    options = _parser().parse_intermixed_args(arguments)
     try:
-        task, model, params = load_run(workdir, RUN.value)
-        encoded = [task.encode(query) for query in queries]
+        task, model, params = load_alone(options.workdir, options.run)
+        encoded = [task.encode(query) for query in options.queries]
     except (ConfigError, FileNotFoundError, ValueError) as error:
-        _fail(error)
+        print(error, file=sys.stderr)
+        return 2
     for row in greedy(model, params, encoded, length=task.sequence_length, pad=task.pad):
         print(task.decode(list(row)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(program.command("generate"), description="The answers of a finished run.")
+    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="work directory of a sweep")
+    parser.add_argument("queries", nargs="+", metavar="QUERY", help='text to continue, such as "123+456="')
+    parser.add_argument("--run", required=True, metavar="RUN_ID", help="a finished run, as in runs.csv")
+    return parser
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main(sys.argv[1:]))

@@ -1,44 +1,19 @@
 """The columns of `runs.csv`, `curves.csv` and `times.csv`: names, units and meanings."""
 
+from vsweep.config.fields import AXES, SWEPT
+
 RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
 TIMES_FILE = "times.csv"
 
-RUNNING, FINISHED, DIVERGED = "running", "finished", "diverged"
-
-# Fields of a run that a sweep may vary. The static ones fix array shapes and programs and so split stacks; the stacked
-# ones are vectors over the slots of a stack.
-STATIC_FIELDS = (
-    "width",
-    "layers",
-    "head_dim",
-    "ff_multiple",
-    "tied_embeddings",
-    "batch_size",
-    "schedule",
-    "precision",
-)
-STACKED_FIELDS = (
-    "budget",
-    "seed",
-    "init_seed",
-    "data_seed",
-    "dropout_seed",
-    "lr",
-    "weight_decay",
-    "warmup_steps",
-    "dropout",
-    "clip",
-    "unique_examples",
-)
-AXES = STATIC_FIELDS + STACKED_FIELDS
+QUEUED, RUNNING, FINISHED, DIVERGED = "queued", "running", "finished", "diverged"
 
 # column: (unit, meaning). One row of runs.csv is one run.
 RUN_COLUMNS = {
     "run_id": ("", "name of the run, unique in the sweep and safe as a file name"),
     "stack": ("", "name of the stack (the runs of one shape) that the run belongs to"),
     "task": ("", "name of the task"),
-    **{axis: ("", "field of the run; budget is the nominal number of training tokens") for axis in AXES},
+    **{axis: (SWEPT[axis].unit, SWEPT[axis].meaning) for axis in AXES},
     "params": ("", "N, all parameters; tied embeddings counted once"),
     "params_non_embedding": ("", "N without token and position embeddings and without an untied head (Kaplan's)"),
     "tokens": ("label tokens", "D, exact number of tokens the training loss was taken over"),
@@ -57,7 +32,7 @@ RUN_COLUMNS = {
     "answer_loss_se": ("nats/token", "its standard error over held-out examples"),
     "exact_match": ("share", "share of held-out examples whose whole answer is generated correctly"),
     "eval_examples": ("examples", "held-out examples behind these numbers"),
-    "status": ("", f"{RUNNING}, {FINISHED} or {DIVERGED}"),
+    "status": ("", f"{QUEUED} (it has not started), {RUNNING}, {FINISHED} or {DIVERGED}"),
     "diverged_at_step": ("step", "first step with a non-finite or exploding loss; empty if there was none"),
     "wall_s": ("s", "share of the stack's train_s, by the slot-steps of the run; a branch's are those after its fork"),
     "device": ("", "device kind and number of devices"),

@@ -44,7 +44,8 @@ def write_tables(workdir: Path, tables: dict[str, Sequence[dict]]) -> None:
     new = {name: [*now[name], _sha256(text.encode())] for name, text in texts.items()}
     write_json_atomically(folder / CHECKSUMS_FILE, {**known, **new})
     for name, text in texts.items():
-        write_text_atomically(folder / name, text)
+        if now[name] != new[name][-1:]:  # one that is as it should be keeps the time at which it was written
+            write_text_atomically(folder / name, text)
 
 
 def as_csv(rows: Sequence[dict], columns: Sequence[str]) -> str:
@@ -72,10 +73,12 @@ def _checksums(workdir: Path) -> dict[str, list[str]]:
 
 
 def read_runs(workdir: Path) -> pd.DataFrame:
+    """runs.csv of a work directory, one row per run (`schema.RUN_COLUMNS`). Raises ValueError for a damaged one."""
     return _read_table(Path(workdir) / RUNS_FILE, RUN_COLUMNS)
 
 
 def read_curves(workdir: Path) -> pd.DataFrame:
+    """curves.csv, one row per evaluation (`schema.CURVE_COLUMNS`). Raises ValueError for a damaged one."""
     return _read_table(Path(workdir) / CURVES_FILE, CURVE_COLUMNS)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.approaches import envelope, optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.data.points import Points, Refusal
@@ -39,12 +40,15 @@ class ComputeLine:
 
     @property
     def C0_pf_days(self) -> float:
+        """C0 in PF-days."""
         return self.C0 / PF_DAY
 
     def loss(self, flops: np.ndarray) -> np.ndarray:
+        """L(C) [m] in nats/token at `flops` [m]."""
         return self.floor + np.power(np.asarray(flops, float) / self.C0, -self.a)
 
     def describe(self) -> str:
+        """The line as a formula, with C0 in PF-days."""
         floor = f"{self.floor:.4g} + " if self.floor else ""
         return f"L(C) = {floor}(C / {self.C0_pf_days:.4g} PF-days)^-{self.a:.4f}"
 

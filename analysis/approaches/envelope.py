@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED
@@ -43,7 +44,7 @@ class _Curves:
     """k smoothed mean curves on one grid of g amounts of compute, and what is the same in every resample.
 
     `log_loss` [g, k] is infinite where a curve is absent. `unit` [k] is the row of `path.units` that a curve belongs
-    to; `size`, `log_end`, `log_per_token` [k] are its size, last compute and FLOPs a token. `smallest` and `largest`
+    to; `size`, `log_end`, `log_per_token` [k] are its size, last compute and FLOPs per token. `smallest` and `largest`
     [g] are the sizes present at each compute; `first_budget` is the tokens of the shortest run.
     """
 
@@ -63,7 +64,7 @@ def mean_curves(points: Points) -> pd.DataFrame:
 
     Seeds are joined by step: each has seen other examples by then, and so a slightly different number of tokens. The
     mean and not the minimum over seeds: the luckiest of three seeds is no property of a size. An evaluation where a
-    seed is missing or has a loss <= 0 is dropped, for a mean over the other seeds would be biased.
+    seed is missing or has a loss <= 0 is dropped, because a mean over the other seeds would be biased.
     """
     curves = points.curves[points.curves["loss"] > 0]
     curves = curves.assign(log_loss=np.log(curves["loss"]))
@@ -75,7 +76,7 @@ def mean_curves(points: Points) -> pd.DataFrame:
 
 
 def smooth(log_loss: np.ndarray) -> np.ndarray:
-    """Weights 1, 2, 1 over neighbouring evaluations; both ends stay, for the last one is the annealed loss."""
+    """Weights 1, 2, 1 over neighbouring evaluations; both ends stay, because the last one is the annealed loss."""
     if len(log_loss) < 3:
         return log_loss
     inner = (log_loss[:-2] + 2 * log_loss[1:-1] + log_loss[2:]) / 4
@@ -256,11 +257,11 @@ def fit(points: Points, annealed_only: bool | None = None) -> optimal_path.PathF
       annealed_only: whether only winners in the last 15 % of their run count; None: only they if enough sizes win so.
     """
     table = optimal_path.units(points)
-    found = _optima(points, table, np.zeros((1, len(table))), annealed_only)
-    if found is None:
+    optima = _optima(points, table, np.zeros((1, len(table))), annealed_only)
+    if optima is None:
         return Refusal(METHOD, "no finished run has a curve with two evaluations")
-    note = optimal_path.note_of(_notes(points, found), found.table())
-    return optimal_path.fit_path(METHOD, found, min_sizes=MIN_SIZES, noise=_noise(points, table), note=note)
+    note = optimal_path.note_of(_notes(points, optima), optima.table())
+    return optimal_path.fit_path(METHOD, optima, min_sizes=MIN_SIZES, noise=_noise(points, table), note=note)
 
 
 def refit(points: Points, shifts: np.ndarray, annealed_only: bool | None = None) -> optimal_path.PathRefits:
@@ -275,8 +276,8 @@ def refit(points: Points, shifts: np.ndarray, annealed_only: bool | None = None)
     """
     table = optimal_path.units(points)
     shifts = optimal_path.check_shifts(shifts, len(table))
-    found = _optima(points, table, shifts, annealed_only)
-    return _refits(points, table, found, len(shifts))
+    optima = _optima(points, table, shifts, annealed_only)
+    return _refits(points, table, optima, len(shifts))
 
 
 def refit_runs(
@@ -286,8 +287,8 @@ def refit_runs(
 
     Args:
       weight: [r, rows of the table] how often resample r holds each run. A cell of which it holds none keeps them all.
-      stretch: what each mean's distance from that of all runs is multiplied by, for n runs drawn from n scatter too
-        little by (n - 1) / n in variance.
+      stretch: what each mean's distance from that of all runs is multiplied by: n runs drawn from n scatter too little,
+        by (n - 1) / n in variance.
     """
     table, unit = optimal_path.units(points), optimal_path.unit_of_row(points)
     share = _shares(np.asarray(weight, float), unit, stretch)
@@ -295,8 +296,8 @@ def refit_runs(
         mean = (share * np.log(points.column("loss"))) @ np.eye(len(table))[unit]
         return refit(points, mean - np.log(table["loss"].to_numpy(float)))
     curves = _on_grid(points, table)
-    found = None if curves is None else _envelope(curves, _reweighted(points, curves, share), annealed_only)
-    return _refits(points, table, found, len(share))
+    optima = None if curves is None else _envelope(curves, _reweighted(points, curves, share), annealed_only)
+    return _refits(points, table, optima, len(share))
 
 
 def _shares(weight: np.ndarray, unit: np.ndarray, stretch: float) -> np.ndarray:
@@ -308,11 +309,11 @@ def _shares(weight: np.ndarray, unit: np.ndarray, stretch: float) -> np.ndarray:
 
 
 def _refits(
-    points: Points, table: pd.DataFrame, found: optimal_path.Optima | None, resamples: int
+    points: Points, table: pd.DataFrame, optima: optimal_path.Optima | None, resamples: int
 ) -> optimal_path.PathRefits:
-    if found is None:
+    if optima is None:
         return optimal_path.no_refits(METHOD, resamples)
-    return optimal_path.refit_path(METHOD, found, min_sizes=MIN_SIZES, noise=_noise(points, table))
+    return optimal_path.refit_path(METHOD, optima, min_sizes=MIN_SIZES, noise=_noise(points, table))
 
 
 def _optima(
@@ -330,11 +331,11 @@ def _noise(points: Points, table: pd.DataFrame) -> float:
     return (None if optimal_path.is_labelled(points) else seed_noise_log(table)) or 0.0
 
 
-def _notes(points: Points, found: optimal_path.Optima) -> list[str]:
+def _notes(points: Points, optima: optimal_path.Optima) -> list[str]:
     if points.curves is None:
         return ["no curves: vertices of the points' lower hull"]
-    notes = [f"{len(found.flops)} values of C on the envelope"]
-    unannealed = 1 - found.annealed[found.used].mean() if found.used.any() else 0.0
+    notes = [f"{len(optima.flops)} values of C on the envelope"]
+    unannealed = 1 - optima.annealed[optima.used].mean() if optima.used.any() else 0.0
     if unannealed:
         notes.append(f"{unannealed:.0%} of those counted were won by runs that have not annealed yet")
     else:

@@ -4,10 +4,11 @@ Every run has annealed to its own budget, so the loss of a size at a compute bet
 its finished runs, never read off the curve of a longer run. A minimum at the smallest or largest size is no minimum.
 A table that labels its IsoFLOP groups (column `isoflop`) is read as it is: each group is a valley.
 
-Along C the default is PCHIP: on smooth laws it is as good as Akima (both far below the noise between seeds), and it
-cannot overshoot where a loss breaks. Over sizes there are two methods: the classic parabola, quiet but biased where the
-valley is lopsided (arXiv:2603.22339), and Akima, which assumes no form. PCHIP is none over sizes: it is flat at its
-lowest node, so its minimum is always one of the sizes.
+Along C the default is PCHIP (Fritsch and Carlson 1980), a cubic spline that cannot overshoot where a loss breaks. On
+smooth laws it is as good as Akima's spline (Akima 1970); both errors are far below the noise between seeds. Over sizes
+there are two methods: the classic parabola, quiet but biased where the valley is lopsided (arXiv:2603.22339), and
+Akima, which assumes no form. PCHIP is not offered over sizes: it is flat at its lowest node, so its minimum is always
+one of the sizes.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import interpolate
+
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Points, Refusal
@@ -61,7 +63,7 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Size:
-    """The finished runs of one size, sorted by compute: `log_c` [n], `log_loss` [r, n]; FLOPs a token are constant."""
+    """The finished runs of one size, sorted by compute: `log_c` [n], `log_loss` [r, n]."""
 
     params: float
     log_c: np.ndarray
@@ -74,10 +76,10 @@ def valleys(points: Points, levels: int = LEVELS, along_compute: str = "pchip") 
 
     Nothing is extrapolated. `along_compute` is how the loss of a size is interpolated in log C: `pchip` or `akima`.
     """
-    found = _levels(optimal_path.units(points), np.zeros((1, 1)), levels, along_compute)
+    at_levels = _levels(optimal_path.units(points), np.zeros((1, 1)), levels, along_compute)
     return [
         Valley(level.flops, np.exp(level.log_params), np.exp(level.log_tokens), np.exp(level.log_loss[0]))
-        for level in found
+        for level in at_levels
     ]
 
 
@@ -92,14 +94,14 @@ def _levels(table: pd.DataFrame, shifts: np.ndarray, levels: int, along_compute:
 def _labelled(table: pd.DataFrame, log_loss: np.ndarray) -> list[_Level]:
     label, size = table["isoflop"].to_numpy(float), table["size"].to_numpy(float)
     log_tokens = np.log(table["tokens"].to_numpy(float))
-    found = []
+    levels = []
     for flops in np.unique(label[np.isfinite(label)]):
         rows = np.flatnonzero(label == flops)
         sizes, group = np.unique(size[rows], return_inverse=True)
         if len(sizes) >= MIN_SIZES:
             tokens = _group_means(log_tokens[None, rows], group)[0]
-            found.append(_Level(float(flops), np.log(sizes), tokens, _group_means(log_loss[:, rows], group)))
-    return found
+            levels.append(_Level(float(flops), np.log(sizes), tokens, _group_means(log_loss[:, rows], group)))
+    return levels
 
 
 def _interpolated(table: pd.DataFrame, log_loss: np.ndarray, levels: int, along_compute: str) -> list[_Level]:
@@ -113,25 +115,27 @@ def _interpolated(table: pd.DataFrame, log_loss: np.ndarray, levels: int, along_
     present = np.isfinite([value[0] for value in values])  # [sizes, levels]; a shift moves no run in compute
     log_params = np.log([size.params for size in sizes])
     log_per_token = np.log([size.flops_per_token for size in sizes])
-    found = []
+    at_levels = []
     for level in range(levels):
         at = np.flatnonzero(present[:, level])
         if len(at) >= MIN_SIZES:
             valley = np.stack([values[i][:, level] for i in at], axis=1)
-            found.append(_Level(float(np.exp(log_c[level])), log_params[at], log_c[level] - log_per_token[at], valley))
-    return found
+            at_levels.append(
+                _Level(float(np.exp(log_c[level])), log_params[at], log_c[level] - log_per_token[at], valley)
+            )
+    return at_levels
 
 
 def _sizes(table: pd.DataFrame, log_loss: np.ndarray) -> list[_Size]:
     size, flops, tokens = (table[name].to_numpy(float) for name in ("size", "flops", "tokens"))
-    found = []
+    sizes = []
     for params in np.unique(size):
         rows = np.flatnonzero(size == params)
         # Budgets that give the same compute, up to rounding, are one point of the interpolation.
         log_c, group = np.unique(np.log(flops[rows]).round(9), return_inverse=True)
         per_token = float((flops[rows] / tokens[rows]).mean())
-        found.append(_Size(float(params), log_c, _group_means(log_loss[:, rows], group), per_token))
-    return found
+        sizes.append(_Size(float(params), log_c, _group_means(log_loss[:, rows], group), per_token))
+    return sizes
 
 
 def _group_means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -212,22 +216,22 @@ def _placed(lowest: Minima, inside: np.ndarray, log_params: np.ndarray, log_loss
 MINIMA: dict[str, Callable[[np.ndarray, np.ndarray], Minima]] = {PARABOLA: parabola_minima, AKIMA: akima_minima}
 
 
-def optima(found: list[Valley], method: str) -> pd.DataFrame:
+def optima(valleys: list[Valley], method: str) -> pd.DataFrame:
     """One row a valley: flops, params, tokens, loss, status (see `path`)."""
-    logs = [[np.log(values) for values in (valley.params, valley.tokens, valley.loss[None])] for valley in found]
-    levels = [_Level(valley.flops, *values) for valley, values in zip(found, logs, strict=True)]
+    logs = [[np.log(values) for values in (valley.params, valley.tokens, valley.loss[None])] for valley in valleys]
+    levels = [_Level(valley.flops, *values) for valley, values in zip(valleys, logs, strict=True)]
     return _optima(levels, method).table()
 
 
-def _optima(found: list[_Level], method: str) -> optimal_path.Optima:
-    minima = [MINIMA[method](level.log_params, level.log_loss) for level in found]
+def _optima(levels: list[_Level], method: str) -> optimal_path.Optima:
+    minima = [MINIMA[method](level.log_params, level.log_loss) for level in levels]
     log_tokens = [
         np.interp(minimum.log_params, level.log_params, level.log_tokens)
-        for minimum, level in zip(minima, found, strict=True)
+        for minimum, level in zip(minima, levels, strict=True)
     ]
     params, loss = ([np.exp(getattr(minimum, name)) for minimum in minima] for name in ("log_params", "log_loss"))
     status = np.stack([minimum.status for minimum in minima], axis=1)
-    flops = np.array([level.flops for level in found])
+    flops = np.array([level.flops for level in levels])
     columns = (np.stack(values, axis=1) for values in (params, np.exp(log_tokens), loss))
     # Minima lie between the sizes, so each one that counts is a size of its own.
     return optimal_path.Optima(
@@ -239,12 +243,14 @@ def fit(
     points: Points, method: str = PARABOLA, levels: int = LEVELS, along_compute: str = "pchip"
 ) -> optimal_path.PathFit | Refusal:
     """N_opt and D_opt against C through the interior minima; `method` is `isoflop_parabola` or `isoflop_akima`."""
-    found = _levels(optimal_path.units(points), np.zeros((1, 1)), levels, along_compute)
-    if not found:
+    at_levels = _levels(optimal_path.units(points), np.zeros((1, 1)), levels, along_compute)
+    if not at_levels:
         return Refusal(method, _why_no_valley(points))
-    optima = _optima(found, method)
+    optima = _optima(at_levels, method)
     groups = "IsoFLOP groups of the table" if optimal_path.is_labelled(points) else "compute levels"
-    return optimal_path.fit_path(method, optima, note=optimal_path.note_of([f"{len(found)} {groups}"], optima.table()))
+    return optimal_path.fit_path(
+        method, optima, note=optimal_path.note_of([f"{len(at_levels)} {groups}"], optima.table())
+    )
 
 
 def _why_no_valley(points: Points) -> str:
@@ -271,10 +277,10 @@ def refit(
     """
     table = optimal_path.units(points)
     shifts = optimal_path.check_shifts(shifts, len(table))
-    found = _levels(table, shifts, levels, along_compute)
-    if not found:
+    at_levels = _levels(table, shifts, levels, along_compute)
+    if not at_levels:
         return optimal_path.no_refits(method, len(shifts))
-    return optimal_path.refit_path(method, _optima(found, method))
+    return optimal_path.refit_path(method, _optima(at_levels, method))
 
 
 def parabola_bias(law: Law, params: np.ndarray, flops: np.ndarray, window: float = WINDOW) -> np.ndarray:
@@ -289,6 +295,6 @@ def parabola_bias(law: Law, params: np.ndarray, flops: np.ndarray, window: float
     """
     params, flops = np.sort(np.asarray(params, float)), np.atleast_1d(np.asarray(flops, float))
     log_loss = np.log(law.loss(params, flops[:, None] / (6 * params)))
-    found = parabola_minima(np.log(params), log_loss, window)
-    bias = found.log_params - np.log(law.params_opt(flops))
-    return np.where(found.status == optimal_path.CODES[optimal_path.INTERIOR], bias, np.nan)
+    minima = parabola_minima(np.log(params), log_loss, window)
+    bias = minima.log_params - np.log(law.params_opt(flops))
+    return np.where(minima.status == optimal_path.CODES[optimal_path.INTERIOR], bias, np.nan)

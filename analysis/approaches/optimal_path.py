@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.data.cells import cells
 from vsweep.analysis.data.points import Points, Refusal
 from vsweep.analysis.formatting import metric
@@ -75,6 +76,7 @@ class PathFit:
 
     @property
     def used(self) -> pd.DataFrame:
+        """The rows of `optima` that were fitted."""
         return self.optima[self.optima["status"] == INTERIOR]
 
     @property
@@ -83,9 +85,11 @@ class PathFit:
         return named_edges(self.optima)
 
     def params_opt(self, flops: np.ndarray) -> np.ndarray:
+        """N_opt [m] at `flops` [m]."""
         return self.k * np.power(flops, self.a)
 
     def tokens_opt(self, flops: np.ndarray) -> np.ndarray:
+        """D_opt [m] at `flops` [m]."""
         return self.k_tokens * np.power(flops, self.b)
 
     def loss_opt(self, flops: np.ndarray) -> np.ndarray:
@@ -107,6 +111,7 @@ class PathRefits:
 
     @property
     def failed(self) -> int:
+        """How many resamples were refused."""
         return int(np.isnan(self.a).sum())
 
     def params_opt(self, flops: np.ndarray) -> np.ndarray:
@@ -179,9 +184,9 @@ def fit_path(
     reason = _why_refused(optima, min_sizes)
     if reason:
         return Refusal(method, reason)
-    found = refit_path(method, optima, min_sizes=min_sizes)
+    lines = refit_path(method, optima, min_sizes=min_sizes)
     log_k, a, log_k_tokens, b, log_k_loss, c = (
-        float(getattr(found, name)[0]) for name in ("log_k", "a", "log_k_tokens", "b", "log_k_loss", "c")
+        float(getattr(lines, name)[0]) for name in ("log_k", "a", "log_k_tokens", "b", "log_k_loss", "c")
     )
     if noise is not None and c * _span(optima)[0] <= noise:
         return Refusal(
@@ -244,12 +249,12 @@ def named_edges(optima: pd.DataFrame) -> tuple[str, ...]:
     """Each optimum that is no minimum, as "edge: smallest size (N = 1k) at C = 1e+10"; equal neighbours are one."""
     status, params, flops = (optima[name].to_numpy() for name in ("status", "params", "flops"))
     starts = np.flatnonzero(np.r_[True, (status[1:] != status[:-1]) | (params[1:] != params[:-1])][: len(status)])
-    found = []
+    names = []
     for first, after in zip(starts, [*starts[1:], len(status)], strict=True):
         if status[first] in EDGES:
             to = f" to {flops[after - 1]:.3g}" if after - first > 1 else ""
-            found.append(f"{status[first]} (N = {metric(params[first])}) at C = {flops[first]:.3g}{to}")
-    return tuple(found)
+            names.append(f"{status[first]} (N = {metric(params[first])}) at C = {flops[first]:.3g}{to}")
+    return tuple(names)
 
 
 def _shortened(names: Sequence[str]) -> tuple[str, ...]:

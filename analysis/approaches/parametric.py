@@ -6,6 +6,7 @@ The law of `laws.Chinchilla` in its own words, and the compute-optimal path that
 from dataclasses import dataclass
 
 import numpy as np
+
 from vsweep.analysis.data.points import Refusal
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
 from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits
@@ -31,6 +32,7 @@ class Law:
     beta: float | np.ndarray
 
     def loss(self, params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """L(N, D) in nats/token (Hoffmann et al. 2022, equation 2)."""
         return self.E + self.A * np.power(params, -self.alpha) + self.B * np.power(tokens, -self.beta)
 
     def along(self, axes: int = 1) -> "Law":
@@ -50,11 +52,13 @@ class Law:
 
     @property
     def log_G(self) -> float:
+        """log of G = (alpha A / (beta B))^(1 / (alpha + beta)) (Hoffmann et al. 2022, equation 4)."""
         factors = np.log(self.alpha) + np.log(self.A) - np.log(self.beta) - np.log(self.B)
         return factors / (self.alpha + self.beta)
 
     @property
     def G(self) -> float:
+        """The factor of the optimal split: N_opt = G (C/6)^a."""
         return np.exp(self.log_G)
 
     def params_opt(self, flops: np.ndarray) -> np.ndarray:
@@ -87,11 +91,12 @@ class ParametricFit:
 
     @property
     def floor_free(self) -> bool:
+        """Whether E was fitted."""
         return self.floor is None
 
     @property
     def residual_sd_log(self) -> float:
-        """Scatter of a single run's log loss about the law, for which the parameters count as lost points."""
+        """Scatter of a single run's log loss about the law; each parameter counts as a lost point."""
         freedom = max(1, self.points - parameter_count(self.floor_free))
         return self.rms_log * float(np.sqrt(self.points / freedom))
 
@@ -106,6 +111,7 @@ class Refits:
 
 
 def parameter_count(floor_free: bool) -> int:
+    """How many parameters the law has, E among them where it is fitted."""
     return 5 if floor_free else 4
 
 
@@ -133,10 +139,10 @@ def fit(
     if reason:
         return Refusal(METHOD, reason)
     problem = Problem(Chinchilla(), Data.of(params, tokens), loss, weight, floor, objective or Objective())
-    found = best_fit(problem)
-    if found is None:
+    best = best_fit(problem)
+    if best is None:
         return Refusal(METHOD, "no exponents with positive E, A and B describe these points")
-    return _accept(problem, *found)
+    return _accept(problem, *best)
 
 
 def _why_below(loss: np.ndarray, floor: float | None) -> str | None:

@@ -1,6 +1,6 @@
 """`python -m analysis compare A B`, or `python -m analysis compare WORKDIR --by COLUMN`: slope or intercept?
 
-Two sets of runs, or two halves of one: what is compared, and how, stands in `comparison`.
+Two sets of runs, or two halves of one, are compared by `comparison.compare`.
 """
 
 import argparse
@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+
+from vsweep import atomic, program, schema
 from vsweep.analysis.answering import command, refuse
-from vsweep.analysis.compare import comparison
 from vsweep.analysis.compare.comparison import Comparison, compare
 from vsweep.analysis.compare.report import drawing, sentences, table, to_json
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Refusal, Source, load, select
-from vsweep.analysis.formatting import printable
+from vsweep.analysis.compare.sources import convention_of, titles
+from vsweep.analysis.compare.verdict import MARGIN
+from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, Source, load, select
+from vsweep.analysis.formatting import blocks, prose
 from vsweep.analysis.plotting import save
-
-from vsweep import atomic, schema
 
 __all__ = ["compare", "drawing", "keep", "main", "sentences", "split", "to_json"]
 
@@ -26,50 +27,56 @@ LOOKED_AT = 20  # values of a column that a message names
 
 @command("compare")
 def main(arguments: Sequence[str]) -> int:
-    """Prints the comparison; returns 0, or 2 where there is none. Argparse leaves with 2 for wrong arguments."""
+    """Prints the comparison; returns 0, or 2 where it was refused. Wrong arguments leave with 2."""
     options = _read(arguments)
-    found = _compared(options)
-    if isinstance(found, Refusal):
-        return refuse("compare", f"refused - {found.reason}")
-    print(printable("\n".join([table(found), *sentences(found)])))
+    comparison = _compared(options)
+    if isinstance(comparison, Refusal):
+        return refuse("compare", f"refused - {comparison.reason}")
+    print(blocks([table(comparison)], map(prose, sentences(comparison))))
     if options.out:
-        atomic.write_json_atomically(options.out / "compare.json", to_json(found))
-        save(drawing(found), options.out)
+        atomic.write_json_atomically(options.out / "compare.json", to_json(comparison))
+        save(drawing(comparison), options.out)
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        "python -m analysis compare",
-        description="Does a change move the exponent of the loss, or only its constant?",
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        program.command("compare"),
+        description="Tells whether a change moves the exponent of the loss or only its constant.",
     )
-    found.add_argument("sources", nargs="+", metavar="SOURCE", help="two work directories or tables; one with --by")
-    found.add_argument("--by", metavar="COLUMN[=X,Y]", help="compare two halves of one sweep, such as lr=0.003,0.01")
-    found.add_argument(
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="two work directories or tables; one with --by")
+    parser.add_argument("--by", metavar="COLUMN[=X,Y]", help="compare two halves of one sweep, such as lr=0.003,0.01")
+    parser.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=X[,Y]", help="keep these runs only; may be repeated"
     )
-    found.add_argument("--loss", help="which loss (default: excess_loss of a sweep, loss of a table)")
-    found.add_argument("--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N")
-    found.add_argument("--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C")
-    found.add_argument("--floor", type=float, metavar="E", help="hold E of both laws here (nats/token)")
-    found.add_argument(
+    parser.add_argument("--loss", help="which loss (default: excess_loss of a sweep, loss of a table)")
+    parser.add_argument(
+        "--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--floor", type=float, metavar="E", help="hold E of both laws at this number, in nats/token (default: fit it)"
+    )
+    parser.add_argument(
         "--margin",
         type=float,
-        default=comparison.MARGIN,
+        default=MARGIN,
         help="exponents this close, as a share, count as equal (default: %(default)s)",
     )
-    found.add_argument("--bootstrap", type=int, default=400, help="resamples of the cells (default: 400)")
-    found.add_argument("--out", type=Path, metavar="DIR", help="write compare.json, .png, .svg and .csv here")
-    return found
+    parser.add_argument("--bootstrap", type=int, default=400, metavar="R", help="resamples of the cells (default: 400)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write compare.json, .png, .svg and .csv here")
+    return parser
 
 
 def _read(arguments: Sequence[str]) -> argparse.Namespace:
-    found = parser()
-    options = found.parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     wanted = 1 if options.by else 2
     if len(options.sources) != wanted:
-        mend = "--by splits one source" if options.by else "give two, or one and --by COLUMN"
-        found.error(f"argument SOURCE: {len(options.sources)} given; {mend}")
+        hint = "--by splits one source" if options.by else "give two, or one and --by COLUMN"
+        parser.error(f"argument SOURCE: {len(options.sources)} given; {hint}")
     return options
 
 
@@ -77,27 +84,12 @@ def _compared(options: argparse.Namespace) -> Comparison | Refusal:
     sources = [load(path) for path in options.sources]
     for condition in options.where:
         sources = [keep(source, condition) for source in sources]
-    names = _titles(sources)
+    names = titles(sources)
     if options.by:
         sources, names = split(sources[0], options.by)
-    points = [select(source, _convention(source, options)) for source in sources]
+    asked = {"loss": options.loss, "size": options.size, "flops": options.flops, "floor": options.floor}
+    points = [select(source, convention_of(source, **asked)) for source in sources]
     return compare(*points, bootstrap=options.bootstrap, names=names, margin=options.margin)
-
-
-def _titles(sources: list[Source]) -> tuple[str, ...]:
-    titles = tuple(source.title for source in sources)
-    return titles if len(set(titles)) == len(titles) else tuple(str(source.path) for source in sources)
-
-
-def _convention(source: Source, options: argparse.Namespace) -> Convention:
-    loss = options.loss or source.losses[0]
-    if loss not in source.losses:
-        raise ValueError(f"loss: not in {source.path} - got {loss!r}; allowed {', '.join(source.losses)}")
-    if not source.is_workdir and (options.size, options.flops) != (SIZE_CONVENTIONS[0], FLOP_CONVENTIONS[0]):
-        raise ValueError(f"{source.path}: a table has one N and one C only; leave size and flops at their defaults")
-    if options.floor is not None and loss in ("excess_loss", "answer_loss"):
-        raise ValueError(f"floor: E of {loss} is known and 0 - leave it out, or use --loss val_loss")
-    return Convention(loss, options.size, options.flops, given_floor=options.floor)
 
 
 # Halves of a source
@@ -106,7 +98,7 @@ def _convention(source: Source, options: argparse.Namespace) -> Convention:
 def split(source: Source, by: str) -> tuple[list[Source], tuple[str, str]]:
     """Two halves of the runs and their names, by a column of two values or by two values of one (`lr=0.003,0.01`).
 
-    Runs are split before any is selected, for a selection keeps the best setting of each cell only.
+    Runs are split before any is selected, because a selection keeps only the best setting of each cell.
 
     Raises:
       ValueError: no such column, not two values, or a value that no run has.
@@ -146,8 +138,8 @@ def _keep(source: Source, name: str, values: list[str]) -> Source:
 def _column(source: Source, name: str, option: str) -> pd.Series:
     if name not in source.runs:
         has = [axis for axis in schema.AXES if axis in source.runs] or source.runs.columns
-        mend = "" if source.is_workdir else "; a table is read for its N, D, C and loss only - give two tables instead"
-        raise ValueError(f"{option}: no column {name!r} in {source.path}; it has {', '.join(has)}{mend}")
+        hint = "" if source.is_workdir else "; a table is read for its N, D, C and loss only - give two tables instead"
+        raise ValueError(f"{option}: no column {name!r} in {source.path}; it has {', '.join(has)}{hint}")
     return source.runs[name].astype(object).where(source.runs[name].notna(), "none")
 
 

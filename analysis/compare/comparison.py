@@ -6,34 +6,33 @@ better models move K and leave the exponent; whether that is so here is what the
 The same in the currency of a study is the compute multiplier: how much compute the second set needs for the loss that
 the first one reaches. If it is the same at every C, only the constant moves.
 
-"No effect" is claimed from a narrow interval only: the 90 % interval must lie within a margin, which is two one-sided
-tests at 5 % (Schuirmann 1987). How the runs are resampled stands in `paired`.
+`paired_bootstrap` resamples the runs, `held_exponents` gives a second view, and `verdict` draws the conclusion.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from vsweep.analysis.approaches.parametric import Law, ParametricFit
-from vsweep.analysis.compare import paired_bootstrap
-from vsweep.analysis.compare.paired_bootstrap import RELATIVE, SLOPE, Pair, difference, level
+
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.compare.held_exponents import Held, hold_exponents
+from vsweep.analysis.compare.paired_bootstrap import (
+    RELATIVE,
+    SLOPE,
+    Pair,
+    compared_numbers,
+    difference,
+    level,
+    resampled_laws,
+)
+from vsweep.analysis.compare.verdict import MARGIN, Verdict, judge
 from vsweep.analysis.data.points import Points, Refusal
-from vsweep.analysis.fitting.batched_bfgs import minimise_together
-from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Pullback
-from vsweep.analysis.fitting.fit import FACTORS, Problem
-from vsweep.analysis.fitting.objective import HUBER, SQUARED
-from vsweep.analysis.sections.study import fit_parametric
 from vsweep.analysis.uncertainty import intervals
+from vsweep.analysis.uncertainty.approach import fit_parametric
 from vsweep.analysis.uncertainty.bootstrap import CELLS, RUNS, SEEDS, WITHIN, unbiased
 from vsweep.analysis.uncertainty.intervals import Range
 
 METHOD = "compare"
-MOVES, CONSTANT = "the exponent moves", "only the constant moves"
-NO_DIFFERENCE, CANNOT_TELL = "no difference is seen", "these runs cannot tell"
-# A tenth of the exponent lets the multiplier drift by 1.26 over a tenfold of compute and by two over three decades. The
-# choice of fit alone does more: Hoffmann's .154 became .178 from the same points (Besiroglu et al. 2024).
-MARGIN = 0.1
-NARROW = float(np.log(1.25))  # of log multiplier: .8 to 1.25, the rule by which bioequivalence is judged
 LEVELS, MIN_RESAMPLES = 9, 40
 
 
@@ -71,32 +70,6 @@ class Multiplier:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What it costs the second set to keep the exponents of the first, with only A, B (and E) fitted anew.
-
-    `rise` is the relative rise of the objective; `by_chance` the share of rises at least as large where both sets have
-    the same exponents and only err as their resamples do.
-    """
-
-    rise: float
-    by_chance: float
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One of the four outcomes, and for `CANNOT_TELL` what is open and how much more data would about settle it.
-
-    `open` is the number whose range is too wide (`relative`, `slope` or `multiplier`), `more` the factor on the number
-    of cells (None where no number can be named), `seed_share` the share of the variance that single seeds make.
-    """
-
-    outcome: str
-    open: str | None = None
-    more: float | None = None
-    seed_share: float | None = None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Two sets of runs side by side. `relative` is gamma of the second over that of the first, less one.
 
@@ -119,6 +92,7 @@ class Comparison:
     verdict: Verdict
 
     def quantity(self, name: str) -> Quantity:
+        """The quantity of that name: E (where it is fitted), alpha, beta, a or gamma."""
         return next(quantity for quantity in self.quantities if quantity.name == name)
 
 
@@ -184,8 +158,9 @@ def _common_flops(first: Points, second: Points) -> np.ndarray | None:
 
 
 def _compared(pair: Pair, names: tuple[str, str], count: int, margin: float) -> Comparison | Refusal:
-    laws = paired_bootstrap.resampled_laws(pair, CELLS, count)
-    whole, drawn = paired_bootstrap.numbers(pair, pair.laws()).iloc[0], paired_bootstrap.numbers(pair, laws)
+    """The comparison from `count` resamples of the cells, or why their laws cannot be compared."""
+    laws = resampled_laws(pair, CELLS, count)
+    whole, drawn = compared_numbers(pair, pair.laws()).iloc[0], compared_numbers(pair, laws)
     if len(drawn) < intervals.MIN_GOOD_SHARE * count:
         return Refusal(METHOD, f"only {len(drawn)} of {count} resamples have a law in both sets: no interval")
     apart = drawn[difference("E")] if pair.floor_free else np.zeros(1)
@@ -207,9 +182,9 @@ def _compared(pair: Pair, names: tuple[str, str], count: int, margin: float) -> 
         relative=float(whole[RELATIVE]),
         relative_range=ranges[RELATIVE],
         multiplier=multiplier,
-        held=_held(pair, laws, stretch),
+        held=hold_exponents(pair, laws, stretch),
         margin=margin,
-        verdict=_judge(whole, ranges, level(multiplier.middle), margin, seed_share),
+        verdict=judge(whole, ranges, level(multiplier.middle), margin, seed_share),
     )
 
 
@@ -223,7 +198,7 @@ def _why_floors(whole: pd.Series) -> str:
 
 def _pairing(pair: Pair) -> str:
     if pair.by is None:
-        return "drawn apart, for most cells are in one set only"
+        return "drawn separately, because most cells are in one set only"
     seeds = ", the same seeds" if pair.same_seeds else ""
     return f"the same cells {pair.by} drawn in both sets{seeds}"
 
@@ -240,12 +215,11 @@ def _seed_parts(pair: Pair, drawn: pd.DataFrame, count: int) -> tuple[pd.Series,
         return pd.Series(1.0, index=drawn.columns), None
     variance = _variance(drawn)
     by_seed, by_run, within = (
-        _variance(paired_bootstrap.numbers(pair, paired_bootstrap.resampled_laws(pair, kind, count)))
-        for kind in (SEEDS, RUNS, WITHIN)
+        _variance(compared_numbers(pair, resampled_laws(pair, kind, count))) for kind in (SEEDS, RUNS, WITHIN)
     )
     seeds, own = (
-        found * np.mean([unbiased(points, kind) for points in pair.points])
-        for found, kind in ((by_seed, SEEDS), (within, WITHIN))
+        scatter * np.mean([unbiased(points, kind) for points in pair.points])
+        for scatter, kind in ((by_seed, SEEDS), (within, WITHIN))
     )
     excess = pd.Series({name: intervals.seed_excess(seeds[name], by_run[name], pair.seeds) for name in drawn})
     total = variance + excess
@@ -290,84 +264,3 @@ def _multiplier(pair: Pair, whole: pd.Series, ranges: dict[str, Range]) -> Multi
         slope=float(whole[SLOPE]),
         slope_range=ranges[SLOPE],
     )
-
-
-# The exponents of the other set
-
-
-@dataclass(frozen=True)
-class _HeldExponents(Chinchilla):
-    """The law with alpha and beta where they are: they have no gradient, so that no descent moves them."""
-
-    def core(self, theta: np.ndarray, data: Data) -> tuple[np.ndarray, Pullback]:
-        value, pullback = super().core(theta, data)
-        moves = np.array([1.0, 1.0, 0.0, 0.0])
-        return value, lambda cotangent: pullback(cotangent) * moves
-
-
-def _held(pair: Pair, laws: tuple[Law, Law], stretch: pd.Series) -> Held:
-    """The runs of the second set under the exponents of the first, and under its own as they err by chance."""
-    first, second = (np.array([fit.law.alpha, fit.law.beta]) for fit in pair.fits)
-    drawn = np.stack([laws[1].alpha - laws[0].alpha, laws[1].beta - laws[0].beta], axis=1)
-    factor = stretch[[difference("alpha"), difference("beta")]].to_numpy()
-    by_chance = second + factor * (drawn - (second - first))
-    exponents = np.vstack([second, first, by_chance])
-    values = _values_held(pair.points[1], pair.fits[1], exponents)
-    rise = (values[1:] - values[0]) / max(values[0], np.finfo(float).tiny)
-    return Held(float(rise[0]), float((rise[1:] >= rise[0]).mean()))
-
-
-def _values_held(points: Points, fit: ParametricFit, exponents: np.ndarray) -> np.ndarray:
-    """The lowest objectives [r] with (alpha, beta) [r, 2] held and A, B (and E) free."""
-    params, tokens, loss = points.law_columns
-    problem = Problem(_HeldExponents(), Data.of(params, tokens), loss, points.weights, fit.floor, fit.objective)
-    theta = np.tile(fit.theta, (len(exponents), 1))
-    theta[:, 2:4] = exponents
-    # As in `fitting`: a larger threshold first rounds off the kinks that a descent gets stuck in.
-    for factor in FACTORS if fit.objective.penalty != SQUARED else (1.0,):
-        penalty = SQUARED if fit.objective.penalty == SQUARED else HUBER
-        smooth = replace(fit.objective, penalty=penalty, delta=factor * fit.objective.delta)
-        step = replace(problem, objective=smooth)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a step of a line search may go anywhere
-            theta, _ = minimise_together(lambda theta, _, step=step: step.value_and_gradient(theta), theta)
-    return problem.values(theta)
-
-
-# The verdict
-
-
-def _judge(
-    whole: pd.Series, ranges: dict[str, Range], middle: str, margin: float, seed_share: pd.Series | None
-) -> Verdict:
-    """`middle` is the column of the log multiplier by which the constant is judged."""
-    wide = [name for name in (RELATIVE, SLOPE) if not _within(ranges[name], margin)]
-    if wide and wide[0] == RELATIVE and not _holds_zero(ranges[RELATIVE]):
-        return Verdict(MOVES)
-    if not wide and not _holds_zero(ranges[middle]):
-        return Verdict(CONSTANT)
-    if not wide and _within(ranges[middle], NARROW):
-        return Verdict(NO_DIFFERENCE)
-    column, allowed = (wide[0], margin) if wide else (middle, NARROW)
-    share = None if seed_share is None else float(seed_share[column])
-    return Verdict(
-        CANNOT_TELL, "multiplier" if column == middle else column, _more(whole, ranges, column, allowed), share
-    )
-
-
-def _within(range_: Range, margin: float) -> bool:
-    return -margin < range_.low and range_.high < margin
-
-
-def _holds_zero(range_: Range) -> bool:
-    return range_.low <= 0 <= range_.high
-
-
-def _more(whole: pd.Series, ranges: dict[str, Range], column: str, margin: float) -> float | None:
-    """By how many times more data the range would exclude zero or lie within the margin, whichever comes first.
-
-    If the estimate is right. Each arm of a range shortens as one over the square root of the data.
-    """
-    value = float(whole[column])
-    arm = max(value - ranges[column].low, ranges[column].high - value)
-    needed = max(abs(value), margin - abs(value))
-    return (arm / needed) ** 2 if np.isfinite(value) and np.isfinite(arm) else None

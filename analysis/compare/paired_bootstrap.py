@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law, ParametricFit
 from vsweep.analysis.data.points import Points
@@ -36,6 +37,7 @@ class Pair:
 
     @classmethod
     def of(cls, points: tuple[Points, Points], fits: tuple[ParametricFit, ParametricFit], flops: np.ndarray) -> "Pair":
+        """Pairs cells by (N, D) or by (width, D) where at least half of them are in both sets; else not at all."""
         for columns, by in ((["size", "budget"], "(N, D)"), (["width", "budget"], "(width, D)")):
             keys = tuple(_names(one, columns) for one in points)
             if all(_one_name_a_cell(one, key) for one, key in zip(points, keys, strict=True)):
@@ -46,10 +48,12 @@ class Pair:
 
     @property
     def floor_free(self) -> bool:
+        """Whether E is fitted."""
         return self.fits[0].floor_free
 
     @property
     def compared(self) -> tuple[str, ...]:
+        """The names of the numbers that are compared."""
         return COMPARED if self.floor_free else COMPARED[1:]
 
     @property
@@ -64,6 +68,7 @@ class Pair:
 
     @property
     def same_seeds(self) -> bool:
+        """Whether both sets have the same seeds, so that runs of one seed are drawn together."""
         first, second = (points.seeds for points in self.points)
         return bool(first) and first == second
 
@@ -135,24 +140,24 @@ def _counts(rng: np.random.Generator, groups: Sequence[pd.Series], count: int) -
 # Numbers
 
 
-def numbers(pair: Pair, laws: tuple[Law, Law]) -> pd.DataFrame:
+def compared_numbers(pair: Pair, laws: tuple[Law, Law]) -> pd.DataFrame:
     """Every number that is compared between laws [r]: one row a pair of laws.
 
     Columns: `first NAME`, `second NAME` and `difference NAME` for the names compared; `relative`, gamma of the second
     over that of the first, less one; `log multiplier 0` and on, one a compute; and `slope`, their slope in log C.
     """
-    found = {}
+    columns = {}
     first, second = (law_numbers(law, points, pair.flops) for law, points in zip(laws, pair.points, strict=True))
     for name in pair.compared:
-        found |= {f"first {name}": first[name], f"second {name}": second[name]}
-        found[difference(name)] = second[name] - first[name]
-    found[RELATIVE] = second["gamma"] / first["gamma"] - 1
+        columns |= {f"first {name}": first[name], f"second {name}": second[name]}
+        columns[difference(name)] = second[name] - first[name]
+    columns[RELATIVE] = second["gamma"] / first["gamma"] - 1
     log_multiplier = _log_multiplier(pair, laws)
     with np.errstate(invalid="ignore"):  # infinite at both ends: then there is no slope, and no bound on it
         slope = (log_multiplier[:, -1] - log_multiplier[:, 0]) / np.log(pair.flops[-1] / pair.flops[0])
-    found[SLOPE] = np.where(np.isnan(slope), np.inf, slope)
-    found |= {level(at): log_multiplier[:, at] for at in range(len(pair.flops))}
-    return pd.DataFrame(found)
+    columns[SLOPE] = np.where(np.isnan(slope), np.inf, slope)
+    columns |= {level(at): log_multiplier[:, at] for at in range(len(pair.flops))}
+    return pd.DataFrame(columns)
 
 
 def difference(name: str) -> str:

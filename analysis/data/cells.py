@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv
+
 from vsweep.analysis.data.points import Points
 
 MANY_SEEDS = 8  # from here on a distribution says more than a band
@@ -16,14 +17,14 @@ def cells(points: Points) -> pd.DataFrame:
     """
     table = points.table.assign(log_loss=np.log(points.table["loss"]))
     grouped = table.groupby(["size", "budget"])
-    found = grouped[["params", "tokens", "flops", "width"]].mean()
-    found["loss"] = np.exp(grouped["log_loss"].mean())
-    found["low"], found["high"] = grouped["loss"].min(), grouped["loss"].max()
-    found["ratio"] = found["high"] / found["low"]
-    found["sd_log"] = grouped["log_loss"].std(ddof=1)
+    table_of_cells = grouped[["params", "tokens", "flops", "width"]].mean()
+    table_of_cells["loss"] = np.exp(grouped["log_loss"].mean())
+    table_of_cells["low"], table_of_cells["high"] = grouped["loss"].min(), grouped["loss"].max()
+    table_of_cells["ratio"] = table_of_cells["high"] / table_of_cells["low"]
+    table_of_cells["sd_log"] = grouped["log_loss"].std(ddof=1)
     # Without seed labels, points of one cell are neighbours in a table and their scatter is no noise between seeds.
-    found["seeds"] = grouped.size() if points.seeds else 1
-    return found.reset_index()[COLUMNS]
+    table_of_cells["seeds"] = grouped.size() if points.seeds else 1
+    return table_of_cells.reset_index()[COLUMNS]
 
 
 def seed_noise_log(table: pd.DataFrame) -> float | None:

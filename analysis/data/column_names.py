@@ -50,7 +50,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Found:
+class ColumnReading:
     """The column of each quantity that is there, what is missing or doubtful, and notes on how names were read."""
 
     columns: dict[str, Column]
@@ -63,7 +63,7 @@ def plain(name: object) -> str:
     return "".join(letter for letter in str(name).casefold() if letter.isalnum())
 
 
-def find(names: list[str]) -> Found:
+def recognise(names: list[str]) -> ColumnReading:
     """Which of the columns `names` hold a quantity of `NAMES`, and what a law needs beyond them."""
     columns, problems, notes, doubtful = {}, [], [], []
     for quantity in NAMES:
@@ -81,7 +81,7 @@ def find(names: list[str]) -> Found:
     if renamed:
         notes.insert(0, f"Columns were recognised by their names: {', '.join(renamed)}.")
     missing = _missing({*columns, *doubtful}, names)
-    return Found(columns, (*problems, missing) if missing else tuple(problems), tuple(notes))
+    return ColumnReading(columns, (*problems, missing) if missing else tuple(problems), tuple(notes))
 
 
 def _candidates(quantity: str, names: list[str]) -> tuple[list[int], list[int]]:
@@ -124,11 +124,11 @@ def _closest(wanted: list[str], names: list[str]) -> dict[str, str]:
         for word in TELLING[quantity].split()
         for name in unknown
     ]
-    found: dict[str, str] = {}
+    closest: dict[str, str] = {}
     for likeness, quantity, name in sorted(alike, reverse=True):
-        if likeness >= ALIKE and quantity not in found and name not in found.values():
-            found[quantity] = name
-    return dict(sorted(found.items()))
+        if likeness >= ALIKE and quantity not in closest and name not in closest.values():
+            closest[quantity] = name
+    return dict(sorted(closest.items()))
 
 
 def _likeness(name: str, word: str) -> float:
@@ -137,20 +137,20 @@ def _likeness(name: str, word: str) -> float:
     return max(matcher.ratio(), matcher.find_longest_match().size / len(word))
 
 
-def labels(cells: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, str]:
+def read_labels(cells: pd.Series, rows: np.ndarray) -> tuple[np.ndarray, str]:
     """The cells [n] as text, and what is wrong with them in words; empty if nothing is."""
     empty = cells.isna().to_numpy(bool) | (cells.astype(str).str.strip() == "").to_numpy(bool)
     return cells.astype(str).to_numpy(object), f"empty in {named(rows[empty])}" if empty.any() else ""
 
 
-def numbers(cells: pd.Series, rows: np.ndarray, *, allow_zero: bool = False) -> tuple[np.ndarray, str]:
+def read_numbers(cells: pd.Series, rows: np.ndarray, *, allow_zero: bool = False) -> tuple[np.ndarray, str]:
     """The cells [n] as floats, and what is wrong with them in words, with the `rows` [n] concerned; empty if nothing.
 
     Text goes through float(), so what was written in full precision is read back bit for bit.
     """
-    found = [_number(cell) for cell in cells]
-    text = np.array([number is None for number in found], bool)
-    values = np.array([np.nan if number is None else number for number in found], float)
+    parsed = [_number(cell) for cell in cells]
+    text = np.array([number is None for number in parsed], bool)
+    values = np.array([np.nan if number is None else number for number in parsed], float)
     problems = {
         "empty or NaN": np.isnan(values) & ~text,
         "not a number": text,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.data.column_names import named
 from vsweep.analysis.data.foreign_tables import group_close
 from vsweep.analysis.formatting import count, metric
@@ -61,10 +62,10 @@ def design_problems(table: pd.DataFrame, *, has_curves: bool = False) -> list[De
     if table.empty:
         return [DesignProblem("no_runs", "There is no finished run, so there is nothing to fit.", True)]
     cells = _cells(table)
-    found = _about_sizes(cells) + _about_tokens(cells, has_curves)
+    problems = _about_sizes(cells) + _about_tokens(cells, has_curves)
     if all(_spread(cells[column]) >= ONE_VALUE for column in ("log_n", "log_d")):
-        found += _about_compute(cells) + _about_line(cells, has_curves)
-    return found + _about_few(cells, has_curves)
+        problems += _about_compute(cells) + _about_line(cells, has_curves)
+    return problems + _about_few(cells, has_curves)
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -114,13 +115,14 @@ def _about_sizes(cells: pd.DataFrame) -> list[DesignProblem]:
     if _spread(log_n) < ONE_VALUE:
         text = (
             f"Column N: there is one size only, N = {metric(_middle(log_n))} ({_runs(cells)}). How the loss falls with "
-            "N cannot be known, so alpha, A and N_opt(C) do not follow; train several sizes, over a factor of ten."
+            "N is not measured, so alpha, A and N_opt(C) cannot be determined. Train several sizes, over a factor of "
+            "ten."
         )
         return [DesignProblem("one_size", text, True)]
     if _narrow(log_n):
         text = (
-            f"Column N: the sizes reach only {_from_to(log_n)} ({_runs(cells)}). alpha rests on that little, and its "
-            "error will be large; train sizes over a factor of ten."
+            f"Column N: the sizes reach only {_from_to(log_n)} ({_runs(cells)}). That is too narrow for alpha, whose "
+            "error will be large. Train sizes over a factor of ten."
         )
         return [DesignProblem("narrow_sizes", text, False)]
     return _about_two(cells, "two_sizes", "N", "size", "A, alpha")
@@ -131,14 +133,14 @@ def _about_tokens(cells: pd.DataFrame, has_curves: bool) -> list[DesignProblem]:
     if _spread(log_d) < ONE_VALUE:
         text = (
             f"Column D: there is one token budget only, D = {metric(_middle(log_d))} ({_runs(cells)}). How the loss "
-            "falls with D cannot be known: only the sum E + B / D^beta is determined, and no compute has two sizes to "
-            f"choose from. {_what_is_left(has_curves)}; train each size at several D."
+            "falls with D is not measured: only the sum E + B / D^beta is determined, and no compute has two sizes to "
+            f"choose from. {_what_is_left(has_curves)}. Train each size at several D."
         )
         return [DesignProblem("one_tokens", text, not has_curves)]
     if _narrow(log_d):
         text = (
-            f"Column D: the token budgets reach only {_from_to(log_d)} ({_runs(cells)}). beta rests on that little, "
-            "and its error will be large; train on budgets over a factor of ten."
+            f"Column D: the token budgets reach only {_from_to(log_d)} ({_runs(cells)}). That is too narrow for "
+            "beta, whose error will be large. Train on budgets over a factor of ten."
         )
         return [DesignProblem("narrow_tokens", text, False)]
     return _about_two(cells, "two_tokens", "D", "budget", "B, beta")
@@ -147,7 +149,7 @@ def _about_tokens(cells: pd.DataFrame, has_curves: bool) -> list[DesignProblem]:
 def _what_is_left(has_curves: bool) -> str:
     if has_curves:
         return "N_opt(C) can only be read off the lower envelope of curves that had not annealed"
-    return "N_opt(C) does not follow"
+    return "N_opt(C) cannot be determined"
 
 
 def _about_two(cells: pd.DataFrame, kind: str, column: str, group: str, terms: str) -> list[DesignProblem]:
@@ -157,8 +159,8 @@ def _about_two(cells: pd.DataFrame, kind: str, column: str, group: str, terms: s
     rarer = min((cells[cells[group] == value] for value in values), key=len)
     text = (
         f"Column {column}: there are two values only, {metric(min(values))} and {metric(max(values))} (one of them in "
-        f"{_runs(rarer)}). Two levels of the loss cannot tell {terms} and E apart: the exponent follows only where the "
-        "floor E is known; add a third value."
+        f"{_runs(rarer)}). Two levels of the loss cannot tell {terms} and E apart. The exponent is known only where "
+        "the floor E is known. Add a third value."
     )
     return [DesignProblem(kind, text, False)]
 
@@ -169,14 +171,14 @@ def _about_compute(cells: pd.DataFrame) -> list[DesignProblem]:
     if _spread(log_c) < ONE_VALUE:
         text = (
             f"Column C: all compute budgets are equal, C = {_middle(log_c):.3g} FLOP ({_runs(cells)}). N_opt is known "
-            "at this one compute; how it grows with C is not measured, and the exponents of a law rest on its form "
-            "alone; add a second compute, ten times as large or small."
+            "at this one compute. How it grows with C is not measured, and the exponents of a law depend on its form "
+            "alone. Add a second compute, ten times as large or small."
         )
         return [DesignProblem("one_compute", text, False)]
     if _span(log_c) < NARROW:
         text = (
             f"Column C: the compute reaches only a factor of {np.exp(_span(log_c)):.3g} around {_middle(log_c):.3g} "
-            f"FLOP ({_runs(cells)}). How N_opt grows with C rests on that little; train over a factor of ten at least."
+            f"FLOP ({_runs(cells)}). That is too narrow to see how N_opt grows with C. Train over a factor of ten."
         )
         return [DesignProblem("narrow_compute", text, False)]
     return []
@@ -210,12 +212,12 @@ def _collinear(cells: pd.DataFrame, line: _Line, has_curves: bool) -> DesignProb
     if line.slope > 0:
         text = (
             f"{start} alpha and beta cannot be told apart: only one combination of them is determined, and no compute "
-            f"has two sizes to choose from. {_what_is_left(has_curves)}; train each size at several D."
+            f"has two sizes to choose from. {_what_is_left(has_curves)}. Train each size at several D."
         )
         return DesignProblem("collinear", text, not has_curves)
     text = (
         f"{start} No size has two D and no compute two sizes, so alpha and beta are told apart by the form of the law "
-        "alone; train each size at several D."
+        "alone. Train each size at several D."
     )
     return DesignProblem("collinear", text, False)
 
@@ -225,7 +227,7 @@ def _nearly_collinear(cells: pd.DataFrame, line: _Line) -> DesignProblem:
     text = (
         f"Columns N and D: nearly {line.rule}, with a scatter of {line.scatter:.2g} in log D (correlation "
         f"{line.correlation:.3f}). alpha and beta are told apart by that scatter only, most of all by {farthest}: "
-        "expect errors several times those of a grid; train each size at several D."
+        "expect errors several times those of a grid. Train each size at several D."
     )
     return DesignProblem("nearly_collinear", text, False)
 

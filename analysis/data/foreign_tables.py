@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from vsweep.analysis.data.column_names import OPTIONAL, Column, find, labels, named, numbers, plain
 
 from vsweep import atomic, schema
+from vsweep.analysis.data.column_names import (
+    OPTIONAL,
+    Column,
+    named,
+    plain,
+    read_labels,
+    read_numbers,
+    recognise,
+)
 
 if TYPE_CHECKING:
     from vsweep.analysis.data.points import Points
@@ -67,9 +75,9 @@ def read(source: Path | pd.DataFrame) -> Table:
     raw = _read(source)
     if set(raw.columns) >= OWN_COLUMNS:
         raise BadTable(f"{raw.name}: this is a sweep's own table - give the work directory that holds it")
-    found = find(raw.columns)
-    problems, values = list(found.problems), {}
-    for quantity, column in found.columns.items():
+    reading = recognise(raw.columns)
+    problems, values = list(reading.problems), {}
+    for quantity, column in reading.columns.items():
         values[quantity], problem = _values(raw, column)
         problems += [problem] if problem else []
     if raw.frame.empty:
@@ -77,20 +85,20 @@ def read(source: Path | pd.DataFrame) -> Table:
     if problems:
         raise BadTable(f"{raw.name}: {'; '.join(problems)}")
     try:
-        values, notes = _complete(values, found.columns, raw.rows)
+        values, notes = _complete(values, reading.columns, raw.rows)
     except ValueError as error:
         raise BadTable(f"{raw.name}: {error}") from error
-    return Table(_runs(values, raw.rows), found.notes + tuple(notes))
+    return Table(_runs(values, raw.rows), reading.notes + tuple(notes))
 
 
 def _values(raw: _Raw, column: Column) -> tuple[np.ndarray, str]:
     cells = raw.frame.iloc[:, column.at]
     if column.quantity == "seed":
-        values, problem = labels(cells, raw.rows)
+        values, problem = read_labels(cells, raw.rows)
     else:
-        values, problem = numbers(cells, raw.rows, allow_zero=column.quantity == "loss")
-    mend = " (this column may be left out)" if column.quantity in OPTIONAL else ""
-    return values, f"column {column.label}: {problem}{mend}" if problem else ""
+        values, problem = read_numbers(cells, raw.rows, allow_zero=column.quantity == "loss")
+    hint = " (this column may be left out)" if column.quantity in OPTIONAL else ""
+    return values, f"column {column.label}: {problem}{hint}" if problem else ""
 
 
 def _runs(values: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:
@@ -155,7 +163,7 @@ def _read_text_table(path: Path) -> _Raw:
     if not body.strip():
         raise ValueError("the file is empty")
     separator = max(",\t;", key=body.partition("\n")[0].count)
-    # Blank lines stay at first, so that rows count as in the file; cells stay text, for only float() is exact.
+    # Blank lines stay at first, so that rows count as in the file; cells stay text, because only float() is exact.
     cells = pd.read_csv(io.StringIO(body), sep=separator, header=None, dtype=str, skip_blank_lines=False)
     frame = cells.iloc[1:].dropna(how="all")
     frame.columns = cells.iloc[0].fillna("").tolist()
@@ -169,10 +177,10 @@ def _read_json_lines(path: Path) -> _Raw:
 
 
 def _read_json(path: Path) -> _Raw:
-    found = _json(path.read_text(encoding="utf-8-sig"), "one record a line is .jsonl; here the whole file: ")
-    if not isinstance(found, list):
-        raise ValueError(f"it holds one {type(found).__name__}; needed is a list of records")
-    return _counted_from_one(str(path), _frame(found, range(1, len(found) + 1)))
+    records = _json(path.read_text(encoding="utf-8-sig"), "one record a line is .jsonl; here the whole file: ")
+    if not isinstance(records, list):
+        raise ValueError(f"it holds one {type(records).__name__}; needed is a list of records")
+    return _counted_from_one(str(path), _frame(records, range(1, len(records) + 1)))
 
 
 def _json(text: str, where: str) -> object:
@@ -182,12 +190,12 @@ def _json(text: str, where: str) -> object:
         raise ValueError(f"{where}{error}") from error
 
 
-def _frame(found: list, rows: Sequence[int]) -> pd.DataFrame:
+def _frame(records: list, rows: Sequence[int]) -> pd.DataFrame:
     """The records as a table of Python objects, so that no value is converted on the way."""
-    wrong = [row for row, record in zip(rows, found, strict=True) if not isinstance(record, dict)]
+    wrong = [row for row, record in zip(rows, records, strict=True) if not isinstance(record, dict)]
     if wrong:
         raise ValueError(f"no record with named values in {named(wrong)}")
-    return pd.DataFrame(found, dtype=object)
+    return pd.DataFrame(records, dtype=object)
 
 
 def _read_parquet(path: Path) -> _Raw:
@@ -310,10 +318,10 @@ def _with_budget(
             return values, [f"The column {column.name} was not used: it is {far}."]
         raise ValueError(f"column {column.label}: needed for C or D, but it is {far} that such runs may have")
     if kind == "D":
-        found = {"D": budget, **values, "token_budget": budget}
-        if "N" not in found:
+        extended = {"D": budget, **values, "token_budget": budget}
+        if "N" not in extended:
             raise ValueError(f"missing column N (or C) - column {column.label} is in tokens and only repeats D")
-        return found, [f"The column {column.name} was read as tokens: budgets of training."]
+        return extended, [f"The column {column.name} was read as tokens: budgets of training."]
     strays = np.abs(off["C"]) > CLOSE
     notes = [f"The column {column.name} was read as FLOP: the compute of each run's IsoFLOP group."]
     if known and strays.any():

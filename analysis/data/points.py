@@ -7,16 +7,17 @@ Nothing is clipped: a loss without a logarithm, a diverged run or one still in t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from vsweep.analysis.data import foreign_tables
-from vsweep.analysis.data.column_names import named, numbers
-from vsweep.analysis.data.foreign_tables import BadTable, group_close
-from vsweep.analysis.fitting.objective import Objective
 
 from vsweep import schema, tables
+from vsweep.analysis.data import foreign_tables
+from vsweep.analysis.data.column_names import named, read_numbers
+from vsweep.analysis.data.foreign_tables import BadTable, group_close
+from vsweep.analysis.fitting.objective import Objective
 
 # What each loss of runs.csv means for the law. A known floor makes the law E = 0; otherwise E is fitted.
 KNOWN, FREE = "known", "free"
@@ -41,11 +42,24 @@ LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square on
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
 
+class ExclusionKind(StrEnum):
+    """Why a run is excluded from a fit. The value is how sentences call a run of this kind."""
+
+    DIVERGED = "diverged"
+    RUNNING = "still running"
+    NOT_FINISHED = "not finished"
+    NO_LOSS = "without a recorded loss"
+    NO_LOGARITHM = "loss at or below zero"
+    NOT_TRAINED = "without recorded tokens or FLOP"
+    WORSE_SETTING = "another setting was better"
+
+
 @dataclass(frozen=True)
 class Exclusion:
-    """One run (or one point of a curve) that a fit does not see, and why."""
+    """One run that a fit does not see: the kind of its exclusion, and the reason with its numbers."""
 
     run_id: str
+    kind: ExclusionKind
     reason: str
 
 
@@ -74,10 +88,12 @@ class Convention:
 
     @property
     def floor(self) -> str:
+        """How E is treated: `known`, `free`, or the number at which it is held, such as `= 1.7`."""
         return LOSSES[self.loss] if self.given_floor is None else f"= {self.given_floor:g}"
 
     @property
     def floor_free(self) -> bool:
+        """Whether E is fitted."""
         return self.floor == FREE
 
     @property
@@ -86,6 +102,7 @@ class Convention:
         return None if self.floor_free else self.given_floor or 0.0
 
     def describe(self) -> str:
+        """The convention in words."""
         n = {"params": "N = all parameters", "params_non_embedding": "N = parameters without embeddings"}[self.size]
         c = {"flops_6nd": "C = 6ND", "flops_counted": "C = counted FLOPs", OWN_FLOPS: "C = the table's own"}[self.flops]
         return f"{self.loss}, E {self.floor}, {n}, {c}"
@@ -104,10 +121,12 @@ class Source:
 
     @property
     def title(self) -> str:
+        """Name of the work directory or of the file."""
         return self.path.resolve().name
 
     @property
     def losses(self) -> tuple[str, ...]:
+        """The losses that can be fitted, the most telling one first."""
         return ("excess_loss", "answer_loss", "val_loss") if self.is_workdir else ("loss",)
 
     @property
@@ -118,7 +137,9 @@ class Source:
         return not np.allclose(self.runs["flops_6nd"], 6 * self.runs["params"] * self.runs["tokens"], rtol=0.01)
 
     def count(self, status: str) -> int:
-        return int((self.runs["status"] == status).sum())
+        """How many runs have this status; those that have not started count as running."""
+        counted = (status, schema.QUEUED) if status == schema.RUNNING else (status,)
+        return int(self.runs["status"].isin(counted).sum())
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,7 @@ class Points:
     curves: pd.DataFrame | None = None
 
     def column(self, name: str) -> np.ndarray:
+        """One column as floats [runs]."""
         return self.table[name].to_numpy(float)
 
     @property
@@ -149,9 +171,11 @@ class Points:
 
     @property
     def seeds(self) -> list:
+        """The distinct seeds, sorted; empty where no run names one."""
         return sorted(self.table["seed"].dropna().unique())
 
     def of_seed(self, seed: object) -> "Points":
+        """The same convention with the runs of one seed only."""
         return self.where(self.table["seed"] == seed)
 
     def where(self, keep: pd.Series) -> "Points":
@@ -211,7 +235,7 @@ def _check_runs(path: Path, runs: pd.DataFrame) -> None:
 def _wrong(frame: pd.DataFrame, columns: Sequence[str], *, allow_zero: bool = False) -> dict[str, str]:
     """What is wrong, by column, in columns of positive numbers, none of which may be empty."""
     rows = np.arange(2, len(frame) + 2)  # the header is row 1
-    checked = {name: numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
+    checked = {name: read_numbers(frame[name], rows, allow_zero=allow_zero)[1] for name in columns}
     return {name: f"column {name}: {problem}" for name, problem in checked.items() if problem}
 
 
@@ -248,7 +272,7 @@ def _floats(column: pd.Series) -> np.ndarray:
     try:
         return pd.to_numeric(column, errors="coerce").to_numpy(float)
     except OverflowError:
-        return numbers(column, np.arange(len(column)))[0]
+        return read_numbers(column, np.arange(len(column)))[0]
 
 
 def _number_columns(frame: pd.DataFrame) -> list[str]:
@@ -299,10 +323,10 @@ def select(source: Source, convention: Convention) -> Points:
             table[name] = runs[name].astype(float)
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
     steps = runs["diverged_at_step"] if "diverged_at_step" in runs else pd.Series(np.nan, runs.index)
-    reasons = _reasons_to_exclude(table, convention.loss, pd.to_numeric(steps))
-    _add_worse_settings(runs, table, reasons)
-    exclusions = tuple(Exclusion(table.at[row, "run_id"], reason) for row, reason in sorted(reasons.items()))
-    table = table.drop(index=list(reasons)).drop(columns="status").reset_index(drop=True)
+    excluded = _excluded(table, convention.loss, pd.to_numeric(steps))
+    excluded |= _worse_settings(runs, table.drop(index=list(excluded)))
+    exclusions = tuple(entry for _, entry in sorted(excluded.items()))
+    table = table.drop(index=list(excluded)).drop(columns="status").reset_index(drop=True)
     return Points(convention, table, exclusions, _curves_of(source, table, convention))
 
 
@@ -313,22 +337,25 @@ def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_w
     return 6 * table["params"] * table["tokens"] if is_workdir else runs["flops_6nd"]
 
 
-def _reasons_to_exclude(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, str]:
-    reasons = {}
+def _excluded(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, Exclusion]:
+    """By row of `table`: the runs that have no loss to fit, or none with a logarithm."""
+    found = {}
     trained = (table["tokens"] > 0) & (table["flops"] > 0)
-    for row, status, value in zip(table.index, table["status"], table["loss"], strict=True):
+    for row, status, value in table[["status", "loss"]].itertuples():
         if status == schema.DIVERGED:
             step = diverged_at_step[row]
-            reasons[row] = "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
+            found[row] = ExclusionKind.DIVERGED, "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
+        elif status in (schema.QUEUED, schema.RUNNING):
+            found[row] = ExclusionKind.RUNNING, "still running"
         elif status != schema.FINISHED:
-            reasons[row] = "still running" if status == schema.RUNNING else f"status {status}"
+            found[row] = ExclusionKind.NOT_FINISHED, f"status {status}"
         elif not np.isfinite(value):
-            reasons[row] = f"no {loss} recorded"
+            found[row] = ExclusionKind.NO_LOSS, f"no {loss} recorded"
         elif value <= 0:
-            reasons[row] = f"{loss} = {value:.3g} has no logarithm"
+            found[row] = ExclusionKind.NO_LOGARITHM, f"{loss} = {value:.3g} has no logarithm"
         elif not trained[row]:
-            reasons[row] = "no tokens or FLOP recorded"
-    return reasons
+            found[row] = ExclusionKind.NOT_TRAINED, "no tokens or FLOP recorded"
+    return {row: Exclusion(table.at[row, "run_id"], *why) for row, why in found.items()}
 
 
 def varying_settings(runs: pd.DataFrame) -> list[str]:
@@ -336,19 +363,21 @@ def varying_settings(runs: pd.DataFrame) -> list[str]:
     return [name for name in SETTING_COLUMNS if name in runs and runs[name].nunique(dropna=False) > 1]
 
 
-def _add_worse_settings(runs: pd.DataFrame, table: pd.DataFrame, reasons: dict[int, str]) -> None:
-    """Adds to `reasons` the runs whose hyperparameters another setting of the same cell beats (mean over seeds)."""
+def _worse_settings(runs: pd.DataFrame, usable: pd.DataFrame) -> dict[int, Exclusion]:
+    """By row: the runs whose hyperparameters another setting of the same cell beats (mean log loss over seeds)."""
     settings = varying_settings(runs)
-    usable = table.drop(index=list(reasons))
     if not settings or usable.empty:
-        return
+        return {}
     # Not agg(", ".join): an empty cell (None examples, no clipping) is NaN, and no text to join.
     keys = [", ".join(map(str, row)) for row in runs.loc[usable.index, settings].itertuples(index=False)]
     usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
+    found = {}
     for _, cell in usable.groupby(["size", "budget"]):
         best = cell.groupby("setting")["log_loss"].mean().idxmin()
-        for row in cell.index[cell["setting"] != best]:
-            reasons[row] = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
+        reason = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
+        for row, run_id in cell.loc[cell["setting"] != best, "run_id"].items():
+            found[row] = Exclusion(run_id, ExclusionKind.WORSE_SETTING, reason)
+    return found
 
 
 def _curves_of(source: Source, table: pd.DataFrame, convention: Convention) -> pd.DataFrame | None:

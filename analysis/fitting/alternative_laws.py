@@ -7,6 +7,7 @@ floor, and with repeated data N and D are replaced by what they are still worth.
 from dataclasses import dataclass
 
 import numpy as np
+
 from vsweep.analysis.fitting.chinchilla import EXPONENTS, FLOOR_SHARES, Chinchilla, Data, LinearGrid, Pullback
 
 SOME_EXPONENTS = EXPONENTS[::2]
@@ -63,14 +64,14 @@ class PowerMean:
 
     def starts(self, data: Data, loss: np.ndarray, weight: np.ndarray, floor: float | None) -> np.ndarray:
         floors = [share * loss.min() for share in FLOOR_SHARES] if floor is None else [floor]
-        found = []
+        groups = []
         for value in floors:
             for power in POWERS:
                 theta = _linear_in_power(data, loss, weight, value, power)
                 bend = LARGEST_LOG_POWER * np.arctanh(np.log(power) / LARGEST_LOG_POWER)
                 more = [bend] if floor is not None else [bend, value]
-                found.append(np.insert(theta, [4] * len(more), more, axis=-1))
-        return np.stack(found)
+                groups.append(np.insert(theta, [4] * len(more), more, axis=-1))
+        return np.stack(groups)
 
     def describe(self, theta: np.ndarray, data: Data) -> dict[str, float]:
         power = np.exp(LARGEST_LOG_POWER * np.tanh(theta[..., 4] / LARGEST_LOG_POWER))
@@ -105,11 +106,11 @@ class Kaplan:
 
     def starts(self, data: Data, loss: np.ndarray, weight: np.ndarray, floor: float | None) -> np.ndarray:
         # At a given alpha_D the law to the power 1/alpha_D is linear in its two terms, the second one being Dc/D.
-        found = []
+        groups = []
         for beta in SOME_EXPONENTS:
             theta = _linear_in_power(data, loss, weight, floor or 0.0, 1 / beta).reshape(len(SOME_EXPONENTS), -1, 4)
-            found.append(theta[:, np.abs(SOME_EXPONENTS - beta).argmin()])
-        return np.stack(found)
+            groups.append(theta[:, np.abs(SOME_EXPONENTS - beta).argmin()])
+        return np.stack(groups)
 
     def describe(self, theta: np.ndarray, data: Data) -> dict[str, float]:
         plain = Chinchilla().describe(theta, data)
@@ -155,15 +156,15 @@ class DataConstrained:
         return log_g + beta / alpha * (np.log(data.unique) + log_g)
 
     def starts(self, data: Data, loss: np.ndarray, weight: np.ndarray, floor: float | None) -> np.ndarray:
-        found = []
+        groups = []
         for epochs in WORTH_IN_EPOCHS:
             log_unique = np.minimum(data.y, np.log(data.unique) - data.y_mean)
             y = log_unique + _log_worth(data.y - log_unique, np.log(epochs))
             worth = Data(data.x, y, data.x_mean, data.y_mean)
             theta = Chinchilla().starts(worth, loss, weight, floor).reshape(-1, 4 + (floor is None))
             for size in SIZE_WORTH:
-                found.append(np.insert(theta, [4, 4], [np.log(epochs), np.log(size)], axis=-1))
-        return np.stack(found)
+                groups.append(np.insert(theta, [4, 4], [np.log(epochs), np.log(size)], axis=-1))
+        return np.stack(groups)
 
     def describe(self, theta: np.ndarray, data: Data) -> dict[str, float]:
         return {**Chinchilla().describe(theta, data), "R_D": np.exp(theta[..., 4]), "R_N": np.exp(theta[..., 5])}

@@ -55,7 +55,7 @@ def minimise_together(
 def _search(objective: Objective, rows, theta, value, gradient, direction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shortens each row's step until its value falls enough: steps [m, p] (zero where none does), values, gradients.
 
-    The next length is where the parabola through what is known has its minimum (ibid., equation 3.58).
+    The next length is at the minimum of the parabola through what is known (Nocedal and Wright 2006, equation 3.58).
     """
     slope = (gradient * direction).sum(axis=1)
     step, new_value, new_gradient = np.zeros_like(theta), value.copy(), gradient.copy()
@@ -76,7 +76,7 @@ def _search(objective: Objective, rows, theta, value, gradient, direction) -> tu
 
 
 def _update(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """The inverse Hessians [r, p, p] after a step [r, p] that changed the gradient by `change` (ibid., eq. 6.17)."""
+    """The inverse Hessians [r, p, p] after a step [r, p] that changed the gradient by `change` (equation 6.17)."""
     curvature = (step * change).sum(axis=1)
     good = curvature > 1e-14
     rho = 1 / np.where(good, curvature, 1.0)

@@ -1,7 +1,7 @@
 """Does a curve break? The power law with an offset against the broken power law, by points that neither fit saw.
 
 The broken power law has twice the parameters and follows almost any curve, so its residual says nothing. Both laws
-foretell the largest x from the others; which one comes closer, by more than the noise, is the law to believe.
+predict the largest x from the others. The one that comes closer by more than the noise is the law to believe.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+
 from vsweep.analysis.fitting.chinchilla import Form
-from vsweep.analysis.fitting.fit import Fitted
+from vsweep.analysis.fitting.fit import FormFit
 from vsweep.analysis.fitting.one_variable import FORMS, fit_together
 
 LONG = 9  # distinct x from which the last two are held out, and not the last one only
@@ -18,7 +19,7 @@ BEYOND, NEGLIGIBLE_LOG = 2.0, 0.005  # a law wins by more than twice the noise, 
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutScore:
     """A forecast of `points` that were held out: errors in log loss, prediction minus truth.
 
     `fitted_rms_log` is the residual of the same fit on the points that it saw.
@@ -44,11 +45,12 @@ class OneVariableLaw:
     points: int
     values: dict[str, float] = field(default_factory=dict)
     rms_log: float | None = None
-    held_out: tuple[HeldOut, ...] = ()
+    held_out: tuple[HeldOutScore, ...] = ()
     note: str = ""
 
     @property
     def fitted(self) -> bool:
+        """Whether there was a fit to all points."""
         return bool(self.values)
 
     @property
@@ -59,7 +61,7 @@ class OneVariableLaw:
 
 @dataclass(frozen=True)
 class Curve:
-    """A loss [n] against x [n]; each of `held_out` marks points [n] that are to be foretold from the others."""
+    """A loss [n] against x [n]; each of `held_out` marks points [n] that are to be predicted from the others."""
 
     x: np.ndarray
     loss: np.ndarray
@@ -81,6 +83,7 @@ def last(x: np.ndarray, count: int) -> np.ndarray:
 
 
 def held_out_by_default(x: np.ndarray) -> int:
+    """How many of the largest values of x [n] are held out: two of a long curve, else one."""
     return 2 if len(np.unique(x)) >= LONG else 1
 
 
@@ -117,7 +120,7 @@ def _count(form: Form, floor: float | None) -> int:
     return len(form.parameters) + (floor is None)
 
 
-def _one_law(form: Form, curve: Curve, floor: float | None, fits: list[Fitted | None]) -> OneVariableLaw:
+def _one_law(form: Form, curve: Curve, floor: float | None, fits: list[FormFit | None]) -> OneVariableLaw:
     whole, *parts = fits
     law = OneVariableLaw(form.name, form.formula, _count(form, floor), len(curve.x))
     if whole is None:
@@ -135,10 +138,10 @@ def _one_law(form: Form, curve: Curve, floor: float | None, fits: list[Fitted | 
     )
 
 
-def _forecast(fitted: Fitted, curve: Curve, held: np.ndarray) -> HeldOut:
+def _forecast(fitted: FormFit, curve: Curve, held: np.ndarray) -> HeldOutScore:
     x = curve.x[held]
     error = np.log(fitted.loss(x, np.ones_like(x)) / curve.loss[held])
-    return HeldOut(int(held.sum()), _rms(error), float(error.mean()), _rms(fitted.log_residuals))
+    return HeldOutScore(int(held.sum()), _rms(error), float(error.mean()), _rms(fitted.log_residuals))
 
 
 def _rms(values: np.ndarray) -> float:
@@ -178,8 +181,8 @@ def compare_one_variable(
     Args:
       x: parameters, tokens or training examples [n], positive; values may repeat.
       loss: [n], positive.
-      held_out: how many of the largest x are foretold from the others, or a mask [n] of the points that are; by default
-        the last one, and the last two where there are at least `LONG` values of x.
+      held_out: how many of the largest x are predicted from the others, or a mask [n] of the points that are. By
+        default the last one, and the last two where there are at least `LONG` values of x.
       floor: the offset E where it is known (0 for an excess loss that more of x can bring to nothing); None fits it.
 
     Returns one row a law: law, formula, parameters (how many), `values` (by name, of the fit to all points), rms_log,
@@ -221,7 +224,7 @@ def _checked(x: np.ndarray, loss: np.ndarray, floor: float | None) -> tuple[np.n
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if len(bad):
             first = f"{name}[{bad[0]}] = {values[bad[0]]:g}"
-            raise ValueError(f"{name}: positive numbers - got {len(bad)} of {len(x)} that are none, first {first}")
+            raise ValueError(f"{name}: positive numbers - got {len(bad)} of {len(x)} that are not, first {first}")
     if len(np.unique(x)) < 2:
         raise ValueError(f"x: {len(np.unique(x))} distinct values, a law against x needs several")
     if floor is not None and not (np.isfinite(floor) and floor >= 0):

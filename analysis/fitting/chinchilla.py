@@ -31,11 +31,12 @@ class Data:
 
     @classmethod
     def of(cls, params: np.ndarray, tokens: np.ndarray, unique: np.ndarray | None = None) -> "Data":
+        """The coordinates of points at N, D and, where they are known, unique tokens [n]."""
         x, y = np.log(np.asarray(params, float)), np.log(np.asarray(tokens, float))
         unique = None if unique is None else np.asarray(unique, float)
         return cls(x - x.mean(), y - y.mean(), float(x.mean()), float(y.mean()), unique)
 
-    def elsewhere(self, params: np.ndarray, tokens: np.ndarray, unique: np.ndarray | None = None) -> "Data":
+    def other_points(self, params: np.ndarray, tokens: np.ndarray, unique: np.ndarray | None = None) -> "Data":
         """Other points in the same coordinates, to predict at."""
         x, y = np.log(np.asarray(params, float)) - self.x_mean, np.log(np.asarray(tokens, float)) - self.y_mean
         return Data(x, y, self.x_mean, self.y_mean, None if unique is None else np.asarray(unique, float))
@@ -115,6 +116,7 @@ class LinearGrid:
 
     @classmethod
     def of(cls, data: Data, loss: np.ndarray, exponents: np.ndarray) -> "LinearGrid":
+        """The grid for losses [n] at the points of `data`, with exponents [g]."""
         return cls(exponents, loss, np.exp(-exponents[:, None] * data.x), np.exp(-exponents[:, None] * data.y))
 
     def _grams(self, weight: np.ndarray) -> tuple[np.ndarray, ...]:

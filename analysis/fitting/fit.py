@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from vsweep.analysis.fitting.batched_bfgs import GAIN_TOLERANCE, minimise_together
 from vsweep.analysis.fitting.chinchilla import Data, Form
 from vsweep.analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective
@@ -38,10 +39,12 @@ class Problem:
 
     @property
     def floor_free(self) -> bool:
+        """Whether E is fitted."""
         return self.floor is None
 
     @property
     def parameters(self) -> int:
+        """How many numbers are fitted, E among them where it is."""
         return len(self.form.parameters) + self.floor_free
 
     @property
@@ -60,6 +63,7 @@ class Problem:
         return self.loss.min() * theta[..., -1] if self.floor_free else np.full(theta.shape[:-1], self.floor)
 
     def residuals(self, theta: np.ndarray) -> np.ndarray:
+        """Residuals [..., n] at theta [..., p], in log loss or in nats/token as the objective says."""
         return self._residual(self.predict(theta))
 
     def _residual(self, prediction: np.ndarray) -> np.ndarray:
@@ -87,7 +91,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FormFit:
     """A law of any form at its optimum: `theta` [p], or [r, p] for r resamples at once."""
 
     problem: Problem
@@ -96,10 +100,11 @@ class Fitted:
 
     def loss(self, params: np.ndarray, tokens: np.ndarray, unique: np.ndarray | None = None) -> np.ndarray:
         """The law [..., m] at N, D (and unique tokens) [m]."""
-        return self.problem.predict(self.theta, self.problem.data.elsewhere(params, tokens, unique))
+        return self.problem.predict(self.theta, self.problem.data.other_points(params, tokens, unique))
 
     @property
     def log_residuals(self) -> np.ndarray:
+        """log of prediction over loss [..., n] at the points of the fit."""
         return np.log(self.problem.predict(self.theta) / self.problem.loss)
 
     @property
@@ -107,20 +112,20 @@ class Fitted:
         """By name, E first."""
         return {"E": self.problem.floor_value(self.theta), **self.problem.form.describe(self.theta, self.problem.data)}
 
-    def refit(self, weight: np.ndarray) -> "Fitted":
+    def refit(self, weight: np.ndarray) -> "FormFit":
         """The same law of each resample, weight [r, n]."""
         resampled = replace(self.problem, weight=np.asarray(weight, float))
-        return Fitted(resampled, *best_refits(resampled, self.theta))
+        return FormFit(resampled, *best_refits(resampled, self.theta))
 
 
 def fit_form(
     form: Form, data: Data, loss: np.ndarray, *, floor: float | None, objective: Objective | None = None, weight=None
-) -> Fitted | None:
+) -> FormFit | None:
     """Fits one form to points [n]; None where no start of its grid is possible."""
     weight = np.ones(len(loss)) if weight is None else np.asarray(weight, float)
     problem = Problem(form, data, np.asarray(loss, float), weight, floor, objective or Objective())
-    found = best_fit(problem)
-    return None if found is None else Fitted(problem, *found)
+    best = best_fit(problem)
+    return None if best is None else FormFit(problem, *best)
 
 
 def best_fit(problem: Problem) -> tuple[np.ndarray, float] | None:
@@ -147,7 +152,7 @@ def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 
 
 def values_of_laws(problem: Problem, theta: np.ndarray) -> np.ndarray:
-    """Objectives [...] at theta [..., p]; infinite where the law is none: no number, or E below zero."""
+    """Objectives [...] at theta [..., p]; infinite where there is no law: not a number, or E below zero."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values = problem.values(theta)
     allowed = np.isfinite(values) & (problem.floor_value(theta) >= 0)
@@ -191,10 +196,10 @@ def _refit_starts(whole: Problem, theta: np.ndarray) -> np.ndarray:
 
 
 def _refit_block(problem: Problem, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    found = np.stack([_refit_from(problem, start) for start in starts])  # [starts, r, p]
-    values = np.stack([values_of_laws(problem, theta) for theta in found])
+    thetas = np.stack([_refit_from(problem, start) for start in starts])  # [starts, r, p]
+    values = np.stack([values_of_laws(problem, theta) for theta in thetas])
     best, rows = values.argmin(axis=0), np.arange(len(problem.weight))
-    theta, lowest = found[best, rows], values[best, rows]
+    theta, lowest = thetas[best, rows], values[best, rows]
     lost = ~np.isfinite(lowest)
     if problem.floor_free and lost.any():
         # Every descent of these resamples lost its floor: their law is at E = 0.

@@ -54,6 +54,7 @@ class Objective:
         return factor * penalty, factor * slope
 
     def describe(self) -> str:
+        """The objective in words."""
         of = {LOG: "log(prediction / loss)", LOSS: "prediction - loss"}[self.residual]
         how = {HUBER: f"Huber, delta = {self.delta:g}", SQUARED: "half the squares", ABSOLUTE: "absolute values"}
         weighted = "" if self.overestimate == 1 else f", {self.overestimate:g} times where the law lies above"

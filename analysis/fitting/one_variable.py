@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
+
 from vsweep.analysis.fitting.batched_bfgs import minimise_together
 from vsweep.analysis.fitting.chinchilla import EXPONENTS, FLOOR_SHARES, LARGEST_LOG, Data, Form, Pullback
-from vsweep.analysis.fitting.fit import RESTARTS, STARTS, STATIONARY, Fitted, Problem, best_starts, values_of_laws
+from vsweep.analysis.fitting.fit import RESTARTS, STARTS, STATIONARY, FormFit, Problem, best_starts, values_of_laws
 from vsweep.analysis.fitting.objective import SQUARED, Objective
 
 OBJECTIVE = Objective(penalty=SQUARED)
@@ -146,7 +147,7 @@ def _least_squares(design: np.ndarray, target: np.ndarray, scale: np.ndarray) ->
 
 def fit_together(
     form: Form, curves: Sequence[tuple[np.ndarray, np.ndarray]], *, floor: float | None = None
-) -> list[Fitted]:
+) -> list[FormFit]:
     """What `fitting.fit_form` finds by least squares of log loss on each curve (x [n], loss [n]), all of them at once.
 
     The laws of a study's lines are many small problems: one after the other they would mostly wait for numpy's
@@ -163,26 +164,26 @@ def fit_together(
     return [min(pair, key=lambda fitted: fitted.value) for pair in zip(without, _lowest(problems), strict=True)]
 
 
-def _lowest(problems: list[Problem]) -> list[Fitted]:
+def _lowest(problems: list[Problem]) -> list[FormFit]:
     """The lowest end of the descents of each problem; its value is inf where none ended with a floor >= 0."""
     starts = [best_starts(problem) for problem in problems]  # [s, p] each
-    found = [Fitted(problem, np.full(problem.parameters, np.nan), np.inf) for problem in problems]
+    lowest = [FormFit(problem, np.full(problem.parameters, np.nan), np.inf) for problem in problems]
     owner = np.repeat(np.arange(len(starts)), [len(theta) for theta in starts])
     if not len(owner):
-        return found
+        return lowest
     thetas = np.concatenate(starts)
     for _ in range(RESTARTS):
         improved = np.zeros(len(problems), bool)
         for number, theta, value in zip(owner, *_descend(problems, owner, thetas), strict=True):
-            if value < found[number].value:
-                improved[number] |= value < (1 - STATIONARY) * found[number].value
-                found[number] = Fitted(problems[number], theta, float(value))
+            if value < lowest[number].value:
+                improved[number] |= value < (1 - STATIONARY) * lowest[number].value
+                lowest[number] = FormFit(problems[number], theta, float(value))
         # Only the lowest end of each curve is worth another descent, and only while these still gain.
         owner = np.flatnonzero(improved)
         if not len(owner):
             break
-        thetas = np.stack([found[number].theta for number in owner])
-    return found
+        thetas = np.stack([lowest[number].theta for number in owner])
+    return lowest
 
 
 def _descend(problems: list[Problem], owner: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

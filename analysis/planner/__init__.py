@@ -7,6 +7,6 @@ interval.
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.command import main
 from vsweep.analysis.planner.results import GpuTime, Plan
-from vsweep.analysis.planner.saved_law import BadLaw, Fitted, read_fits
+from vsweep.analysis.planner.saved_law import BadLaw, SavedLaw, read_fits
 
-__all__ = ["BadLaw", "Fitted", "GpuTime", "Plan", "main", "plan", "read_fits"]
+__all__ = ["BadLaw", "GpuTime", "Plan", "SavedLaw", "main", "plan", "read_fits"]

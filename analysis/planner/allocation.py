@@ -1,6 +1,6 @@
 """From a law to a decision: how to split a compute, what a wrong size costs, what serving and scarce data change.
 
-Training is counted as C = 6ND, a forward pass as 2N FLOP a token (Kaplan et al. 2020, section 2.1). Every quantity is
+Training is counted as C = 6ND, a forward pass as 2N FLOP per token (Kaplan et al. 2020, section 2.1). Every quantity is
 an expression of a law, evaluated once with the fitted law and once with all resampled laws together. A run that is
 planned by the fitted law stays where it is planned: the resampled laws say what it may cost, and where they would have
 put it.
@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from scipy import special
 from scipy.optimize import elementwise
+
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.planner.results import (
     AtFixedTokens,
@@ -90,7 +91,7 @@ def plan(
 
     Args:
       resamples: the law fitted to r resamples, its fields arrays [r]; without it there are no intervals. The same where
-        there are fewer than 2 / (1 - level) of them, for then not one lies beyond either end.
+        there are fewer than 2 / (1 - level) of them, because then none lies beyond either end.
       residual_sd_log: standard deviation of a single run's log loss around the law.
       level: the share of the resampled laws inside an interval.
       reserve: share of `flops` to keep back, 0 or more and below 1.
@@ -104,7 +105,7 @@ def plan(
     count = 0 if resamples is None else np.size(resamples.alpha)
     laws = _Laws(_as_numpy(law), resamples if count >= resamples_needed(level) else None, residual_sd_log, level)
     try:
-        # Beyond the largest float, inf is the answer; inf - inf is none.
+        # Beyond the largest float, inf is the answer; inf - inf is no number.
         with np.errstate(over="ignore", divide="ignore", invalid="raise"):
             _check_reach(laws.law, flops)
             return _plan(laws, flops, count, reserve, tokens, served)
@@ -164,7 +165,7 @@ def _check_reach(law: Law, flops: float) -> None:
     params, tokens = law.params_opt(flops), law.tokens_opt(flops)
     if not (1 <= params < np.inf and 1 <= tokens < np.inf):
         raise ValueError(
-            f"flops: {flops:.3g} FLOP would by this law be for {params:.3g} parameters and {tokens:.3g} tokens - "
+            f"flops: by this law {flops:.3g} FLOP would train {params:.3g} parameters on {tokens:.3g} tokens - "
             "are C in FLOP, N in parameters and D in tokens?"
         )
 
@@ -201,8 +202,8 @@ def params_for_serving(law: Law, excess: np.ndarray, served: float) -> np.ndarra
     ratio = served / (3 * np.power(law.B / (law.b * excess), 1 / law.beta))  # T / 3D of the optimum
     lowest = np.minimum(np.minimum(law.beta, 1.0), ratio / np.e**2)
     bounds = np.minimum(lowest, np.log1p(ratio) / 2), np.log1p(ratio)
-    found = elementwise.find_root(_log_too_few_served, bounds, args=(start, law.beta, np.log(ratio)))
-    return np.power(law.A / (special.expit(start + found.x) * excess), 1 / law.alpha)
+    root = elementwise.find_root(_log_too_few_served, bounds, args=(start, law.beta, np.log(ratio)))
+    return np.power(law.A / (special.expit(start + root.x) * excess), 1 / law.alpha)
 
 
 def _log_too_few_served(w: np.ndarray, start: np.ndarray, beta: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:

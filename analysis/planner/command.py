@@ -5,43 +5,44 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+
+from vsweep import program
 from vsweep.analysis.answering import command
-from vsweep.analysis.formatting import printable
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.results import GpuTime, Plan
-from vsweep.analysis.planner.saved_law import Extrapolation, Fitted, extrapolations, given_law, read_fits
+from vsweep.analysis.planner.saved_law import Extrapolation, SavedLaw, extrapolations, given_law, read_fits
 from vsweep.analysis.planner.text import render
 from vsweep.analysis.report.fits_json import finite
 
 
 @command("plan")
 def main(arguments: list[str]) -> int:
-    """Prints the plan; returns 0, or 2 where there is no law to plan by. Argparse leaves with 2 for wrong arguments."""
+    """Prints the plan; returns 0, or 2 where there is no law to plan by. Wrong arguments leave with 2."""
     options = _read(arguments)
     gpu = None
     if options.gpu_hours is not None:
         gpu = GpuTime(options.gpu_hours, options.gpus or 1.0, options.flops, options.mfu or 1.0)
-    fitted = given_law(options.law) if options.law else read_fits(options.fits, options.loss_convention)
-    found = plan(
-        fitted.law,
+    saved = given_law(options.law) if options.law else read_fits(options.fits, options.loss_convention)
+    answer = plan(
+        saved.law,
         gpu.flops if gpu else options.compute,
-        resamples=fitted.resamples,
-        residual_sd_log=fitted.residual_sd_log,
+        resamples=saved.resamples,
+        residual_sd_log=saved.residual_sd_log,
         level=options.level,
         reserve=options.reserve,
         tokens=options.tokens,
         served=options.served,
     )
-    outside = extrapolations(fitted, found)
-    print(to_json(found, fitted, gpu, outside) if options.json else printable(render(found, fitted, gpu, outside)))
+    outside = extrapolations(saved, answer)
+    print((to_json if options.json else render)(answer, saved, gpu, outside))
     return 0
 
 
-def to_json(plan: Plan, fitted: Fitted, gpu: GpuTime | None, outside: list[Extrapolation]) -> str:
+def to_json(plan: Plan, saved: SavedLaw, gpu: GpuTime | None, outside: list[Extrapolation]) -> str:
     """The numbers of the text and more. An interval that has no upper end has a `low` and null for `high`."""
-    law = {name: getattr(fitted, name) for name in ("source", "loss", "floor_value", "size", "flops", "ranges")}
+    law = {name: getattr(saved, name) for name in ("source", "loss", "floor_value", "size", "flops", "ranges")}
     content = {
-        "law": {**law, "residual_sd_log": fitted.residual_sd_log},
+        "law": {**law, "residual_sd_log": saved.residual_sd_log},
         "gpu": asdict(gpu) if gpu else None,
         "plan": asdict(plan),
         "extrapolations": [asdict(entry) for entry in outside],
@@ -50,42 +51,54 @@ def to_json(plan: Plan, fitted: Fitted, gpu: GpuTime | None, outside: list[Extra
 
 
 def _read(arguments: list[str]) -> argparse.Namespace:
-    """The options; what argparse cannot say about their combinations is checked here."""
-    found = parser()
-    options = found.parse_args(arguments)
+    """The options; combinations that argparse cannot describe are checked here."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
     gpu = {"--flops": options.flops, "--mfu": options.mfu, "--gpus": options.gpus}
     if options.gpu_hours is not None and options.flops is None:
-        found.error("argument --gpu-hours: give the speed of one GPU too, such as --flops 1.5e14 (FLOP/s)")
+        parser.error("argument --gpu-hours: give the speed of one GPU too, such as --flops 1.5e14 (FLOP/s)")
     unread = [name for name, value in gpu.items() if value is not None]
     if options.gpu_hours is None and unread:
-        found.error(f"argument {unread[0]}: is for --gpu-hours; --compute is the whole compute already")
+        parser.error(f"argument {unread[0]}: is for --gpu-hours; --compute is the whole compute already")
     if options.law and options.loss_convention:
-        found.error("argument --loss-convention: chooses a law in FITS.json; --law is one already")
+        parser.error("argument --loss-convention: chooses a law in FITS.json; --law is one already")
     return options
 
 
-def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        "python -m analysis plan", description="From a fitted scaling law to a training decision, with C = 6ND."
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        program.command("plan-from-law"), description="From a fitted scaling law to a training decision, with C = 6ND."
     )
-    law = found.add_mutually_exclusive_group(required=True)
-    law.add_argument("fits", nargs="?", metavar="FITS.json", help="written by `python -m analysis WORKDIR`")
-    law.add_argument("--law", metavar="E,A,B,alpha,beta", help="five constants instead, or `hoffmann`")
-    found.add_argument("--loss-convention", metavar="NAME", help="which loss of FITS.json (default: the first fitted)")
-    compute = found.add_mutually_exclusive_group(required=True)
+    law = parser.add_mutually_exclusive_group(required=True)
+    law.add_argument("fits", nargs="?", metavar="FITS.json", help=f"written by `{program.command('analyse')} WORKDIR`")
+    law.add_argument(
+        "--law",
+        metavar="E,A,B,alpha,beta",
+        help="five constants, or `hoffmann` (et al. 2022)",
+    )
+    parser.add_argument("--loss-convention", metavar="NAME", help="which loss of FITS.json (default: the first fitted)")
+    compute = parser.add_mutually_exclusive_group(required=True)
     compute.add_argument("--compute", type=_positive, metavar="FLOP", help="training compute, 6ND")
     compute.add_argument("--gpu-hours", type=_positive, metavar="HOURS", help="hours of each GPU; needs --flops")
-    found.add_argument("--flops", type=_positive, metavar="FLOP/S", help="of one GPU: measured, or its peak with --mfu")
-    found.add_argument("--mfu", type=_utilisation, help="share of --flops that training reaches (default: 1)")
-    found.add_argument("--gpus", type=_positive, help="how many GPUs, each for --gpu-hours (default: 1)")
-    found.add_argument("--tokens", type=_positive, metavar="D", help="plan for this fixed number of tokens, too")
-    found.add_argument("--served", type=_positive, metavar="TOKENS", help="tokens to serve over the model's life")
-    found.add_argument(
-        "--reserve", type=_reserve, default=0.0, metavar="SHARE", help="share of the compute to keep back"
+    parser.add_argument(
+        "--flops", type=_positive, metavar="FLOP/S", help="speed of one GPU: measured, or its peak with --mfu"
     )
-    found.add_argument("--level", type=_level, default=0.9, help="share that intervals cover (default: 0.9)")
-    found.add_argument("--json", action="store_true", help="print JSON")
-    return found
+    parser.add_argument(
+        "--mfu", type=_utilisation, metavar="SHARE", help="share of --flops that is reached (default: 1)"
+    )
+    parser.add_argument(
+        "--gpus", type=_positive, metavar="COUNT", help="how many GPUs run for --gpu-hours (default: 1)"
+    )
+    parser.add_argument("--tokens", type=_positive, metavar="D", help="plan for this fixed number of tokens, too")
+    parser.add_argument("--served", type=_positive, metavar="TOKENS", help="tokens to serve over the model's life")
+    parser.add_argument(
+        "--reserve", type=_reserve, default=0.0, metavar="SHARE", help="share of the compute to keep back (default: 0)"
+    )
+    parser.add_argument(
+        "--level", type=_level, default=0.9, metavar="SHARE", help="coverage of the intervals (default: 0.9)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
+    return parser
 
 
 def _number(text: str) -> float:

@@ -16,6 +16,7 @@ class GpuTime:
 
     @property
     def flops(self) -> float:
+        """Training compute in FLOP."""
         return self.hours * 3600 * self.gpus * self.flops_per_s * self.mfu
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from vsweep import program
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
@@ -23,7 +25,7 @@ class BadLaw(ValueError):
 
 
 @dataclass(frozen=True)
-class Fitted:
+class SavedLaw:
     """A law with all that is known about its fit.
 
     `source` says in words where it is from; `resamples` is a Law of arrays [r], or None; `floor_value` is what was
@@ -54,7 +56,7 @@ class Extrapolation:
     above: bool
 
 
-def read_fits(path: str | Path, loss: str | None = None) -> Fitted:
+def read_fits(path: str | Path, loss: str | None = None) -> SavedLaw:
     """The law of one loss of fits.json; by default of the first loss whose law was fitted.
 
     Raises:
@@ -75,7 +77,7 @@ def _read_json(path: Path) -> dict:
     if path.is_dir():
         raise BadLaw(f"{path}: a directory - give the fits.json in it (of a sweep: {path / 'analysis' / 'fits.json'})")
     if not path.is_file():
-        raise BadLaw(f"{path}: no such file - fits.json is written by `python -m analysis`")
+        raise BadLaw(f"{path}: no such file - fits.json is written by `{program.command('analyse')}`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -101,17 +103,17 @@ def _first_fitted(path: str | Path, losses: dict) -> str:
     return fitted[0]
 
 
-def _fitted(path: str | Path, loss: str, entry: dict) -> Fitted:
-    found, convention = entry["parametric"], entry["convention"]
+def _fitted(path: str | Path, loss: str, entry: dict) -> SavedLaw:
+    constants, convention = entry["parametric"], entry["convention"]
     if _refusal(entry) is not None:
-        raise BadLaw(f"{path}: the law of {loss} was refused - {found['refused']}")
+        raise BadLaw(f"{path}: the law of {loss} was refused - {constants['refused']}")
     where = f"{path}: losses.{loss}"
-    return Fitted(
+    return SavedLaw(
         source=f"the law of {loss} in {path}",
         loss=loss,
-        law=_law(f"{where}.parametric", {name: found[name] for name in CONSTANTS}),
-        resamples=_resamples(f"{where}.parametric.resamples", found.get("resamples") or {}),
-        residual_sd_log=_optional(f"{where}.parametric.residual_sd_log", found.get("residual_sd_log")),
+        law=_law(f"{where}.parametric", {name: constants[name] for name in CONSTANTS}),
+        resamples=_resamples(f"{where}.parametric.resamples", constants.get("resamples") or {}),
+        residual_sd_log=_optional(f"{where}.parametric.residual_sd_log", constants.get("residual_sd_log")),
         floor_value=_optional(f"{where}.floor_value", entry.get("floor_value")),
         size=_one_of(f"{where}.convention.N", convention["N"], SIZE_CONVENTIONS),
         flops=_one_of(f"{where}.convention.C", convention["C"], (*FLOP_CONVENTIONS, OWN_FLOPS)),
@@ -138,13 +140,13 @@ def _one_of(where: str, value: object, allowed: Sequence[str]) -> str:
     return value
 
 
-def _ranges(where: str, found: dict[str, object]) -> dict[str, tuple[float, float]]:
+def _ranges(where: str, axes: dict[str, object]) -> dict[str, tuple[float, float]]:
     """[lowest, highest] by axis; axes that are not known here are of no use to a plan."""
-    for axis in AXES.keys() & found.keys():
-        ends = found[axis]
+    for axis in AXES.keys() & axes.keys():
+        ends = axes[axis]
         if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and 0 < ends[0] <= ends[1]):
             raise BadLaw(f"{where}.{axis}: must be the lowest and the highest of the fitted runs - got {ends!r}")
-    return {axis: (float(found[axis][0]), float(found[axis][1])) for axis in AXES if axis in found}
+    return {axis: (float(axes[axis][0]), float(axes[axis][1])) for axis in AXES if axis in axes}
 
 
 def _law(where: str, constants: dict[str, object]) -> Law:
@@ -167,24 +169,24 @@ def _resamples(where: str, columns: dict[str, list]) -> Law | None:
     return Law(**{name: np.array(values, float) for name, values in lists.items()})
 
 
-def given_law(text: str) -> Fitted:
+def given_law(text: str) -> SavedLaw:
     """The law of `hoffmann`, or of the five constants "E,A,B,alpha,beta".
 
     Raises:
       BadLaw: neither of these.
     """
     if text.strip().lower() == "hoffmann":
-        return Fitted("the law of Hoffmann et al. 2022, equation 10", "loss", HOFFMANN)
+        return SavedLaw("the law of Hoffmann et al. 2022, equation 10", "loss", HOFFMANN)
     try:
         values = [float(value) for value in text.split(",")]
     except ValueError:
         values = []
     if len(values) != len(CONSTANTS):
         raise BadLaw(f"law {text!r}: give `hoffmann` or five numbers {','.join(CONSTANTS)}")
-    return Fitted("the law given", "loss", _law(f"law {text!r}", dict(zip(CONSTANTS, values, strict=True))))
+    return SavedLaw("the law given", "loss", _law(f"law {text!r}", dict(zip(CONSTANTS, values, strict=True))))
 
 
-def extrapolations(fitted: Fitted, plan: Plan) -> list[Extrapolation]:
+def extrapolations(saved: SavedLaw, plan: Plan) -> list[Extrapolation]:
     """Where the runs of `plan` lie outside the fitted ones: the optimum, the smallest alternative, and those asked for.
 
     C is compared only where it was counted as the plan counts it, as 6ND.
@@ -197,15 +199,15 @@ def extrapolations(fitted: Fitted, plan: Plan) -> list[Extrapolation]:
         runs["the size for serving"] = plan.serving.params.value, plan.serving.tokens.value
     if plan.fixed_tokens:
         runs["the largest N for this D"] = plan.fixed_tokens.largest.params.value, plan.fixed_tokens.tokens
-    found = []
+    outside = []
     for run, (params, tokens) in runs.items():
         values = {"params": params, "tokens": tokens}
-        if fitted.flops == "flops_6nd":
+        if saved.flops == "flops_6nd":
             values["flops"] = 6 * params * tokens
-        found += [
-            _outside(run, axis, value, *fitted.ranges[axis]) for axis, value in values.items() if axis in fitted.ranges
+        outside += [
+            _outside(run, axis, value, *saved.ranges[axis]) for axis, value in values.items() if axis in saved.ranges
         ]
-    return [entry for entry in found if entry.factor > 1]
+    return [entry for entry in outside if entry.factor > 1]
 
 
 def _outside(run: str, axis: str, value: float, low: float, high: float) -> Extrapolation:

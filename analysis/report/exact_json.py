@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from vsweep.analysis.data.points import Convention, Source
-from vsweep.analysis.sections.study import LossStudy
 
-ROOTS = (Source, Convention, LossStudy)
+from vsweep.analysis.data.points import Convention, Source
+from vsweep.analysis.sections import SECTIONS
+from vsweep.analysis.sections.base import LossStudy
+
+RESULTS = (typing.get_type_hints(section.compute)["return"] for section in SECTIONS)
+ROOTS = (Source, Convention, LossStudy, *RESULTS)
 KIND = "kind"  # of every JSON object: what it stands for
 
 
@@ -26,21 +29,22 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str | bytes) -> Any:
+    """The value that `dumps` wrote, equal to the last bit."""
     return _rich(json.loads(text))
 
 
 @functools.cache
 def known_dataclasses() -> dict[str, type]:
     """Name -> class of every dataclass that the fields of ROOTS may hold, at any depth."""
-    found: dict[str, type] = {}
+    known: dict[str, type] = {}
     waiting: list[Any] = list(ROOTS)
     while waiting:
         hint = waiting.pop()
         waiting += typing.get_args(hint)
-        if dataclasses.is_dataclass(hint) and hint.__name__ not in found:
-            found[hint.__name__] = hint
+        if dataclasses.is_dataclass(hint) and hint.__name__ not in known:
+            known[hint.__name__] = hint
             waiting += typing.get_type_hints(hint).values()
-    return found
+    return known
 
 
 def _plain(value: Any) -> Any:

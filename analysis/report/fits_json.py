@@ -11,7 +11,7 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       conventions), method ("envelope", "isoflop_parabola", "isoflop_akima", "parametric"), a, b (null
                       where refused), ranges, refused (null or the reason)
     conventions       {loss, rows, kaplan_and_chinchilla}: the same runs under every convention, and with Kaplan's
-                      choices one by one (fields of analysis.conventions.Row and Disagreement); null for a table
+                      choices one by one (fields of Row and Disagreement in sections.conventions); null for a table
     losses            by loss:
       convention      {loss, E, N, C, objective, text}
       floor_value     the exact floor that was subtracted from the loss before it was fitted; null where none was
@@ -35,7 +35,7 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
       forecast        {held_out, fitted, predicted, yardstick, yardstick_log, failed, laws} or {refused}; `laws` lists
                       law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
       learning_curve  list of {law, runs, flops, rms_log}: forecast error against the compute of the runs fitted
-      lines           list of one-dimensional laws (fields of analysis.lines.Line)
+      lines           list of one-dimensional laws (fields of analysis.sections.lines.Line)
       exclusions      list of {run_id, reason}
     refused           list of {loss, method, reason}: every fit that was not made, figures among them
 
@@ -45,30 +45,24 @@ seeds", "resampled points", "draws of the scatter between seeds" or "draws of th
 "min..max" or "90 % interval".
 """
 
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 import numpy as np
-from vsweep.analysis.approaches import envelope, parametric
-from vsweep.analysis.approaches.compute_frontier import ComputeLine
-from vsweep.analysis.approaches.optimal_path import PathFit, thinned
+
+from vsweep.analysis import sections
 from vsweep.analysis.data.points import Refusal, Source
-from vsweep.analysis.sections.conventions import SideBySide
-from vsweep.analysis.sections.forecast import Forecast
-from vsweep.analysis.sections.study import METHODS, Approach, LossStudy
-from vsweep.analysis.uncertainty.estimates import largest_flops
-from vsweep.analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.sections.base import Finding, LossStudy
 
 SCHEMA = 2
 UNITS = {"loss": "nats/token", "N": "parameters", "D": "tokens", "C": "FLOP", "log": "natural logarithm of the loss"}
-OPTIMUM = ("N_opt", "D_opt", "tokens_per_param", "loss_opt")
-MOST_RESAMPLES = 400
 
 
 def to_json(
-    source: Source, studies: list[LossStudy], side: SideBySide | None, findings: list[str], skipped: list[Refusal]
+    source: Source, studies: Sequence[LossStudy], findings: Sequence[Finding], skipped: Sequence[Refusal]
 ) -> dict:
     """The content of fits.json; `skipped` are the figures that were not drawn."""
-    refused = [{"loss": study.convention.loss, **asdict(refusal)} for study in studies for refusal in study.refusals]
+    refused = [{"loss": study.loss, **asdict(refusal)} for study in studies for refusal in sections.refusals(study)]
     refused += [{"loss": None, "method": f"figure {skip.method}", "reason": skip.reason} for skip in skipped]
     content = {
         "schema": SCHEMA,
@@ -80,13 +74,27 @@ def to_json(
             **{status: source.count(status) for status in ("finished", "running", "diverged")},
         },
         "units": UNITS,
-        "findings": findings,
-        "exponents": [_exponents(study, approach) for study in studies for approach in study.approaches],
-        "conventions": _conventions(side),
-        "losses": {study.convention.loss: _loss(study) for study in studies},
+        "findings": [str(finding) for finding in findings],
+        **_merged(section.to_json_of_all(studies) for section in sections.SECTIONS),
+        "losses": {study.loss: _loss(study) for study in studies},
         "refused": refused,
     }
     return finite(content)
+
+
+def _loss(study: LossStudy) -> dict:
+    return _merged(section.to_json(study, study.result(section)) for section in sections.SECTIONS)
+
+
+def _merged(parts: Iterable[dict]) -> dict:
+    """One dict of what the sections have, in their order. A key belongs to one section."""
+    merged: dict = {}
+    for part in parts:
+        twice = merged.keys() & part.keys()
+        if twice:
+            raise AssertionError(f"two sections write the same keys of fits.json: {sorted(twice)}")
+        merged |= part
+    return merged
 
 
 def finite(value: object) -> object:
@@ -98,131 +106,3 @@ def finite(value: object) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _convention(study: LossStudy) -> dict:
-    convention = study.convention
-    return {"loss": convention.loss, "E": convention.floor, "N": convention.size, "C": convention.flops}
-
-
-def _conventions(side: SideBySide | None) -> dict | None:
-    if side is None:
-        return None
-    found = side.disagreement
-    gaps = {"refused": found.reason} if isinstance(found, Refusal) else asdict(found)
-    return {"loss": side.loss, "rows": [asdict(row) for row in side.rows], "kaplan_and_chinchilla": gaps}
-
-
-def _exponents(study: LossStudy, approach: Approach) -> dict:
-    return {
-        **_convention(study),
-        "method": approach.method,
-        "a": approach.a,
-        "b": approach.b,
-        "ranges": {name: _ranges(approach.uncertainty, name) for name in ("a", "b")},
-        "refused": approach.result.reason if approach.refused else None,
-    }
-
-
-def _ranges(uncertainty: tuple[Uncertainty, ...], name: str) -> list[dict]:
-    return [
-        {"kind": u.kind, "form": u.form, "fits": u.fits, "failed": u.failed, **asdict(u.ranges[name])}
-        for u in uncertainty
-        if name in u.ranges
-    ]
-
-
-def _loss(study: LossStudy) -> dict:
-    ratio = study.cells["ratio"][study.cells["seeds"] > 1]
-    convention = study.convention
-    texts = {"objective": convention.objective.describe(), "text": convention.describe()}
-    return {
-        "convention": {**_convention(study), **texts},
-        "floor_value": _floor_value(study),
-        "range": {}
-        if study.points.table.empty
-        else {name: _span(study, name) for name in ("params", "tokens", "flops")},
-        "points": len(study.points.table),
-        "seeds": len(study.points.seeds),
-        "design": [asdict(problem) for problem in study.design],
-        "seed_noise_log": study.noise_log,
-        "seed_ratio": {"median": ratio.median(), "max": ratio.max()} if len(ratio) else None,
-        **{method: _approach(study, study.approach(method)) for method in METHODS},
-        "compute_line": _or_refused(study.compute_line, _line),
-        "forecast": _or_refused(study.forecast, _forecast),
-        "learning_curve": _or_refused(study.learning_curve, lambda curve: curve.to_dict("records")),
-        "lines": [asdict(line) for line in study.lines.lines],
-        "exclusions": [asdict(exclusion) for exclusion in study.points.exclusions],
-    }
-
-
-def _floor_value(study: LossStudy) -> float | None:
-    """The floor of an excess loss, which every run of a task shares; null where runs have different ones, or none."""
-    table = study.points.table
-    if study.convention.loss != "excess_loss" or "floor" not in table or table.empty:
-        return None
-    return float(table["floor"].iloc[0]) if np.ptp(table["floor"]) < 1e-9 else None
-
-
-def _span(study: LossStudy, name: str) -> list[float]:
-    values = study.points.column(name)
-    return [values.min(), values.max()]
-
-
-def _or_refused(result: object, describe) -> object:
-    return {"refused": result.reason} if isinstance(result, Refusal) else describe(result)
-
-
-def _line(line: ComputeLine) -> dict:
-    numbers = {name: getattr(line, name) for name in ("a", "C0", "C0_pf_days", "floor", "rms_log")}
-    return {**numbers, "vertices": line.vertices.to_dict("records")}
-
-
-def _forecast(forecast: Forecast) -> dict:
-    names = [field.name for field in fields(forecast) if field.name != "laws"]
-    laws = [asdict(law) for law in forecast.laws]
-    return {**{name: getattr(forecast, name) for name in names}, "failed": forecast.failed, "laws": laws}
-
-
-def _approach(study: LossStudy, approach: Approach) -> dict:
-    if approach.refused:
-        return {"refused": approach.result.reason}
-    describe = _path if approach.method != parametric.METHOD else _law
-    at = {name: approach.quantities[name] for name in OPTIMUM}
-    common = {
-        "a": approach.a,
-        "b": approach.b,
-        "at": {"flops": largest_flops(study.points), **at},
-        "ranges": {name: found for name in approach.quantities if (found := _ranges(approach.uncertainty, name))},
-    }
-    return {**describe(approach, approach.result), **common}
-
-
-def _law(approach: Approach, fit: parametric.ParametricFit) -> dict:
-    scores = {name: getattr(fit, name) for name in ("value", "r2_log", "rms_log", "residual_sd_log", "points")}
-    shares = [entry.seed_share for entry in approach.uncertainty if entry.seed_share]
-    return {
-        **asdict(fit.law),
-        "G": fit.law.G,
-        **scores,
-        "seed_share": shares[0] if shares else {},
-        "resamples": _resamples(approach.resamples),
-    }
-
-
-def _resamples(law: parametric.Law | None) -> dict[str, list[float]]:
-    if law is None:
-        return {}
-    count = len(law.alpha)
-    return {name: np.broadcast_to(values, count)[:MOST_RESAMPLES] for name, values in vars(law).items()}
-
-
-def _path(approach: Approach, fit: PathFit) -> dict:
-    # An envelope has 1,500 values; a selection of the counted ones says as much.
-    optima = thinned(fit.used) if approach.method == envelope.METHOD else fit.optima
-    return {
-        **{name: getattr(fit, name) for name in ("k", "k_tokens", "k_loss", "c", "note")},
-        "statuses": fit.optima["status"].value_counts().to_dict(),
-        "edges": [] if approach.method == envelope.METHOD else list(fit.edges),
-        "optima": optima.to_dict("records"),
-    }

@@ -1,1 +1,61 @@
-"""What a study asks, one section each: computed, in sentences, drawn."""
+"""What a study asks. `SECTIONS` is the only list of sections, in the order of the report and of fits.json."""
+
+from collections.abc import Sequence
+
+from vsweep.analysis.data.points import Convention, Refusal, Source
+from vsweep.analysis.sections import (
+    compute_line,
+    conventions,
+    exclusions,
+    forecast,
+    law,
+    lines,
+    loss_curves,
+    optimum,
+    runs,
+    valleys,
+)
+from vsweep.analysis.sections.base import LAST, Finding, LossStudy, Section, begin
+from vsweep.analysis.uncertainty.approach import NAMES
+
+SECTIONS: tuple[Section, ...] = (
+    optimum.SECTION,
+    runs.SECTION,
+    loss_curves.SECTION,
+    valleys.SECTION,
+    law.SECTION,
+    compute_line.SECTION,
+    forecast.SECTION,
+    lines.SECTION,
+    conventions.SECTION,
+    exclusions.SECTION,
+)
+
+
+def study_loss(source: Source, convention: Convention, *, bootstrap: int) -> LossStudy:
+    """Every section on one loss of `source`; `bootstrap` is the number of resamples of each fit, 0 for none."""
+    study = begin(source, convention, bootstrap=bootstrap)
+    for section in SECTIONS:
+        study.result(section)
+    return study
+
+
+def findings(studies: Sequence[LossStudy]) -> list[Finding]:
+    """All sentences: those about the source first, then each loss in turn, by weight."""
+    found = [finding for study in studies for finding in findings_of(study)]
+    order = {loss: place for place, loss in enumerate([None, *(study.loss for study in studies)])}
+    return sorted(found, key=lambda finding: (order[finding.loss], finding.weight))
+
+
+def findings_of(study: LossStudy) -> list[Finding]:
+    """The sentences of one study, section by section, and what was refused at last."""
+    found = [finding for section in SECTIONS for finding in section.findings(study, study.result(section))]
+    refused = "; ".join(
+        f"{NAMES.get(refusal.method, refusal.method)} - {refusal.reason}" for refusal in refusals(study)
+    )
+    return [*found, Finding(study.loss, "refused", LAST, f"refused: {refused}.")] if refused else found
+
+
+def refusals(study: LossStudy) -> list[Refusal]:
+    """Every fit that was not made, section by section."""
+    return [refusal for section in SECTIONS for refusal in section.refusals(study, study.result(section))]

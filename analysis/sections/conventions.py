@@ -7,20 +7,20 @@ choice can be made on the runs of one sweep, one by one, as Porian et al. 2024 d
 also follows from a law in closed form (Pearce and Song 2024).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, isoflop, parametric
-from vsweep.analysis.approaches.optimal_path import PathFit
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Points, Refusal, Source, select
-from vsweep.analysis.plotting import Drawing
-from vsweep.analysis.sections import study
-from vsweep.analysis.sections.figures import APPROACHES
+from vsweep.analysis.plotting import APPROACHES, Drawing
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.uncertainty.approach import METHODS, NAMES, Fit, fit, fit_parametric
 from vsweep.analysis.uncertainty.estimates import quantities
 
 METHOD = "conventions"
@@ -29,8 +29,6 @@ ALL, WITHOUT = SIZE_CONVENTIONS
 GAP_METHODS = (envelope.METHOD, isoflop.PARABOLA, isoflop.AKIMA, parametric.METHOD)
 LEVELS, PATH_LEVELS = 50, 2_000
 LABELS = {ALL: "all parameters", WITHOUT: "without embeddings", "flops_6nd": "C = 6ND", "flops_counted": "C counted"}
-
-Fit = PathFit | parametric.ParametricFit | Refusal
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,7 @@ class Embeddings:
 
     @property
     def sentence(self) -> str:
+        """What counting embeddings explains, as one sentence."""
         return (
             f"The law with all parameters has a = {self.a:.3f}; with N_total = N + {self.omega:.3g} N^{self.power:.2f} "
             f"it follows that N without embeddings grows as C^{self.predicted:.3f}, and a law fitted to that N says "
@@ -122,11 +121,11 @@ class Disagreement:
             return f"Kaplan's way and Chinchilla's cannot be compared on these runs: {self.gaps[0].reason}."
         gap = self.gap
         return (
-            "Read as Kaplan et al. did (N without embeddings, the losses of small budgets off the longest runs) these "
-            f"runs give a = {gap.kaplan:.3f}; as Hoffmann et al. did (all parameters, each run annealed by itself), "
-            f"a = {gap.chinchilla:.3f}. Of the difference of {gap.chinchilla - gap.kaplan:+.3f}, counting embeddings "
-            f"makes {gap.by_embeddings:+.3f} and annealing {gap.by_annealing:+.3f} ({APPROACHES[gap.method][0]}; means "
-            "over both orders)."
+            f"Kaplan's way gives a = {gap.kaplan:.3f} on these runs: N without embeddings, and the losses of small "
+            f"budgets read off the longest runs. Chinchilla's way gives a = {gap.chinchilla:.3f}: all parameters, and "
+            f"each run annealed by itself. Of the difference of {gap.chinchilla - gap.kaplan:+.3f}, counting "
+            f"embeddings explains {gap.by_embeddings:+.3f} and annealing {gap.by_annealing:+.3f} "
+            f"({APPROACHES[gap.method][0]}; means over both orders)."
         )
 
 
@@ -139,11 +138,64 @@ class SideBySide:
     disagreement: Disagreement | Refusal
 
 
+class Conventions(Section[SideBySide]):
+    """Of the first loss only, and not of a table, which has one N and one C."""
+
+    name, title = "conventions", "Conventions side by side"
+
+    def compute(self, study: LossStudy) -> SideBySide | Refusal:
+        source, loss = study.source, study.loss
+        if not (study.first and source.is_workdir):
+            return Refusal(self.name, "compared for the first loss of a sweep only")
+        return SideBySide(loss, tuple(side_by_side(source, loss)), disagreement(source, loss))
+
+    def findings(self, study: LossStudy, result: SideBySide | Refusal) -> list[Finding]:
+        if isinstance(result, Refusal) or isinstance(result.disagreement, Refusal):
+            return []
+        return [Finding(None, self.name, 20, result.disagreement.sentence)]
+
+    def figures(self, study: LossStudy, result: SideBySide | Refusal) -> Iterator[Drawing | Refusal]:
+        if isinstance(result, SideBySide):
+            yield drawing(result.rows, result.disagreement)
+
+    def tables(self, study: LossStudy, result: SideBySide | Refusal) -> list[Table]:
+        return [] if isinstance(result, Refusal) else [_exponents(result)]
+
+    def refusals(self, study: LossStudy, result: SideBySide | Refusal) -> list[Refusal]:
+        return []
+
+    def to_json_of_all(self, studies: Sequence[LossStudy]) -> dict:
+        result = studies[0].result(self)
+        return {"conventions": None if isinstance(result, Refusal) else _json(result)}
+
+
+SECTION = Conventions()
+
+
+def _json(side: SideBySide) -> dict:
+    gaps = or_refused(side.disagreement)
+    return {"loss": side.loss, "rows": [asdict(row) for row in side.rows], "kaplan_and_chinchilla": gaps}
+
+
+def _exponents(side: SideBySide) -> Table:
+    """The exponent a of every approach in every convention: one row a convention, one column an approach."""
+    found = {(row.size, row.flops, row.method): row.a for row in side.rows}
+    rows = tuple(
+        (_way(size, flops), *(_number(found[size, flops, method]) for method in METHODS))
+        for size, flops in dict.fromkeys((row.size, row.flops) for row in side.rows)
+    )
+    closed = getattr(side.disagreement, "embeddings", None)
+    note = side.disagreement.reason if isinstance(side.disagreement, Refusal) else ""
+    note = closed.sentence if isinstance(closed, Embeddings) else note
+    head = ("a in", *(NAMES[method].removeprefix("the ") for method in METHODS))
+    return Table("The exponent a in every convention", head, rows, note)
+
+
+def _number(a: float | None) -> str:
+    return "refused" if a is None else f"{a:.3f}"
+
+
 # Side by side
-
-
-def compare_conventions(source: Source, loss: str) -> SideBySide:
-    return SideBySide(loss, tuple(side_by_side(source, loss)), disagreement(source, loss))
 
 
 def side_by_side(source: Source, loss: str) -> list[Row]:
@@ -152,15 +204,11 @@ def side_by_side(source: Source, loss: str) -> list[Row]:
     rows = []
     for size in sizes:
         sets = [select(source, Convention(loss, size, count)) for count in flops]
-        law = _fit(sets[0], parametric.METHOD)  # it sees N and D only, so that it is the same however C is counted
+        law = fit(sets[0], parametric.METHOD)  # it sees N and D only, so that it is the same however C is counted
         for points in sets:
-            for method in study.METHODS:
-                rows.append(_row(points, method, law if method == parametric.METHOD else _fit(points, method)))
+            for method in METHODS:
+                rows.append(_row(points, method, law if method == parametric.METHOD else fit(points, method)))
     return rows
-
-
-def _fit(points: Points, method: str) -> Fit:
-    return Refusal(method, "no points") if points.table.empty else study.fit(points, method)
 
 
 def _row(points: Points, method: str, found: Fit) -> Row:
@@ -238,17 +286,17 @@ def _gap(annealed: dict[str, Points], one: dict[str, Points], method: str) -> Ga
     found = {}
     for way, sets in (("one_schedule", one), ("annealed", annealed)):
         for name, size in (("without", WITHOUT), ("all", ALL)):
-            fit = _fit_way(sets[size], method, way == "annealed")
-            if isinstance(fit, Refusal):
+            fitted = _fit_way(sets[size], method, way == "annealed")
+            if isinstance(fitted, Refusal):
                 schedule = "each run annealed" if way == "annealed" else "one schedule"
-                return Refusal(method, f"{LABELS[size]}, {schedule}: {fit.reason}")
-            found[f"{name}_{way}"] = quantities(sets[size], fit)["a"]
+                return Refusal(method, f"{LABELS[size]}, {schedule}: {fitted.reason}")
+            found[f"{name}_{way}"] = quantities(sets[size], fitted)["a"]
     return Gap(method, **found)
 
 
 def _fit_way(points: Points, method: str, annealed: bool) -> Fit:
     # On one schedule nothing has annealed and whole curves are read; else an envelope counts annealed winners only.
-    return envelope.fit(points, annealed_only=annealed) if method == envelope.METHOD else _fit(points, method)
+    return envelope.fit(points, annealed_only=annealed) if method == envelope.METHOD else fit(points, method)
 
 
 # Embeddings in closed form
@@ -256,7 +304,7 @@ def _fit_way(points: Points, method: str, annealed: bool) -> Fit:
 
 def embeddings(with_all: Points, without: Points) -> Embeddings | Refusal:
     """What the law of all parameters says about N without embeddings, against what is fitted to that N."""
-    laws = [study.fit_parametric(points) for points in (with_all, without)]
+    laws = [fit_parametric(points) for points in (with_all, without)]
     for law in laws:
         if isinstance(law, Refusal):
             return law
@@ -336,5 +384,5 @@ def _ways_of(found: Disagreement) -> pd.DataFrame:
 def _dots(axes: Axes, method: str, group: pd.DataFrame, ways: list[str]) -> None:
     """One approach; those of one convention stand one below the other, so that none hides another."""
     label, colour, marker = APPROACHES[method]
-    place = group["way"].map(ways.index) + 0.16 * (study.METHODS.index(method) - 1.5)
+    place = group["way"].map(ways.index) + 0.16 * (METHODS.index(method) - 1.5)
     axes.scatter(group["a"], place, color=colour, marker=marker or "P", s=42, label=label, zorder=3)

@@ -1,33 +1,40 @@
-"""Held-out forecasts: fit the cheap runs, predict the dear ones. In-sample R^2 says nothing.
+"""Held-out forecasts: fit the cheap runs, predict the expensive ones. In-sample R^2 says nothing.
 
-Every law is asked the same question, so that a table compares them by what they foretell; and the error against the
+Every law is asked the same question, so that a table compares them by what they predict. The error against the
 compute that the fit was given says whether more runs would help.
 """
 
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
+
+from vsweep.analysis import plotting
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import is_law, why_undetermined
 from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Convention, Points, Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
-from vsweep.analysis.fitting.fit import Fitted, fit_form
+from vsweep.analysis.fitting.fit import FormFit, fit_form
+from vsweep.analysis.formatting import percent
+from vsweep.analysis.plotting import LAW_STYLES, Drawing
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
-DEAR_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
+EXPENSIVE_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
 CELLS_A_BUDGET = 3  # at least, where a budget is held out
 NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
 FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
 REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # are enough for the share of points inside an interval
-POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, for one from fewer foretells nothing
-CLEARLY_BETTER = 0.9  # of the error of the parametric law: another one foretells better below it
+POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
+CLEARLY_BETTER = 0.9  # of the error of the parametric law: below it another law predicts better
 FIT, KNOWN, ZERO = "E fitted", "E known", "E = 0"
 
 
@@ -66,7 +73,7 @@ class LawForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How well the runs of `held_out` are foretold from all the others; `laws` begins with the parametric law."""
+    """How well the runs of `held_out` are predicted from all the others; `laws` begins with the parametric law."""
 
     held_out: str
     fitted: int
@@ -101,8 +108,53 @@ class Forecast:
         return self.rms_log > max(FAILS_BEYOND * self.yardstick_log, NEGLIGIBLE_LOG)
 
 
+@dataclass(frozen=True)
+class Forecasts:
+    """The forecast of the held-out runs, and its error against the compute of the fit (columns of `learning_curve`)."""
+
+    forecast: Forecast | Refusal
+    learning_curve: pd.DataFrame | Refusal
+
+
+class HeldOut(Section[Forecasts]):
+    """Whether laws fitted to the cheap runs predict the expensive ones."""
+
+    name, title = "forecast", "Forecasts of held-out runs"
+
+    def compute(self, study: LossStudy) -> Forecasts:
+        made = forecast(study.points, bootstrap=study.bootstrap, rivals=bool(study.bootstrap))
+        # The learning curve takes as long as everything else, so it is drawn for one loss, in a final report only.
+        wanted = study.first and study.bootstrap
+        return Forecasts(made, learning_curve(study.points) if wanted else Refusal(LEARNING_CURVE, "not asked for"))
+
+    def findings(self, study: LossStudy, result: Forecasts) -> list[Finding]:
+        return self.about(study, 60, about_forecast(result.forecast))
+
+    def figures(self, study: LossStudy, result: Forecasts) -> Iterator[Drawing | Refusal]:
+        yield forecast_error(study, result)
+
+    def tables(self, study: LossStudy, result: Forecasts) -> list[Table]:
+        return [] if isinstance(result.forecast, Refusal) else [_by_law(result.forecast)]
+
+    def refusals(self, study: LossStudy, result: Forecasts) -> list[Refusal]:
+        return [result.forecast] if isinstance(result.forecast, Refusal) else []
+
+    def to_json(self, study: LossStudy, result: Forecasts) -> dict:
+        curve = or_refused(result.learning_curve, lambda table: table.to_dict("records"))
+        return {"forecast": or_refused(result.forecast, _json), "learning_curve": curve}
+
+
+SECTION = HeldOut()
+
+
+def _json(made: Forecast) -> dict:
+    content = asdict(made)
+    laws = content.pop("laws")
+    return {**content, "failed": made.failed, "laws": list(laws)}
+
+
 def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Forecast | Refusal:
-    """Leaves out the largest budget (or the dearest fifth of the points) and predicts it.
+    """Leaves out the largest budget (or the most expensive fifth of the points) and predicts it.
 
     Args:
       bootstrap: resamples for the coverage of prediction intervals; 0 for none.
@@ -111,8 +163,8 @@ def forecast(points: Points, *, bootstrap: int = 0, rivals: bool = True) -> Fore
     split = _split(points)
     if isinstance(split, Refusal):
         return split
-    held_out, dear = split
-    cheap, held = points.where(~dear), points.where(dear)
+    held_out, expensive = split
+    cheap, held = points.where(~expensive), points.where(expensive)
     laws = contenders(points) if rivals else contenders(points)[:1]
     reason = _why_not(laws[0], cheap)
     if reason:
@@ -133,17 +185,15 @@ def _split(points: Points) -> tuple[str, pd.Series] | Refusal:
         return Refusal(METHOD, "no points")
     distinct = len(table.groupby(["size", "budget"]))
     if optimal_path.is_labelled(points):
-        held_out, dear = "the largest IsoFLOP group", table["isoflop"] == table["isoflop"].max()
+        held_out, expensive = "the largest IsoFLOP group", table["isoflop"] == table["isoflop"].max()
     elif table["budget"].nunique() <= distinct / CELLS_A_BUDGET:
-        held_out, dear = "the largest budget", table["budget"] == table["budget"].max()
+        held_out, expensive = "the largest budget", table["budget"] == table["budget"].max()
     else:
-        held_out, dear = (
-            f"the dearest {DEAR_SHARE:.0%} of the points",
-            table["flops"] >= table["flops"].quantile(1 - DEAR_SHARE),
-        )
-    if dear.all():
+        held_out = f"the most expensive {EXPENSIVE_SHARE:.0%} of the points"
+        expensive = table["flops"] >= table["flops"].quantile(1 - EXPENSIVE_SHARE)
+    if expensive.all():
         return Refusal(METHOD, "a single budget: nothing to hold out")
-    return held_out, dear
+    return held_out, expensive
 
 
 def contenders(points: Points) -> list[Contender]:
@@ -185,14 +235,13 @@ def _repeats_data(points: Points) -> bool:
 
 def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:
     """What the law is a function of: N, D, and the unique tokens for the law of repeated data."""
-    names = (
-        ("params", "tokens", "unique_tokens") if isinstance(contender.form, DataConstrained) else ("params", "tokens")
-    )
+    repeated = isinstance(contender.form, DataConstrained)
+    names = ("params", "tokens", *(["unique_tokens"] if repeated else []))
     return tuple(points.column(name) for name in names)
 
 
 def _why_not(contender: Contender, points: Points) -> str | None:
-    """Why this law cannot be fitted to these points so that it may foretell others; None where it can."""
+    """Why this law cannot be fitted to these points so that it may predict others; None where it can."""
     reason = why_undetermined(points.column("params"), points.column("tokens"), contender.floor is None)
     if reason:
         return reason
@@ -205,7 +254,7 @@ def _why_not(contender: Contender, points: Points) -> str | None:
     return None
 
 
-def fit_contender(contender: Contender, points: Points) -> Fitted | None:
+def fit_contender(contender: Contender, points: Points) -> FormFit | None:
     """None where the points are too few for this law, or do not determine it."""
     if _why_not(contender, points):
         return None
@@ -231,17 +280,17 @@ def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: 
     )
 
 
-def _coverage(fitted: Fitted, cheap: Points, held: Points, where: tuple, bootstrap: int) -> float:
+def _coverage(fitted: FormFit, cheap: Points, held: Points, where: tuple, bootstrap: int) -> float:
     """Share of the held-out losses inside their prediction intervals."""
     low, high = prediction_interval(fitted.refit(cheap.weights * weights(cheap, CELLS, bootstrap)), fitted, where)
     loss = held.column("loss")
     return float(((low <= loss) & (loss <= high)).mean())
 
 
-def prediction_interval(resampled: Fitted, whole: Fitted, where: tuple) -> tuple[np.ndarray, np.ndarray]:
+def prediction_interval(resampled: FormFit, whole: FormFit, where: tuple) -> tuple[np.ndarray, np.ndarray]:
     """[m] low and high of single runs at `where`: a law of the resamples, and a residual drawn at random.
 
-    Residuals are a little too small, for the parameters were fitted to them; they are scaled up accordingly.
+    Residuals are a little too small, because the parameters were fitted to them; they are scaled up accordingly.
     """
     rng = np.random.default_rng(0)
     residual = whole.log_residuals
@@ -272,3 +321,83 @@ def learning_curve(points: Points) -> pd.DataFrame | Refusal:
     if not rows:
         return Refusal(LEARNING_CURVE, "too few cheap runs to fit any law to")
     return pd.DataFrame(rows, columns=["law", "runs", "flops", "rms_log"])
+
+
+# Sentences
+
+
+def about_forecast(made: Forecast | Refusal) -> list[str]:
+    """Sentences on the forecast of the largest budget, or why there is none."""
+    if isinstance(made, Refusal):
+        return []
+    how = "too high" if made.mean_log > 0 else "too low"
+    verdict = "failed" if made.failed else "held"
+    sentences = [
+        f"the forecast {verdict}: the law fitted without {made.held_out} misses those {made.predicted} runs by "
+        f"{percent(made.rms_log)}, on average {percent(abs(made.mean_log))} {how}. The {made.yardstick} "
+        f"is {percent(made.yardstick_log)}{_inside(made.main)}."
+    ]
+    best = made.better
+    if best is not None:
+        sentences.append(
+            f"of {len(made.laws)} laws {best.law} predicts them best, within {percent(best.rms_log)}{_inside(best)}."
+        )
+    return sentences
+
+
+def _inside(law: LawForecast) -> str:
+    if law.coverage is None:
+        return ""
+    return f"; {100 * law.coverage:.0f} % of the runs lie inside their {100 * LEVEL:.0f} % prediction intervals"
+
+
+# Table
+
+
+def _by_law(made: Forecast) -> Table:
+    """Every law's held-out error, the best first."""
+    rows = tuple(_row(law) for law in sorted(made.laws, key=lambda law: law.rms_log))
+    head = ("law", "L(N, D)", "parameters", "held-out error", "mean error", "error of the fit", "inside 90 % intervals")
+    note = (
+        f"Each law is fitted to {made.fitted} runs, without {made.held_out}, and predicts those {made.predicted} runs. "
+        f"The {made.yardstick} is {percent(made.yardstick_log)}. Errors are root mean squares of log loss. A mean "
+        "error above zero means that the law predicts too high a loss."
+    )
+    return Table("Forecasts by law", head, rows, note)
+
+
+def _row(law: LawForecast) -> tuple[str, ...]:
+    return (
+        law.law,
+        law.formula,
+        str(law.parameters),
+        percent(law.rms_log),
+        ("+" if law.mean_log > 0 else "−") + percent(abs(law.mean_log)),
+        percent(law.fitted_rms_log),
+        "" if law.coverage is None else f"{100 * law.coverage:.0f} %",
+    )
+
+
+# Figure
+
+
+def forecast_error(study: LossStudy, result: Forecasts) -> Drawing | Refusal:
+    """Error of the forecast of the most expensive runs against the compute that the fit was given, a line a law."""
+    if study.empty:
+        return Refusal("forecast_error", "no points")
+    curve, made = result.learning_curve, result.forecast
+    for refused in (curve, made):
+        if isinstance(refused, Refusal):
+            return Refusal("forecast_error", refused.reason)
+    figure, (axes,) = plotting.new_figure()
+    for (law, line), (colour, marker) in zip(curve.groupby("law", sort=False), itertools.cycle(LAW_STYLES)):
+        axes.plot(line["flops"], line["rms_log"], color=colour, marker=marker, ms=4.5, lw=1.4, label=law)
+    axes.axhline(made.yardstick_log, color=plotting.BLACK, lw=1, ls=":", label=made.yardstick)
+    plotting.log_axis(axes, "x", "compute of the runs that were fitted (FLOP)")
+    plotting.log_axis(axes, "y", "error of the forecast (log loss)")
+    plotting.legend_above(figure, 2)
+    caption = (
+        f"Root-mean-square error of {made.predicted} held-out runs ({made.held_out}) for laws fitted to the cheapest "
+        "40 % to 100 % of the others. Where a line no longer falls, more cheap runs do not help."
+    )
+    return Drawing("forecast_error", "Forecast error against the compute of the fit", caption, figure, curve)

@@ -1,128 +1,153 @@
-"""Intervals of every quantity of an approach, from resamples of the runs (see `uncertainty` for what they mean)."""
+"""Intervals of every quantity of an approach, from refits to resamples of the runs.
 
-from collections.abc import Callable
+The parts: `bootstrap` draws the resamples, an approach refits them, `estimates` turns refits into numbers by name, and
+`intervals` turns these into ranges. `estimate` is always the numbers of the fit to all runs, by name.
+
+Runs of one seed share initial weights and the order of the data. What that adds to a variance is measured, not assumed
+(see `intervals`): the interval is widened about the estimate by sqrt((variance + excess) / variance).
+"""
 
 import numpy as np
+
 from vsweep.analysis.approaches import envelope, isoflop, optimal_path, parametric
-from vsweep.analysis.approaches.optimal_path import PathFit
+from vsweep.analysis.approaches.optimal_path import PathFit, PathRefits
 from vsweep.analysis.data.points import Points, Refusal
 from vsweep.analysis.uncertainty import bootstrap, intervals
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, path_quantities
 from vsweep.analysis.uncertainty.intervals import Quantities, Uncertainty
 
+# The parametric law
+
 
 def of_law(
-    points: Points, whole: parametric.ParametricFit, found: dict[str, float], count: int
+    points: Points, whole: parametric.ParametricFit, estimate: dict[str, float], count: int
 ) -> tuple[Uncertainty, parametric.Law]:
-    """The interval of every quantity of the law, and the law of each resample of the cells."""
+    """The interval of every quantity of the law, and the law of each resample of the cells.
 
-    def resample(kind: str) -> tuple[Quantities, parametric.Refits]:
+    1. The law is fitted to `count` resamples of the cells. Their quantiles are the interval; with few cells their
+       lowest and highest values are given instead, because quantiles of few cells cover too little.
+    2. Where nearly all cells have several seeds, the law is also fitted to resamples of seeds, of runs, and of the
+       seeds within each cell. From their variances follow the widening for shared seeds, and the share of the variance
+       that is due to single seeds.
+
+    Args:
+      whole: the fit to all runs, where every refit starts.
+
+    Returns the ranges by quantity, and a law whose fields are arrays [k], one entry for each of the k resamples that
+    have a law.
+    """
+
+    def refit(kind: str) -> tuple[parametric.Refits, Quantities]:
         weights = points.weights * bootstrap.weights(points, kind, count)
         refits = parametric.refit(*points.law_columns, weights, whole)
-        found = law_quantities(refits.law, points, largest_flops(points), whole.floor_free)
-        return _finite(found), refits
+        numbers = law_quantities(refits.law, points, largest_flops(points), whole.floor_free)
+        # Without the resamples whose optimum lies nowhere near the runs.
+        good = np.all([np.isfinite(values) for values in numbers.values()], axis=0)
+        return refits, {name: np.broadcast_to(values, good.shape)[good] for name, values in numbers.items()}
 
-    drawn, refits = resample(bootstrap.CELLS)
+    refits, by_cell = refit(bootstrap.CELLS)
     kind = intervals.CELLS if points.seeds else intervals.POINTS
-    widening, share = {}, {}
+    widening, seed_share = {}, {}
     if bootstrap.mostly_repeated(points):
         kind = intervals.CELLS_AND_SEEDS
-        widening, share = _parts(points, drawn, lambda kind: resample(kind)[0])
-    enough = int(bootstrap.cell_of_row(points).max()) + 1 >= intervals.MIN_CELLS_FOR_INTERVAL
-    summary = intervals.interval(
+        by_seed, by_run, within = (refit(kind)[1] for kind in (bootstrap.SEEDS, bootstrap.RUNS, bootstrap.WITHIN))
+        widening, seed_share = _seed_parts(points, by_cell, by_seed, by_run, within)
+    cells = int(bootstrap.cell_of_row(points).max()) + 1
+    uncertainty = intervals.interval(
         kind,
-        found,
-        drawn,
-        failed=count - len(drawn["a"]),
-        level=intervals.LEVEL if enough else 1.0,
+        estimate,
+        by_cell,
+        failed=count - len(by_cell["a"]),
+        level=intervals.LEVEL if cells >= intervals.MIN_CELLS_FOR_INTERVAL else 1.0,
         widening=widening,
-        seed_share=share,
+        seed_share=seed_share,
     )
-    return summary, refits.law
+    return uncertainty, refits.law
 
 
-def _finite(drawn: Quantities) -> Quantities:
-    """Without the resamples whose optimum lies nowhere near the runs."""
-    good = np.all([np.isfinite(values) for values in drawn.values()], axis=0)
-    return {name: np.broadcast_to(values, good.shape)[good] for name, values in drawn.items()}
-
-
-def _parts(
-    points: Points, drawn: Quantities, resample: Callable[[str], Quantities]
+def _seed_parts(
+    points: Points, by_cell: Quantities, by_seed: Quantities, by_run: Quantities, within: Quantities
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """By quantity: the widening that shared seeds ask for, and the share of the variance that single seeds make."""
-    by_seed, by_run, within = (resample(kind) for kind in (bootstrap.SEEDS, bootstrap.RUNS, bootstrap.WITHIN))
-    widening, share = {}, {}
-    for name, values in drawn.items():
-        if min(len(kind[name]) for kind in (drawn, by_seed, by_run, within)) < 2:
+    """By quantity: the widening for shared seeds, and the share of the variance that is due to single seeds.
+
+    Each argument holds the quantities of the refits to one kind of resample, [r] each. A quantity that fewer than two
+    of them have is left out.
+    """
+    widening, seed_share = {}, {}
+    for name in by_cell:
+        kinds = (by_cell, by_seed, by_run, within)
+        if min(len(kind[name]) for kind in kinds) < 2:
             continue
-        variance = intervals.scatter(name, values)
-        of_seeds = intervals.scatter(name, by_seed[name]) * bootstrap.unbiased(points, bootstrap.SEEDS)
-        excess = intervals.seed_excess(of_seeds, intervals.scatter(name, by_run[name]), len(points.seeds))
-        own = intervals.scatter(name, within[name]) * bootstrap.unbiased(points, bootstrap.WITHIN)
-        total = variance + excess
-        widening[name] = float(np.sqrt(total / variance)) if variance else 1.0
-        share[name] = min(1.0, float((own + excess) / total)) if total else 1.0
-    return widening, share
+        of_cells, of_seeds, of_runs, own = (intervals.scatter(name, kind[name]) for kind in kinds)
+        of_seeds *= bootstrap.unbiased(points, bootstrap.SEEDS)
+        own *= bootstrap.unbiased(points, bootstrap.WITHIN)
+        excess = intervals.seed_excess(of_seeds, of_runs, len(points.seeds))
+        total = of_cells + excess
+        widening[name] = float(np.sqrt(total / of_cells)) if of_cells else 1.0
+        seed_share[name] = min(1.0, float((own + excess) / total)) if total else 1.0
+    return widening, seed_share
+
+
+# The envelope and the IsoFLOP minima
 
 
 def of_path(
-    points: Points, whole: PathFit, found: dict[str, float], law: parametric.ParametricFit | Refusal, count: int
+    points: Points, whole: PathFit, estimate: dict[str, float], law: parametric.ParametricFit | Refusal, count: int
 ) -> Uncertainty | None:
     """The interval of an envelope or of IsoFLOP minima; None where nothing is known about the scatter.
 
-    A missing cell would tear a hole into a valley, so no cell is dropped: the loss of each moves by as much as its
-    seeds scatter, or, where there are no repeats, by residuals of the parametric `law`.
+    A missing cell would tear a hole into a valley, so no cell is dropped. Instead the loss of each cell moves: by as
+    much as its seeds scatter, or, where there are no repeats, by residuals of the parametric `law`.
     """
-
-    def with_seeds(kind: str) -> tuple[Quantities, int]:
-        return _numbers(points, _refit_seeds(points, whole.method, bootstrap.weights(points, kind, count), kind))
-
+    at = largest_flops(points)
     if not bootstrap.mostly_repeated(points):
         if isinstance(law, Refusal):
             return None
-        drawn, failed = _numbers(points, _refit_shifted(points, whole.method, _residual_shifts(points, law, count)))
-        return intervals.interval(intervals.RESIDUALS, found, drawn, failed=failed)
-    (drawn, failed), (by_seed, _) = with_seeds(bootstrap.WITHIN), with_seeds(bootstrap.SEEDS)
-    widening = {
-        name: _widening(intervals.scatter(name, values), intervals.scatter(name, by_seed[name]), points)
-        for name, values in drawn.items()
-        if min(len(values), len(by_seed[name])) > 1
-    }
-    return intervals.interval(intervals.SEED_SCATTER, found, drawn, failed=failed, widening=widening)
+        refits = _refit_shifted(points, whole.method, _residual_shifts(points, law, count))
+        return intervals.interval(intervals.RESIDUALS, estimate, path_quantities(refits, at), failed=refits.failed)
+    refits = _refit_seeds(points, whole.method, bootstrap.WITHIN, count)
+    within = path_quantities(refits, at)
+    by_seed = path_quantities(_refit_seeds(points, whole.method, bootstrap.SEEDS, count), at)
+    widening = {}
+    for name in within:
+        if min(len(within[name]), len(by_seed[name])) < 2:
+            continue
+        variance = intervals.scatter(name, within[name])
+        excess = intervals.seed_excess(intervals.scatter(name, by_seed[name]), variance, len(points.seeds))
+        widening[name] = float(np.sqrt((variance + excess) / variance)) if variance else 1.0
+    return intervals.interval(intervals.SEED_SCATTER, estimate, within, failed=refits.failed, widening=widening)
 
 
-def _numbers(points: Points, refits: optimal_path.PathRefits) -> tuple[Quantities, int]:
-    return path_quantities(refits, largest_flops(points)), refits.failed
+def _refit_seeds(points: Points, method: str, kind: str, count: int) -> PathRefits:
+    """Refits with seeds drawn again, within each cell or for all cells alike.
 
-
-def _refit_seeds(points: Points, method: str, weight: np.ndarray, kind: str) -> optimal_path.PathRefits:
-    """Refits to seeds drawn anew; curves are drawn whole, for what a seed does at the end it need not do before."""
+    Curves are drawn whole: how a seed differs at the end of a run says little about how it differs before.
+    """
+    weight = bootstrap.weights(points, kind, count)
     stretch = float(np.sqrt(bootstrap.unbiased(points, kind)))
     if method == envelope.METHOD and points.curves is not None:
         annealed_only = points.convention.annealed_only
         return envelope.refit_runs(points, weight, stretch=stretch, annealed_only=annealed_only)
     shifts = stretch * bootstrap.shifts(points, weight)
-    return _refit_shifted(
-        points, method, shifts[:, bootstrap.cell_of_row(points)] if optimal_path.is_labelled(points) else shifts
-    )
+    if optimal_path.is_labelled(points):  # a row of such a table is a unit of its own, and moves with its cell
+        shifts = shifts[:, bootstrap.cell_of_row(points)]
+    return _refit_shifted(points, method, shifts)
 
 
-def _refit_shifted(points: Points, method: str, shifts: np.ndarray) -> optimal_path.PathRefits:
+def _refit_shifted(points: Points, method: str, shifts: np.ndarray) -> PathRefits:
+    """Refits with `shifts` [r, units] added to the log loss of each unit of the path."""
     if method == envelope.METHOD:
         return envelope.refit(points, shifts, annealed_only=points.convention.annealed_only)
     return isoflop.refit(points, shifts, method)
 
 
 def _residual_shifts(points: Points, law: parametric.ParametricFit, count: int) -> np.ndarray:
-    """[count, units of the path] residuals of the parametric law, drawn anew for each unit."""
+    """[count, units of the path] residuals of the parametric law, drawn for each unit.
+
+    Divided by the degrees of freedom, because a fit takes its parameters out of the residuals.
+    """
     params, tokens, loss = points.law_columns
     residual = np.log(loss / law.law.loss(params, tokens))
     freedom = len(residual) / max(1, len(residual) - parametric.parameter_count(law.floor_free))
     draws = np.random.default_rng(0).choice(residual - residual.mean(), size=(count, len(optimal_path.units(points))))
     return np.sqrt(freedom) * draws
-
-
-def _widening(variance: float, of_seeds: float, points: Points) -> float:
-    excess = intervals.seed_excess(of_seeds, variance, len(points.seeds))
-    return float(np.sqrt((variance + excess) / variance)) if variance else 1.0

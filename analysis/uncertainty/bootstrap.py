@@ -1,12 +1,13 @@
 """Resamples of a set of runs: how often each run is drawn, or how far each cell's mean loss moves.
 
 Four kinds answer four questions. `cells` draws whole cells (N, D) with all their seeds: what if the grid had been
-another one. `seeds` draws whole seeds, for the runs of one seed share initial weights and the order of the data. `runs`
-draws single runs, as if nothing were shared. `within` keeps every cell and draws its seeds anew: what is the part of
-the seeds.
+another one. `seeds` draws whole seeds, because the runs of one seed share initial weights and the order of the data.
+`runs` draws single runs, as if nothing were shared. `within` keeps every cell and draws its seeds again: how much of
+the variance is due to the seeds.
 """
 
 import numpy as np
+
 from vsweep.analysis.data.points import Points
 
 MOSTLY = 0.9
@@ -33,6 +34,7 @@ def cell_of_row(points: Points) -> np.ndarray:
 
 
 def seed_of_row(points: Points) -> np.ndarray:
+    """[rows] the number of each row's seed."""
     return points.table.groupby("seed").ngroup().to_numpy()
 
 
@@ -50,11 +52,11 @@ def _counts(draws: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _within(rng: np.random.Generator, cell: np.ndarray, count: int) -> np.ndarray:
-    found = np.zeros((count, len(cell)))
+    drawn = np.zeros((count, len(cell)))
     for number in range(int(cell.max()) + 1):
         rows = np.flatnonzero(cell == number)
-        found[:, rows] = _counts(rng.integers(len(rows), size=(count, len(rows))), len(rows))
-    return found
+        drawn[:, rows] = _counts(rng.integers(len(rows), size=(count, len(rows))), len(rows))
+    return drawn
 
 
 def shifts(points: Points, weight: np.ndarray) -> np.ndarray:

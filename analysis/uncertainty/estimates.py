@@ -8,6 +8,7 @@ loss_opt            its loss, nats/token, in the convention of the fit
 """
 
 import numpy as np
+
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, PathRefits
 from vsweep.analysis.data.points import Points
@@ -15,24 +16,25 @@ from vsweep.analysis.uncertainty.intervals import Quantities
 
 
 def largest_flops(points: Points) -> float:
+    """The largest C of the points, in FLOP."""
     return float(points.column("flops").max())
 
 
-def quantities(points: Points, found: PathFit | parametric.ParametricFit, at: float | None = None) -> dict[str, float]:
+def quantities(points: Points, fit: PathFit | parametric.ParametricFit, at: float | None = None) -> dict[str, float]:
     """What an approach says: its exponents, and the optimum at the compute `at` (the largest of the data)."""
     at = largest_flops(points) if at is None else at
-    if isinstance(found, PathFit):
-        values = path_quantities(found, at)
+    if isinstance(fit, PathFit):
+        values = path_quantities(fit, at)
     else:
-        values = law_quantities(found.law, points, at, found.floor_free)
+        values = law_quantities(fit.law, points, at, fit.floor_free)
     return {name: float(np.squeeze(value)) for name, value in values.items()}
 
 
-def path_quantities(found: PathFit | PathRefits, at: float) -> Quantities:
+def path_quantities(path: PathFit | PathRefits, at: float) -> Quantities:
     """The same for a path, or for the paths of many resamples, without those that were refused."""
     flops = np.array([at])
-    params, tokens, loss = (np.ravel(f(flops)) for f in (found.params_opt, found.tokens_opt, found.loss_opt))
-    a, b = np.ravel(found.a), np.ravel(found.b)
+    params, tokens, loss = (np.ravel(f(flops)) for f in (path.params_opt, path.tokens_opt, path.loss_opt))
+    a, b = np.ravel(path.a), np.ravel(path.b)
     values = {"a": a, "b": b, "N_opt": params, "D_opt": tokens, "tokens_per_param": tokens / params, "loss_opt": loss}
     good = np.isfinite(a)
     return {name: column[good] for name, column in values.items()}
@@ -40,12 +42,12 @@ def path_quantities(found: PathFit | PathRefits, at: float) -> Quantities:
 
 def law_quantities(law: parametric.Law, points: Points, at: float, floor_free: bool) -> Quantities:
     """The same for a law, or for many laws [r] at once: then each value is [r]."""
-    params, tokens = (values[..., 0] for values in optimal_sizes(law, points, np.array([at])))
+    params, tokens = (sizes[..., 0] for sizes in optimal_sizes(law, points, np.array([at])))
     a, b = path_exponents(law, points)
-    found = {"a": a, "b": b, "alpha": law.alpha, "beta": law.beta, "A": law.A, "B": law.B}
-    found |= {"N_opt": params, "D_opt": tokens, "tokens_per_param": tokens / params}
-    found["loss_opt"] = law.loss(params, tokens)
-    return {**found, "E": law.E} if floor_free else found
+    values = {"a": a, "b": b, "alpha": law.alpha, "beta": law.beta, "A": law.A, "B": law.B}
+    values |= {"N_opt": params, "D_opt": tokens, "tokens_per_param": tokens / params}
+    values["loss_opt"] = law.loss(params, tokens)
+    return {**values, "E": law.E} if floor_free else values
 
 
 def counts_6nd(points: Points) -> bool:

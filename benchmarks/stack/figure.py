@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from vsweep.analysis import plotting
-from vsweep.analysis.plotting import Drawing
 
 from benchmarks.stack import contestants as who
 from benchmarks.stack.contestants import LANES
+from vsweep.analysis import plotting
+from vsweep.analysis.plotting import Drawing
 
 # Colours tell apart who; a dashed line is no contestant.
 STYLES = {

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from vsweep.analysis.approaches.parametric import Law
 
 from vsweep import atomic, schema, tables
+from vsweep.analysis.approaches.parametric import Law
 
 FLOOR = 1.0299955
 VOCABULARY, POSITIONS, LAYERS = 14, 12, 4

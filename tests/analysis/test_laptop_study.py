@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from vsweep.analysis.approaches import isoflop, optimal_path
-from vsweep.analysis.data.points import Convention, load, select
 
 from vsweep import schema, tables
+from vsweep.analysis.approaches import isoflop, optimal_path
+from vsweep.analysis.data.points import Convention, load, select
 
 LAPTOP = Path(__file__).parents[2] / "docs" / "laptop"
 
@@ -17,13 +17,13 @@ def runs() -> pd.DataFrame:
     return tables.read_runs(LAPTOP)
 
 
-def test_it_holds_ninety_finished_runs_of_six_widths_five_budgets_and_three_seeds(runs):
+def test_it_holds_ninety_finished_runs(runs):
     assert set(runs["status"]) == {schema.FINISHED}
     assert len(runs) == 90
     assert (runs.groupby(["width", "budget"])["seed"].nunique() == 3).all()
 
 
-def test_once_the_operands_are_learned_the_excess_loss_is_the_answers_share_of_the_answer_loss(runs):
+def test_excess_loss_is_a_share_of_answer_loss(runs):
     """4.494 answer labels of 11.274: 0.3986, as soon as only the answer is left to learn."""
     learned = runs[(runs["width"] >= 12) & (runs["budget"] >= 500_000)]
     assert len(learned) == 36
@@ -33,14 +33,14 @@ def test_once_the_operands_are_learned_the_excess_loss_is_the_answers_share_of_t
     assert (runs["excess_loss"] > 0).all()
 
 
-def test_at_least_four_compute_levels_have_an_interior_minimum_over_four_sizes():
+def test_four_compute_levels_have_an_interior_minimum():
     points = select(load(LAPTOP), Convention("excess_loss"))
     found = isoflop.fit(points, isoflop.PARABOLA)
     assert (found.optima["status"] == optimal_path.INTERIOR).sum() >= 4
     assert all(len(valley.params) >= 4 for valley in isoflop.valleys(points))
 
 
-def test_the_losses_neither_all_saturate_nor_all_sit_on_the_plateau(runs):
+def test_losses_cover_plateau_and_learned_runs(runs):
     assert runs["answer_loss"].min() < 0.5
     assert (runs["answer_loss"] > 1.2).mean() > 0.3
     assert ((runs["answer_loss"] > 1.1) & (runs["answer_loss"] < 1.2)).any()

@@ -15,6 +15,7 @@ from vsweep import generate, tables
 from vsweep.config.problems import ConfigError
 from vsweep.storage.checkpoint import CheckpointFolder, CorruptCheckpoints
 from vsweep.train import compiling
+from vsweep.train.events import Finished
 
 pytestmark = pytest.mark.slow
 
@@ -181,9 +182,9 @@ def gone_on_with(workdir: Path, expected: Path) -> str:
     except ConfigError as error:
         problems = error.problems
     if problems:
-        assert all(len(problem.splitlines()) == 1 for problem in problems)
+        assert all(len(str(problem).splitlines()) == 1 for problem in problems)
         return REFUSED
-    assert events[-1].kind == "finished"
+    assert isinstance(events[-1], Finished)
     assert small.differing(workdir, expected) == []
     return EQUAL
 

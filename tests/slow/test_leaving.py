@@ -99,7 +99,7 @@ def test_a_signal_during_an_analysis_leaves_with_75_and_no_traceback(name, call,
 def test_a_second_signal_leaves_at_once_and_nothing_is_lost(first, uninterrupted, tmp_path):
     harm = f"os.kill(os.getpid(), signal.{first}); os.kill(os.getpid(), signal.SIGTERM)"
     left = subprocess.run(
-        harmed(tmp_path / "sweep", "vsweep.train.loop", ("StackTrainer",), "_train_chunk", harm, call=4),
+        harmed(tmp_path / "sweep", "vsweep.train.dispatcher", ("Dispatcher",), "train_chunk", harm, call=4),
         capture_output=True,
         text=True,
         timeout=300,
@@ -116,8 +116,8 @@ def test_a_second_signal_leaves_at_once_and_nothing_is_lost(first, uninterrupted
         ("vsweep.storage.checkpoint", ("CheckpointFolder",), "latest"),
         ("vsweep.storage.checkpoint", ("CheckpointFolder",), "restore"),
         ("vsweep.train.compiling", (), "compile_stack"),
-        ("vsweep.train.trainer", (), "_store_plan"),
-        ("vsweep.train.loop", ("StackTrainer",), "_train_chunk"),
+        ("vsweep.train.sweep", (), "store_plan"),
+        ("vsweep.train.dispatcher", ("Dispatcher",), "train_chunk"),
     ],
 )
 def test_killed_twice_the_second_time_while_it_resumes_equals_uninterrupted(
@@ -125,7 +125,7 @@ def test_killed_twice_the_second_time_while_it_resumes_equals_uninterrupted(
 ):
     """The first kill comes in the last but one of the first stack's 64 chunks: a checkpoint is there, work is left."""
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
-    chunk = ("vsweep.train.loop", ("StackTrainer",), "_train_chunk")
+    chunk = ("vsweep.train.dispatcher", ("Dispatcher",), "train_chunk")
     for program in (
         harmed(tmp_path / "sweep", *chunk, kill, call=63),
         harmed(tmp_path / "sweep", module, owner, function, kill),
@@ -139,7 +139,7 @@ def test_killed_twice_the_second_time_while_it_resumes_equals_uninterrupted(
 @pytest.mark.slow
 def test_killed_while_it_copies_another_directory_it_starts_the_copy_again(uninterrupted, tmp_path):
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
-    stopped = harmed(tmp_path / "source", "vsweep.train.loop", ("StackTrainer",), "_train_chunk", kill, call=63)
+    stopped = harmed(tmp_path / "source", "vsweep.train.dispatcher", ("Dispatcher",), "train_chunk", kill, call=63)
     assert subprocess.run(stopped, capture_output=True, timeout=300).returncode == -signal.SIGKILL
     flag = f"--resume_from={tmp_path / 'source'}"
     for call in (1, 3):
@@ -194,7 +194,7 @@ def test_of_two_launches_in_one_directory_the_second_is_refused_twenty_times_of_
 def test_a_second_launch_is_refused_with_status_2_while_the_first_one_trains(tmp_path):
     wait = "import time; time.sleep(60)"
     first = subprocess.Popen(
-        harmed(tmp_path / "sweep", "vsweep.train.loop", ("StackTrainer",), "_train_chunk", wait, call=2)
+        harmed(tmp_path / "sweep", "vsweep.train.dispatcher", ("Dispatcher",), "train_chunk", wait, call=2)
     )
     try:
         while not (tmp_path / "sweep" / "plan.json").exists():
@@ -211,7 +211,7 @@ def test_a_second_launch_is_refused_with_status_2_while_the_first_one_trains(tmp
 @pytest.mark.slow
 def test_the_command_goes_on_elsewhere_with_its_flag_only(tmp_path):
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
-    program = harmed(tmp_path, "vsweep.train.loop", ("StackTrainer",), "_train_chunk", kill, call=5)
+    program = harmed(tmp_path, "vsweep.train.dispatcher", ("Dispatcher",), "train_chunk", kill, call=5)
     assert subprocess.run(program, capture_output=True, timeout=300).returncode == -signal.SIGKILL
     plans, environments = WorkDir(tmp_path).read_plan()
     WorkDir(tmp_path).write_plan(plans, [{**entry, "jax": f"0.{entry['jax']}"} for entry in environments])

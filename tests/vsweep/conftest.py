@@ -5,7 +5,8 @@ import pytest
 
 from tests.vsweep import small
 from vsweep.host import devices
-from vsweep.train import pace
+from vsweep.train import timing
+from vsweep.train.events import Compiling, Interrupted, Planned
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def interrupted_sweep(tmp_path_factory):
     """A work directory whose first session ended after its first chunk."""
     workdir = tmp_path_factory.mktemp("interrupted")
     events = small.train(small.config(), workdir, progress=small.StopAfter(1))
-    assert [event.kind for event in events] == ["interrupted"]
+    assert [type(event) for event in events] == [Planned, Compiling, Interrupted]
     return workdir
 
 
@@ -47,4 +48,4 @@ def jax_setting():
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
     """A dispatch is as long as the config says, however slow the machine: tests stop at chunks that they can name."""
-    monkeypatch.setattr(pace, "AT_ONCE_S", 3600.0)
+    monkeypatch.setattr(timing, "AT_ONCE_S", 3600.0)

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsweep.analysis import pipeline
-
 from vsweep.storage import background, checkpoint
-from vsweep.train import compiling, loop, timing, trainer
+from vsweep.train import compiling, timing
+from vsweep.train.dispatcher import Dispatcher
+from vsweep.train.recorder import SweepRecorder
 
 BEFORE, DURING, AFTER = "before", "during", "after"
 DURING_S = 0.02  # after which a call that is to be killed `during` its work is killed
@@ -51,19 +52,19 @@ POINTS = {
     "writing config.json": Point(os, "replace", BEFORE, renaming("config.json")),
     "writing plan.json": Point(os, "replace", BEFORE, renaming("plan.json")),
     "compiling": Point(compiling, "compile_stack", DURING),
-    "in the middle of a chunk": Point(loop.StackTrainer, "_train_chunk", DURING),
-    "evaluating": Point(loop.StackTrainer, "_evaluate", DURING),
+    "in the middle of a chunk": Point(Dispatcher, "train_chunk", DURING),
+    "evaluating": Point(Dispatcher, "evaluate", DURING),
     "writing the parameters of finished runs": Point(checkpoint.CheckpointFolder, "_write", DURING, in_finished),
     "writing a checkpoint in the background": Point(checkpoint.CheckpointFolder, "_write", DURING, in_checkpoints),
     "waiting for a checkpoint": Point(
-        background.BackgroundWriter, "collect", BEFORE, lambda self, *, wait: wait and self._job is not None
+        background.BackgroundWriter, "collect", BEFORE, lambda self, *, wait: wait and self.is_busy
     ),
     "between Orbax's rename and the manifest": Point(
         checkpoint, "sync_tree", BEFORE, lambda folder: in_checkpoints(folder.parent)
     ),
     "writing a manifest": Point(os, "replace", BEFORE, renaming(checkpoint.MANIFEST)),
     "after a manifest": Point(checkpoint, "write_json_atomically", AFTER),
-    "between a checkpoint and its rows": Point(trainer.SweepTrainer, "_committed", BEFORE),
+    "between a checkpoint and its rows": Point(SweepRecorder, "committed", BEFORE),
     "writing runs.csv": Point(os, "replace", BEFORE, renaming("runs.csv")),
     "writing curves.csv": Point(os, "replace", BEFORE, renaming("curves.csv")),
     "pruning": Point(shutil, "rmtree", AFTER, lambda path, *rest, **keywords: in_checkpoints(Path(path).parent)),
@@ -104,21 +105,21 @@ def kill_at(point: Point, call: int) -> None:
 
 def log_steps(path: Path) -> None:
     """Appends `begin STACK STEP` when a stack starts or goes on, and `at STACK STEP` after each chunk."""
-    begin, advance = loop.StackTrainer._begin, timing.SweepClock.advance
+    begin, advance = Dispatcher.begin, timing.SweepClock.advance
 
     def log(*words) -> None:
         with open(path, "a", encoding="utf-8") as file:
             file.write(" ".join(map(str, words)) + "\n")
 
-    def logged_begin(self, step):
+    def logged_begin(self, step, checkpoints):
         log("begin", self.stack.name, step or 0)
-        return begin(self, step)
+        return begin(self, step, checkpoints)
 
     def logged_advance(self, step, trained_s):
         log("at", self.stack_plan.name, step)
         return advance(self, step, trained_s)
 
-    loop.StackTrainer._begin = logged_begin
+    Dispatcher.begin = logged_begin
     timing.SweepClock.advance = logged_advance
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from tests.vsweep import small
 from vsweep.host import interruption
 from vsweep.storage import checkpoint
-from vsweep.train import compiling, loop, trainer
+from vsweep.train import compiling, sweep
+from vsweep.train.dispatcher import Dispatcher
+from vsweep.train.events import Finished, Interrupted
 
 PLACES = {
     "compile": (compiling, "compile_stack"),
-    "step": (loop.StackTrainer, "_train_chunk"),
-    "evaluation": (loop.StackTrainer, "_evaluate"),
+    "step": (Dispatcher, "train_chunk"),
+    "evaluation": (Dispatcher, "evaluate"),
     "save": (checkpoint.CheckpointFolder, "save"),
     "resume": (checkpoint.CheckpointFolder, "restore"),
 }
@@ -29,7 +31,7 @@ class Listening(interruption.Interruption):
 
 def stop_at(place: str, cause: str, monkeypatch) -> list:
     """The next sweep is asked to stop when it comes to `place`; gives a list, an item for each chunk from then on."""
-    monkeypatch.setattr(trainer, "Interruption", Listening)
+    monkeypatch.setattr(sweep, "Interruption", Listening)
     asked, chunks = [], []
 
     def ask():
@@ -58,10 +60,10 @@ def leaves_and_goes_on(place: str, cause: str, begun: Path, workdir: Path, expec
     with monkeypatch.context() as patched:
         chunks = stop_at(place, cause, patched)
         events = small.train(small.config(), workdir)
-    assert events[-1].kind == "interrupted"
+    assert isinstance(events[-1], Interrupted)
     assert cause in events[-1].reason
     assert len(chunks) <= 1
-    assert small.train(small.config(), workdir)[-1].kind == "finished"
+    assert isinstance(small.train(small.config(), workdir)[-1], Finished)
     assert small.differing(workdir, expected) == []
 
 

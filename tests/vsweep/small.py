@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -25,6 +26,7 @@ from vsweep.models import transformer
 from vsweep.plan import cost, grid, sweep_plan
 from vsweep.plan.table import show_plan
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
+from vsweep.storage.workdir import WorkDir
 from vsweep.tables import read_runs
 from vsweep.tasks import data_order
 from vsweep.train.stack import StackPrograms, StackShape, hyper_of
@@ -50,6 +52,11 @@ def config(**sections) -> dict:
 
 def train(values: dict, workdir: Path, **keywords) -> list:
     return list(vsweep.run_sweep(values, workdir, **keywords))
+
+
+def skip_to(events: Iterator, kind: type):
+    """The next event of that class; the sweep has not gone on behind it."""
+    return next(event for event in events if isinstance(event, kind))
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -140,7 +147,7 @@ def compilations():
 
 def sweep(values: dict, device_count: int = 2) -> sweep_plan.SweepPlan:
     parsed = sweep_config.from_dict(values)
-    return sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), hardware.Hardware("cpu", device_count, 2**33))
+    return sweep_plan.build_plan(parsed, tasks.build(parsed.task), hardware.Hardware("cpu", device_count, 2**33))
 
 
 def stacks(values: dict) -> tuple[grid.Stack, ...]:
@@ -250,6 +257,13 @@ def same_bits(one, other) -> bool:
 def largest_difference(one, other) -> float:
     gaps = jax.tree.map(lambda a, b: float(np.max(np.abs(np.asarray(a, float) - np.asarray(b, float)))), one, other)
     return max(jax.tree.leaves(gaps))
+
+
+def begun_with(workdir: Path, **entries) -> None:
+    """Changes the environments in which a work directory says that its sweep has trained."""
+    home = WorkDir(workdir)
+    plans, environments = home.read_plan()
+    home.write_plan(plans, [{**environment, **entries} for environment in environments])
 
 
 def checkpoints_of(workdir: Path, stack: str = "all") -> CheckpointFolder:

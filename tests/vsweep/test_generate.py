@@ -90,7 +90,7 @@ def test_an_odd_config_is_answered_with_its_problems(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError) as caught:
         generate.load_run(tmp_path, "d700-s0")
-    assert all("allowed" in problem and "\n" not in problem for problem in caught.value.problems)
+    assert all(problem.allowed and "\n" not in str(problem) for problem in caught.value.problems)
 
 
 def test_a_folder_that_is_no_work_directory_is_named(tmp_path):

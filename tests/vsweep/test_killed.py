@@ -62,7 +62,7 @@ def test_a_signal_saves_says_how_to_go_on_and_leaves_with_its_own_exit_status(nu
     assert process.returncode == EXIT_STATUS, output
     assert number.name in output
     assert "run the same command again" in output
-    assert set(read_runs(tmp_path / "stopped")["status"]) == {"finished", "running"}
+    assert set(read_runs(tmp_path / "stopped")["status"]) == {"finished", "running", "queued"}
 
 
 def test_a_disk_that_takes_no_more_ends_the_program_with_its_own_status_and_one_message(tmp_path):
@@ -80,7 +80,11 @@ def test_a_disk_that_takes_no_more_ends_the_program_with_its_own_status_and_one_
 
 def test_run_again_when_finished_it_says_where_the_results_are(uninterrupted):
     workdir = uninterrupted
+    before = (workdir / "runs.csv").read_bytes()
     again = subprocess.run(command(workdir), capture_output=True, text=True, check=True)
     assert "all runs have ended" in again.stdout
     assert str(workdir / "analysis/report.html") in again.stdout
+    assert "python -m analysis" in again.stdout
     assert "compiling" not in again.stdout
+    assert "drawing" not in again.stdout
+    assert (workdir / "runs.csv").read_bytes() == before

@@ -43,6 +43,12 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_said(place):
     assert small.tree(place) == {}
 
 
+def test_a_number_of_devices_in_xla_flags_is_honoured(place):
+    flag = {"XLA_FLAGS": "--xla_force_host_platform_device_count=5", "JAX_NUM_CPU_DEVICES": "-1"}
+    done = launch(f"{ADDITION}:smoke", "--plan", cwd=place, **flag)
+    assert "cpu x 5: " in done.stdout, done.stderr
+
+
 def test_the_plan_with_its_overrides_is_the_same_twice_and_touches_nothing(place):
     """Not even a work directory that is already there."""
     workdir = place / "runs" / "addition-smoke"

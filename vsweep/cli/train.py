@@ -3,7 +3,10 @@
 `launch.py` and `vsweep train` are this file. A bad flag is answered before jax is loaded.
 """
 
+import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from absl import app, logging
 from absl import flags as absl_flags
@@ -13,8 +16,14 @@ from vsweep.atomic import CannotWrite
 from vsweep.cli import flags
 from vsweep.config.problems import ConfigError
 from vsweep.host import interruption
+from vsweep.schema import CURVES_FILE, RUNS_FILE
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file and variant: configs/addition.py:laptop")
+FITS, REPORT = Path("analysis/fits.json"), Path("analysis/report.html")  # in a work directory
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    help_string="Config file and variant: configs/addition.py:laptop",
+    sys_argv=[],  # overrides are read by command_line
+)
 WORKDIR = absl_flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
 PLAN = absl_flags.DEFINE_bool("plan", False, "Print what would be trained and what it would cost; touch nothing.")
 RESUME_FROM = absl_flags.DEFINE_string(
@@ -26,6 +35,7 @@ INEXACT = absl_flags.DEFINE_bool(
 
 
 def main(arguments: list[str]) -> int:
+    """Trains by the flags that were parsed; the exit status: 0, 2, 74 or 75 (docs/reliability.md)."""
     try:
         with interruption.leaving():
             return launch()
@@ -39,41 +49,78 @@ def main(arguments: list[str]) -> int:
 
 
 def launch() -> int:
+    """Plans, shows the plan, and trains unless --plan was given; the exit status."""
     with flags.reading_variables():  # here: a bad flag is answered before jax is loaded
         from vsweep.host import progress
         from vsweep.plan import table
         from vsweep.session import preflight
-        from vsweep.train import timing, trainer
+        from vsweep.train import sweep
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = progress.standard_console()
+    display = progress.for_console(console)
     elsewhere = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value}
-    sweep = trainer.plan_sweep(CONFIG.value, WORKDIR.value, **elsewhere)
-    table.show_plan(sweep, console)
+    place, note = preflight.free_place(CONFIG.value, WORKDIR.value) if PLAN.value else (WORKDIR.value, None)
+    events = sweep.run_sweep(CONFIG.value, place, **elsewhere, progress=display)
+    planned = next(events)
+    if planned.wall_problems:
+        raise ConfigError(list(planned.wall_problems))
+    table.show_plan(planned.plan, console)
     if PLAN.value:
+        console.print(note or "", end="\n" if note else "", highlight=False, markup=False, soft_wrap=True)
         return 0
-    workdir = WORKDIR.value or preflight.default_workdir(sweep.config)
-    pace = timing.ReportPace()
-    with progress.for_console(console) as display:
-        display.say(f"work directory: {workdir}; the same command continues a sweep that was stopped")
-        for event in trainer.run_sweep(CONFIG.value, workdir, **elsewhere, progress=display):
-            if event.kind == "interrupted":
-                display.say(f"{event.reason}: everything is saved in {workdir}; run the same command again to go on")
+    with display:
+        display.say(f"work directory: {planned.workdir}; the same command continues a sweep that was stopped")
+        return follow(events, display)
+
+
+def follow(events: Iterator, display) -> int:
+    """Trains, draws a report after a stack now and then and at the end; the exit status."""
+    from vsweep.train.events import Boundary, Finished, Interrupted
+    from vsweep.train.timing import ReportPace
+
+    pace, status, trained = ReportPace(), 0, False
+    for event in events:
+        match event:
+            case Boundary():
+                trained = True
+                if event.ends_stack and event.runs_ended < event.runs and pace.due():
+                    what = f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
+                    status = pace.draw(lambda what=what, home=event.workdir: report(home, what, display, final=False))
+            case Interrupted():
+                again = "run the same command again to go on"
+                display.say(f"{event.reason}: everything is saved in {event.workdir}; {again}")
                 return interruption.EXIT_STATUS
-            partial = event.kind == "stack_finished" and event.runs_ended < event.runs
-            if event.kind == "finished" or (partial and pace.due()):
-                with interruption.leaving():  # an analysis can be done again
-                    status = pace.draw(lambda event=event: report(event, display.say))
+            case Finished() if not trained and has_final_report(event.workdir, event.runs):
+                paths = f"{event.workdir / RUNS_FILE}, {event.workdir / REPORT}"
+                display.say(f"all runs have ended: {paths}; to draw it again: python -m analysis {event.workdir}")
+                status = 0
+            case Finished():
+                status = report(event.workdir, "all runs have ended", display, final=True)
     return status
 
 
-def report(event, say) -> int:
-    """Redoes the analysis of what is there, without the bootstrap until the end; its status."""
+def report(workdir: Path, what: str, display, *, final: bool) -> int:
+    """Redoes the analysis of what is there, without the bootstrap unless it is the final one; its status."""
     from vsweep.analysis import commands
 
-    final = event.kind == "finished"
-    what = "all runs have ended" if final else f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
-    return commands.redo(event.workdir, lambda path: say(f"{what}: {event.workdir}/runs.csv, {path}"), final=final)
+    display.drawing()
+    with interruption.leaving():  # an analysis can be done again
+        return commands.redo(workdir, lambda path: display.say(f"{what}: {workdir / RUNS_FILE}, {path}"), final=final)
+
+
+def has_final_report(workdir: Path, runs: int) -> bool:
+    """Whether there are fits and a report of the final tables: with all `runs` ended, and drawn after the last curve.
+
+    Not so for runs.csv, which is written once more when a sweep is resumed that an earlier version has finished.
+    """
+    try:
+        counts = json.loads((workdir / FITS).read_text(encoding="utf-8"))["runs"]
+        counted = (counts["total"], counts["running"])
+        times = [(workdir / path).stat().st_mtime_ns for path in (CURVES_FILE, FITS, REPORT)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return counted == (runs, 0) and times == sorted(times)
 
 
 def run(arguments: list[str] | None = None) -> None:

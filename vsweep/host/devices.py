@@ -17,10 +17,11 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vsweep.atomic import chmod_if_possible, warn_once
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.host.hardware import Hardware
 
 SLOTS_AXIS = "slots"
+DEVICE_COUNT = "--xla_force_host_platform_device_count"
 # What JAX's settings have to be: with any other value a sweep ends in a traceback, sooner or later.
 USABLE_SETTINGS = {
     "jax_enable_x64": (False,),
@@ -40,20 +41,34 @@ _own_cache: str | None = None  # the compile cache that this module has set
 
 
 def use_cpu_cores_as_devices() -> None:
-    """Makes each CPU core a device, if JAX has not chosen its devices yet; call it before any other use of JAX."""
+    """Makes each CPU core a device, if JAX has not chosen its devices yet; call it before any other use of JAX.
+
+    A number of devices that the user has set (JAX_NUM_CPU_DEVICES, or XLA_FLAGS with DEVICE_COUNT) stays as it is.
+    """
+    if jax.config.jax_num_cpu_devices >= 1 or forced_devices() is not None:
+        return
     with contextlib.suppress(RuntimeError):  # in a notebook the backend may be up: then its devices stay as they are
-        if jax.config.jax_num_cpu_devices < 1:
-            jax.config.update("jax_num_cpu_devices", usable_cores())
+        jax.config.update("jax_num_cpu_devices", usable_cores())
 
 
-def setting_problems() -> list[str]:
+def forced_devices() -> str | None:
+    """The number of CPU devices in XLA_FLAGS, as it is written there; of several XLA takes the last."""
+    flags = [flag.partition("=") for flag in os.environ.get("XLA_FLAGS", "").split()]
+    return next((text for name, _, text in reversed(flags) if name == DEVICE_COUNT), None)
+
+
+def setting_problems() -> list[Problem]:
     """Settings of JAX's (environment variables, or `jax.config`) under which nothing here can run."""
     found = ((name, jax.config.values.get(name, allowed[0]), allowed) for name, allowed in USABLE_SETTINGS.items())
-    return [
-        f"{name.upper()}: vsweep cannot run with it - got {value}; allowed: {', '.join(map(str, allowed))}"
+    problems = [
+        Problem(name.upper(), "vsweep cannot run with it", str(value), ", ".join(map(str, allowed)))
         for name, value, allowed in found
         if value not in allowed
     ]
+    forced = forced_devices()
+    if forced is not None and not re.fullmatch("[1-9][0-9]{0,3}", forced):
+        problems.append(Problem("XLA_FLAGS", "no number of devices", f"{DEVICE_COUNT}={forced}", "1 to 9999"))
+    return problems
 
 
 def usable_cores() -> int:
@@ -75,17 +90,16 @@ def slots_mesh(device_count: int = 0) -> Mesh:
     except (RuntimeError, AssertionError) as error:  # the latter, without a word, where JAX came without CUDA
         raise ConfigError([_no_devices(error)]) from None
     if device_count > len(devices):
-        here = f"0 (all) to {len(devices)}, for there are {len(devices)} of {devices[0].device_kind}"
-        raise ConfigError([f"train.devices: not that many here - got {device_count}; allowed: {here}"])
+        here = f"0 (all) to {len(devices)}, because there are {len(devices)} of {devices[0].device_kind}"
+        raise ConfigError([Problem("train.devices", "not that many here", str(device_count), here)])
     return Mesh(np.array(devices[: device_count or len(devices)]), (SLOTS_AXIS,))
 
 
-def _no_devices(error: Exception) -> str:
+def _no_devices(error: Exception) -> Problem:
     told = str(error).partition(" (set")[0] or "JAX was installed without it"
-    return (
-        f"JAX_PLATFORMS: no such device here - got {jax.config.jax_platforms!r} ({told}); allowed: cpu, or cuda with "
-        'a GPU, its driver and pip install "jax[cuda12]"'
-    )
+    got = f"{jax.config.jax_platforms!r} ({told})"
+    allowed = 'cpu, or cuda with a GPU, its driver and pip install "jax[cuda12]"'
+    return Problem("JAX_PLATFORMS", "no such device here", got, allowed)
 
 
 def over_slots(mesh: Mesh, axis: int = 0) -> NamedSharding:
@@ -99,10 +113,12 @@ def copy_on_device(arrays: Any) -> Any:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device of the mesh holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def hardware(mesh: Mesh) -> Hardware:
+    """What a plan needs to know of the mesh's devices, all of which are taken to be like the first."""
     device = mesh.devices.flat[0]
     return Hardware(device.device_kind, mesh.size, memory_bytes(mesh), has_bfloat16(device))
 
@@ -113,6 +129,7 @@ def has_bfloat16(device: jax.Device) -> bool:
 
 
 def describe(hardware: Hardware) -> str:
+    """`cpu x 2`, as in `runs.csv`."""
     return f"{hardware.kind} x {hardware.devices}"
 
 

@@ -11,16 +11,23 @@ from rich.progress import BarColumn, Progress, TextColumn
 PLAIN_LINE_EVERY_S = 30.0
 DRAWN_EVERY_S = 0.1  # a bar
 PLAIN_WIDTH = 132  # columns of lines that go to a file or a pipe
+DRAWING = "drawing the report"
 
 
 class SilentProgress:
     """Shows nothing; what run_sweep uses unless it is given something else, and the methods every display has."""
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        """A message of one line."""
 
-    def compiling(self, stack: str) -> None: ...
+    def compiling(self, stack: str) -> None:
+        """The programs of a stack are waited for."""
 
-    def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None: ...
+    def drawing(self) -> None:
+        """A report is drawn, which may take minutes."""
+
+    def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        """After a chunk. `done`: share of the sweep, 0 to 1; `runs`: how many have ended, `3 of 12`; `eta_s`: left."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +66,11 @@ class PlainProgress(SilentProgress):
     def compiling(self, stack: str) -> None:
         self.say(f"{stack}: compiling")
 
+    def drawing(self) -> None:
+        self.say(DRAWING)
+
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        """At most one line every `PLAIN_LINE_EVERY_S` seconds; `done` is a share of the whole sweep."""
         if time.monotonic() - self._last >= PLAIN_LINE_EVERY_S:
             self._last = time.monotonic()
             self.say(f"{stack}: {done:.0%} of the sweep, {_status(runs, tokens_per_s, eta_s)}")
@@ -88,7 +99,11 @@ class TerminalProgress(PlainProgress):
     def compiling(self, stack: str) -> None:
         self._show(lambda: self._bar.update(self._task, description=stack, status="compiling", refresh=True))
 
+    def drawing(self) -> None:
+        self._show(lambda: self._bar.update(self._task, status=DRAWING, refresh=True))
+
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
+        """Moves the bar to `done`, a share of the whole sweep; drawn at most every `DRAWN_EVERY_S` seconds."""
         fields = {"description": stack, "completed": done, "status": _status(runs, tokens_per_s, eta_s)}
         drawn = time.monotonic() - self._last >= DRAWN_EVERY_S
         self._last = time.monotonic() if drawn else self._last
@@ -101,10 +116,12 @@ def standard_console() -> Console:
 
 
 def for_console(console: Console) -> SilentProgress:
+    """A bar on a terminal, lines of text in a file or a pipe."""
     return TerminalProgress(console) if console.is_terminal else PlainProgress(console)
 
 
 def duration_text(seconds: float) -> str:
+    """`45 s`, `12 min` or `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -113,6 +130,7 @@ def duration_text(seconds: float) -> str:
 
 
 def size_text(count: float) -> str:
+    """Bytes in powers of 1000: `1.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

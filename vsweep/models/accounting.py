@@ -7,7 +7,12 @@
   the padded sequence, attention counted full rather than causal (Hoffmann et al. 2022, appendix F, less its embedding).
 """
 
+import functools
+from collections import Counter
+
+from vsweep.models import transformer
 from vsweep.models.base import ModelShape
+from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
 FLOAT_BYTES = 4
 STATE_COPIES = 3  # parameters and two Adam moments
@@ -15,48 +20,47 @@ STEP_COPIES = 4  # gradient, update and the new values beside the old ones
 ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, position and unit of width
 
 
+@functools.lru_cache(maxsize=4096)  # a plan asks several times for each of its shapes
+def _counts(shape: ModelShape) -> Counter[Role]:
+    return count_by_role(transformer.param_specs(shape))
+
+
 def params(shape: ModelShape) -> int:
-    return params_non_embedding(shape) + params_embedding(shape)
-
-
-def params_embedding(shape: ModelShape) -> int:
-    tables = shape.vocabulary * (1 if shape.tied_embeddings else 2)
-    return shape.width * (tables + shape.positions)
+    """All parameters, tied embeddings once."""
+    return _counts(shape).total()
 
 
 def params_non_embedding(shape: ModelShape) -> int:
-    width, ff = shape.width, shape.ff
-    norms = 2 * width
-    attention = 4 * width * width
-    mlp = 2 * width * ff + ff + width
-    return shape.layers * (norms + attention + mlp) + width
+    """Parameters without embeddings, positions and an untied head (Kaplan et al. 2020, section 2.1)."""
+    return sum(_counts(shape)[role] for role in NON_EMBEDDING)
 
 
 def flops_6nd(shape: ModelShape, tokens: int) -> float:
+    """Training FLOPs of `tokens` label tokens as 6 N D (Kaplan et al. 2020, section 2.1), with N = `params`."""
     return 6.0 * params(shape) * tokens
 
 
 def flops_counted_per_example(shape: ModelShape) -> float:
-    """Training FLOPs of one example: forward x 3."""
+    """Training FLOPs of one example: forward x 3 (Hoffmann et al. 2022, appendix F, matmuls only)."""
     positions, width = shape.positions, shape.width
-    projections = 2 * positions * (4 * width * width + 2 * width * shape.ff)
-    attention = 2 * 2 * positions * positions * width
+    projections = 2 * positions * _counts(shape)[Role.HIDDEN]
+    attention = shape.layers * 2 * 2 * positions * positions * width
     logits = 2 * positions * width * shape.vocabulary
-    return 3.0 * (shape.layers * (projections + attention) + logits)
+    return 3.0 * (projections + attention + logits)
 
 
 def slot_bytes(shape: ModelShape, batch_size: int) -> int:
-    """Memory that one slot needs while it trains, beside the training examples; an estimate."""
+    """Bytes that one slot needs while it trains, beside the training examples; an estimate."""
     return state_bytes(shape) + activation_bytes(shape, batch_size)
 
 
 def state_bytes(shape: ModelShape) -> int:
-    """What a slot holds all the time: its state, and the next one beside it."""
+    """Bytes that a slot holds all the time: its state, and the next one beside it."""
     return FLOAT_BYTES * (STATE_COPIES + STEP_COPIES) * params(shape)
 
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
-    """What a slot holds only while its own step is under way."""
+    """Bytes that a slot holds only while its own step is under way."""
     scores = 4 * shape.heads * shape.positions**2
     logits = 4 * shape.positions * shape.vocabulary
     per_example = shape.layers * (ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores) + logits
@@ -64,8 +68,10 @@ def activation_bytes(shape: ModelShape, batch_size: int) -> int:
 
 
 def checkpoint_bytes(shape: ModelShape, slots: int) -> int:
+    """Bytes of a checkpoint of `slots` runs: parameters and both moments."""
     return FLOAT_BYTES * STATE_COPIES * params(shape) * slots
 
 
 def finished_bytes(shape: ModelShape, runs: int) -> int:
+    """Bytes of the parameters of `runs` finished runs."""
     return FLOAT_BYTES * params(shape) * runs

@@ -29,6 +29,7 @@ def attend(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
 
 
 def attend_plain(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
+    """As `attend`, by two contractions: softmax(q k / sqrt(D)) v (Vaswani et al. 2017, equation 1)."""
     scores_HxTxSxB = jnp.einsum("hdtb,hdsb->htsb", q_HxDxTxB, k_HxDxTxB) * q_HxDxTxB.shape[1] ** -0.5
     weights_HxTxSxB = jax.nn.softmax(_masked(scores_HxTxSxB, mask_TxS), axis=2)
     return jnp.einsum("htsb,hdsb->hdtb", weights_HxTxSxB.astype(v_HxDxTxB.dtype), v_HxDxTxB)
@@ -36,6 +37,7 @@ def attend_plain(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
 
 @jax.custom_vjp
 def attend_short(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
+    """As `attend`, with every contraction a sum of elementwise products over the batch."""
     return _attend_short_forward(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS)[0]
 
 

@@ -1,12 +1,11 @@
-"""What the trainer asks of a model: a shape, `init` and `apply`."""
+"""What the trainer asks of a model: a shape, the specs of its parameters, `init` and `apply`."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
-Params = Any
+from vsweep.models.params import Params, Specs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,17 +23,25 @@ class ModelShape:
 
     @property
     def heads(self) -> int:
+        """Attention heads; `width` is a multiple of `head_dim`."""
         return self.width // self.head_dim
 
     @property
     def ff(self) -> int:
+        """Features of the MLP's hidden layer."""
         return self.ff_multiple * self.width
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """`init` and `apply` of one shape; both are pure and unbatched over runs."""
+    """One model, pure and unbatched over runs.
+
+    `init(key)` gives float32 parameters as `specs` describes them. `apply(params, tokens_BxT, dropout_key=None,
+    dropout=0.0)` gives float32 logits [B, T, V]; with a key, residual branches are dropped with probability `dropout`
+    (a traced scalar is fine).
+    """
 
     shape: ModelShape
+    specs: Specs = dataclasses.field(compare=False)  # a dict has no hash; these follow from the shape
     init: Callable[[jax.Array], Params]
     apply: Callable[..., jax.Array]

@@ -1,159 +1,165 @@
-"""A decoder-only transformer behind two functions: `init(key) -> params` and `apply(params, tokens, ...) -> logits`.
+"""A decoder-only transformer: `param_specs(shape)` describes its parameters, `build(shape)` its functions on them.
 
 Pre-norm blocks, learned positions, tanh GELU, biases in the MLP only, dropout on the residual branches. There is no
 bias on q, k, v: the true gradient of a key bias is zero, and Adam amplifies its rounding. Everything here is one
-model, unbatched over runs; `stack.py` lifts it. Nothing outside this file knows that the modules are Linen.
+model, unbatched over runs; `train/stack.py` lifts it.
 
-Shapes in names: B batch, T positions, W width, F feed-forward, H heads, D head_dim, V vocabulary, N = T B. Activations
-are kept feature-major, [W, N] with the batch in the minor axis: the models are narrow, so the long axis is the one to
-vectorise over, and attention with a head dim of 4 becomes sums over that axis instead of thousands of tiny products.
+Shapes in names: B batch, T positions, W width, F feed-forward, H heads, D head_dim, V vocabulary, N = T B, I and O the
+features into and out of a layer. Activations are kept feature-major, [W, N] with the batch in the minor axis: the
+models are narrow, so the long axis is the one to vectorise over, and attention with a head dim of 4 becomes sums over
+that axis instead of thousands of tiny products.
 """
 
-import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Callable
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.extend.random import threefry_2x32
 
 from vsweep.models.attention import attend, causal_mask
-from vsweep.models.base import Model, ModelShape, Params
+from vsweep.models.base import Model, ModelShape
+from vsweep.models.dropout import Dropout
+from vsweep.models.params import Params, ParamSpec, Role, Specs, init_params
 
 SMALL_VOCABULARY = 64
 SCANNED_LAYERS = 48  # from so many on, layers are scanned: a step takes half as long again, compiling far less
+NORM_EPSILON = 1e-6
 GELU_SCALE, GELU_CUBE = (2 / math.pi) ** 0.5, 0.044715
 
 
 def build(shape: ModelShape) -> Model:
-    """The model of `shape`.
+    """The model of `shape`: what its functions take and give is said at `Model`."""
+    specs = param_specs(shape)
+    return Model(shape, specs, functools.partial(init_params, specs), functools.partial(apply, shape))
 
-    `init(key)` gives float32 parameters. `apply(params, tokens_BxT, dropout_key=None, dropout=0.0)` gives float32
-    logits [B, T, V]; with a key, residual branches are dropped with probability `dropout` (a traced scalar is fine).
+
+def param_specs(shape: ModelShape) -> Specs:
+    """The parameters; matrices start with variance 1 / fan in, the embeddings with 1 / width.
+
+    Checkpoints hold these names. Layers have an entry each, `attention_0` to `mlp_<layers - 1>`, scanned or not.
     """
-    module = Transformer(shape)
-
-    def init(key: jax.Array) -> Params:
-        return _drawn(key, module.init(key, jnp.zeros((1, shape.positions), jnp.int32))["params"])
-
-    def apply(params, tokens_BxT, *, dropout_key=None, dropout=0.0):
-        return module.apply({"params": params}, tokens_BxT, dropout_key, dropout)
-
-    return Model(shape, init, apply)
-
-
-def _drawn(key: jax.Array, initial: Params) -> Params:
-    """Vectors as they are; matrices from a normal distribution, with their initial entries as standard deviations.
-
-    One draw for all of them: a draw for each took almost as long to compile as the training step.
-    """
-    leaves, tree = jax.tree.flatten(initial)
-    matrices = [leaf for leaf in leaves if leaf.ndim == 2]
-    ends = list(itertools.accumulate(leaf.size for leaf in matrices))
-    draws = iter(jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1]))
-    return tree.unflatten([leaf * next(draws).reshape(leaf.shape) if leaf.ndim == 2 else leaf for leaf in leaves])
+    width = shape.width
+    specs = {
+        "embed": ParamSpec((shape.vocabulary, width), Role.EMBEDDING, _deviation(width)),
+        "positions": ParamSpec((shape.positions, width), Role.POSITION, _deviation(width)),
+        "final_norm": _norm_specs(width),
+    }
+    if not shape.tied_embeddings:
+        specs["head"] = ParamSpec((shape.vocabulary, width), Role.OUTPUT, _deviation(width))
+    parts = _layer_specs(shape).items()
+    return specs | {f"{part}_{layer}": part_specs for layer in range(shape.layers) for part, part_specs in parts}
 
 
-class Transformer(nn.Module):
-    shape: ModelShape
-
-    @nn.compact
-    def __call__(self, tokens_BxT, dropout_key=None, dropout=0.0):
-        shape = self.shape
-        batch, length = tokens_BxT.shape
-        embed_VxW = self.param("embed", embedding_deviation(shape), (shape.vocabulary, shape.width))
-        positions_TxW = self.param("positions", embedding_deviation(shape), (shape.positions, shape.width))
-        x_WxN = self._embed(embed_VxW, positions_TxW, tokens_BxT)
-
-        drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape))
-        if shape.layers >= SCANNED_LAYERS and not self.is_initializing():
-            x_WxN = self._scan(batch, drop, x_WxN)
-        else:
-            for layer in range(shape.layers):
-                modules = {name: make(name=f"{name}_{layer}") for name, make in _layer_modules(shape, batch).items()}
-                x_WxN = _layer(modules, drop, 2 * layer, x_WxN)
-        x_WxN = Norm(name="final_norm")(x_WxN)
-
-        head_VxW = embed_VxW if shape.tied_embeddings else self.param("head", dense_deviation(), embed_VxW.shape)
-        logits_VxN = head_VxW.astype(x_WxN.dtype) @ x_WxN
-        return logits_VxN.astype(jnp.float32).reshape(-1, length, batch).transpose(2, 1, 0)
-
-    def _scan(self, batch, drop: "Dropout", x_WxN):
-        """All layers by one program for a layer. Their parameters stay apart everywhere else, and are stacked here."""
-        params, makers = self.variables["params"], _layer_modules(self.shape, batch)
-        layers = [{name: params[f"{name}_{layer}"] for name in makers} for layer in range(self.shape.layers)]
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-
-        def layer(x_WxN, inputs):
-            own, drop = inputs
-            modules = {
-                name: functools.partial(make(parent=None).apply, {"params": own[name]}) for name, make in makers.items()
-            }
-            return _layer(modules, drop, 0, x_WxN), None
-
-        return jax.lax.scan(layer, x_WxN, (stacked, drop.by_layer(self.shape.layers)))[0]
-
-    def _embed(self, embed_VxW, positions_TxW, tokens_BxT):
-        """[W, N]. Few characters: a product with one-hot columns, for a gather has a slow scatter as its gradient."""
-        batch, length = tokens_BxT.shape
-        tokens_N = tokens_BxT.T.reshape(-1)
-        if self.shape.vocabulary <= SMALL_VOCABULARY:
-            columns_VxN = tokens_N == jnp.arange(self.shape.vocabulary)[:, None]
-            rows_TxN = jnp.arange(batch * length) // batch == jnp.arange(length)[:, None]
-            table_RxW = jnp.concatenate([embed_VxW, positions_TxW[:length]]).astype(self.shape.precision)
-            return table_RxW.T @ jnp.concatenate([columns_VxN, rows_TxN]).astype(self.shape.precision)
-        x_NxW = embed_VxW[tokens_N] + jnp.repeat(positions_TxW[:length], batch, axis=0)
-        return x_NxW.astype(self.shape.precision).T
-
-
-def _layer_modules(shape: ModelShape, batch: int) -> dict[str, Callable[..., nn.Module]]:
-    """What a layer is made of; a module's parameters are named after it and the number of the layer."""
+def _layer_specs(shape: ModelShape) -> Specs:
+    """One layer. The projections that write to the residual stream start narrower: GPT-2's 1 / sqrt(2 layers)."""
+    width, residual = shape.width, 1.0 / (2 * shape.layers)
     return {
-        "attention_norm": Norm,
-        "attention": functools.partial(Attention, shape, batch),
-        "mlp_norm": Norm,
-        "mlp": functools.partial(Mlp, shape),
+        "attention_norm": _norm_specs(width),
+        "attention": {
+            "query_key_value": {"kernel": _kernel_spec(width, 3 * width)},
+            "out": {"kernel": _kernel_spec(width, width, residual)},
+        },
+        "mlp_norm": _norm_specs(width),
+        "mlp": {
+            "up": {"kernel": _kernel_spec(width, shape.ff), "bias": ParamSpec((shape.ff,), Role.BIAS)},
+            "down": {"kernel": _kernel_spec(shape.ff, width, residual), "bias": ParamSpec((width,), Role.BIAS)},
+        },
     }
 
 
-def _layer(modules: dict[str, Callable], drop: "Dropout", index: int, x_WxN):
-    """A layer with its two residual branches, of which `index` is the first."""
-    x_WxN += drop(modules["attention"](modules["attention_norm"](x_WxN)), index)
-    x_WxN += drop(modules["mlp"](modules["mlp_norm"](x_WxN)), index + 1)
+def _norm_specs(width: int) -> Specs:
+    return {"scale": ParamSpec((width,), Role.NORM, constant=1.0)}
+
+
+def _kernel_spec(features_in: int, features_out: int, variance: float = 1.0) -> ParamSpec:
+    """[O, I], or its transpose: the longer axis first, because the product that is its gradient is then up to a third
+    faster on CPU."""
+    longer_first = tuple(sorted((features_in, features_out), reverse=True))
+    return ParamSpec(longer_first, Role.HIDDEN, _deviation(features_in, variance))
+
+
+def _deviation(fan_in: int, variance: float = 1.0) -> float:
+    return math.sqrt(variance / fan_in)
+
+
+def apply(shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None, dropout=0.0) -> jax.Array:
+    """Float32 logits [B, T, V] of whole numbers below `shape.vocabulary`; T is at most `shape.positions`."""
+    batch, length = tokens_BxT.shape
+    x_WxN = _embed(shape, params["embed"], params["positions"], tokens_BxT)
+    drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape))
+    layers = [{part: params[f"{part}_{layer}"] for part in _layer_specs(shape)} for layer in range(shape.layers)]
+    if shape.layers >= SCANNED_LAYERS:
+        x_WxN = _scan(shape, batch, layers, drop, x_WxN)
+    else:
+        for index, layer in enumerate(layers):
+            x_WxN = _layer(shape, batch, layer, drop, 2 * index, x_WxN)
+    x_WxN = _norm(params["final_norm"], x_WxN)
+    head_VxW = params["embed"] if shape.tied_embeddings else params["head"]
+    logits_VxN = head_VxW.astype(x_WxN.dtype) @ x_WxN
+    return logits_VxN.astype(jnp.float32).reshape(-1, length, batch).transpose(2, 1, 0)
+
+
+def _embed(shape: ModelShape, embed_VxW, positions_TxW, tokens_BxT):
+    """[W, N]. Few characters: a product with one-hot columns, because a gather has a slow scatter as its gradient."""
+    batch, length = tokens_BxT.shape
+    tokens_N = tokens_BxT.T.reshape(-1)
+    if shape.vocabulary <= SMALL_VOCABULARY:
+        columns_VxN = tokens_N == jnp.arange(shape.vocabulary)[:, None]
+        rows_TxN = jnp.arange(batch * length) // batch == jnp.arange(length)[:, None]
+        table_RxW = jnp.concatenate([embed_VxW, positions_TxW[:length]]).astype(shape.precision)
+        return table_RxW.T @ jnp.concatenate([columns_VxN, rows_TxN]).astype(shape.precision)
+    x_NxW = embed_VxW[tokens_N] + jnp.repeat(positions_TxW[:length], batch, axis=0)
+    return x_NxW.astype(shape.precision).T
+
+
+def _scan(shape: ModelShape, batch: int, layers: list[Params], drop: Dropout, x_WxN):
+    """All layers by one program for a layer. Their parameters stay apart everywhere else, and are stacked here."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+
+    def body(x_WxN, inputs):
+        layer, drop = inputs
+        return _layer(shape, batch, layer, drop, 0, x_WxN), None
+
+    return jax.lax.scan(body, x_WxN, (stacked, drop.by_layer(shape.layers)))[0]
+
+
+def _layer(shape: ModelShape, batch: int, params: Params, drop: Dropout, branch: int, x_WxN):
+    """A layer with its two residual branches, of which `branch` is the first."""
+    x_WxN += drop(_attention(shape, batch, params["attention"], _norm(params["attention_norm"], x_WxN)), branch)
+    x_WxN += drop(_mlp(params["mlp"], _norm(params["mlp_norm"], x_WxN)), branch + 1)
     return x_WxN
 
 
-class Attention(nn.Module):
-    shape: ModelShape
-    batch: int
-
-    @nn.compact
-    def __call__(self, x_WxN):
-        shape = self.shape
-        width = shape.width
-        per_head = (3, shape.heads, shape.head_dim, -1, self.batch)
-        q, k, v = Dense(3 * width, name="query_key_value")(x_WxN).reshape(per_head)
-        mixed_HxDxTxB = attend(q, k, v, causal_mask(q.shape[2]))
-        return Dense(width, init_scale=residual_scale(shape), name="out")(mixed_HxDxTxB.reshape(width, -1))
+def _attention(shape: ModelShape, batch: int, params: Params, x_WxN):
+    qkv = _dense(params["query_key_value"], x_WxN)
+    q, k, v = qkv.reshape(3, shape.heads, shape.head_dim, -1, batch)
+    mixed_HxDxTxB = attend(q, k, v, causal_mask(q.shape[2]))
+    return _dense(params["out"], mixed_HxDxTxB.reshape(shape.width, -1))
 
 
-class Mlp(nn.Module):
-    shape: ModelShape
+def _mlp(params: Params, x_WxN):
+    return _dense(params["down"], gelu(_dense(params["up"], x_WxN)))
 
-    @nn.compact
-    def __call__(self, x_WxN):
-        hidden_FxN = gelu(Dense(self.shape.ff, use_bias=True, name="up")(x_WxN))
-        down = Dense(self.shape.width, use_bias=True, init_scale=residual_scale(self.shape), name="down")
-        return down(hidden_FxN)
+
+def _dense(params: Params, x_IxN):
+    """[O, N] = kernel x + bias, whichever way round the kernel is kept."""
+    kernel = params["kernel"]
+    kernel_OxI = kernel if kernel.shape[1] == x_IxN.shape[0] else kernel.T
+    y_OxN = kernel_OxI.astype(x_IxN.dtype) @ x_IxN
+    return y_OxN + params["bias"][:, None].astype(x_IxN.dtype) if "bias" in params else y_OxN
+
+
+def _norm(params: Params, x_WxN):
+    """Layer norm over the features with a scale and no bias; statistics in float32."""
+    centred_WxN = x_WxN.astype(jnp.float32) - jnp.mean(x_WxN, axis=0, dtype=jnp.float32)
+    variance_N = jnp.mean(jnp.square(centred_WxN), axis=0)
+    normed_WxN = centred_WxN * jax.lax.rsqrt(variance_N + NORM_EPSILON) * params["scale"][:, None]
+    return normed_WxN.astype(x_WxN.dtype)
 
 
 @jax.custom_jvp
 def gelu(x):
-    """Tanh GELU as x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+    """Tanh GELU as x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3) (Hendrycks & Gimpel 2016), of any shape.
 
     The gradient says the same with tanh, so that nothing but x is kept for the backward pass: the memory that a second
     array of this size passes through costs more than computing it again.
@@ -171,98 +177,3 @@ def _gelu_jvp(primals, tangents):
 
 def _gelu_argument(x):
     return GELU_SCALE * (x + GELU_CUBE * x * x * x)
-
-
-class Dense(nn.Module):
-    """y = kernel x + bias on feature-major activations.
-
-    The kernel is [features out, features in], or its transpose: the longer axis first, for then the product that is its
-    gradient is up to a third faster on CPU.
-    """
-
-    features: int
-    use_bias: bool = False
-    init_scale: float = 1.0
-
-    @nn.compact
-    def __call__(self, x_IxN):
-        features_in, features_out = x_IxN.shape[0], self.features
-        if features_out >= features_in:
-            deviation = dense_deviation(self.init_scale, in_axis=1)
-            kernel_OxI = self.param("kernel", deviation, (features_out, features_in))
-        else:
-            deviation = dense_deviation(self.init_scale, in_axis=0)
-            kernel_OxI = self.param("kernel", deviation, (features_in, features_out)).T
-        y_OxN = kernel_OxI.astype(x_IxN.dtype) @ x_IxN
-        if self.use_bias:
-            y_OxN += self.param("bias", nn.initializers.zeros, (self.features,))[:, None].astype(x_IxN.dtype)
-        return y_OxN
-
-
-class Norm(nn.Module):
-    """Layer norm over the features with a scale and no bias; statistics in float32."""
-
-    epsilon: float = 1e-6
-
-    @nn.compact
-    def __call__(self, x_WxN):
-        scale_W = self.param("scale", nn.initializers.ones, (x_WxN.shape[0],))
-        centred_WxN = x_WxN.astype(jnp.float32) - jnp.mean(x_WxN, axis=0, dtype=jnp.float32)
-        variance_N = jnp.mean(jnp.square(centred_WxN), axis=0)
-        return (centred_WxN * jax.lax.rsqrt(variance_N + self.epsilon) * scale_W[:, None]).astype(x_WxN.dtype)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Dropout:
-    """The dropout of one forward pass: 8-bit draws for every residual branch, or none.
-
-    The probability is rounded to a multiple of 1/256 and survivors are scaled by the rounded one: four draws come out
-    of each threefry word, which would otherwise be a visible part of a small model's step.
-    """
-
-    draws_RxWxN: jax.Array | None  # R residual branches
-    threshold: Any
-
-    @classmethod
-    def draw(cls, key, dropout, shape: tuple[int, int, int]) -> "Dropout":
-        if key is None:
-            return cls(None, None)
-        size = shape[0] * shape[1] * shape[2]
-        counters = jnp.arange(-(-size // 4), dtype=jnp.uint32)
-        words = threefry_2x32(jax.random.key_data(key), counters)  # random.bits would throw away half of them
-        draws = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size].reshape(shape)
-        return cls(draws, jnp.round(256.0 * jnp.asarray(dropout, jnp.float32)))
-
-    def by_layer(self, layers: int) -> "Dropout":
-        """The same with a leading axis: the two branches of each layer."""
-        if self.draws_RxWxN is None:
-            return self
-        draws = self.draws_RxWxN.reshape(layers, 2, *self.draws_RxWxN.shape[1:])
-        return Dropout(draws, jnp.broadcast_to(self.threshold, layers))
-
-    def __call__(self, branch_WxN, index: int):
-        if self.draws_RxWxN is None:
-            return branch_WxN
-        kept_WxN = self.draws_RxWxN[index].astype(jnp.float32) >= self.threshold
-        scale = 256.0 / (256.0 - self.threshold)
-        return jnp.where(kept_WxN, branch_WxN * scale.astype(branch_WxN.dtype), 0)
-
-
-def embedding_deviation(shape: ModelShape):
-    """Here and below: the initial value of a matrix is its standard deviation; `_drawn` makes a draw of it."""
-    return nn.initializers.constant(shape.width**-0.5)
-
-
-def dense_deviation(scale: float = 1.0, in_axis: int = 1):
-    """sqrt(scale / fan in)."""
-
-    def initial(key, shape):
-        return jnp.full(shape, math.sqrt(scale / shape[in_axis]))
-
-    return initial
-
-
-def residual_scale(shape: ModelShape) -> float:
-    """Variance scale of the two projections that write to the residual stream (GPT-2's 1/sqrt(2 layers))."""
-    return 1.0 / (2 * shape.layers)

@@ -1,49 +1,26 @@
-"""Schedules over normalised progress, and the optax chain of one run.
+"""AdamW with clipping, as the optax chain of one run."""
 
-optax's stock schedules refuse traced horizons, and here each run has its own. So a schedule is a unit function of
-progress in [0, 1], and the learning rate is peak x warmup ramp x unit(progress). Cosine ends at `final_lr_fraction` of
-the peak: a fraction, never multiplied by the peak again. Before its decay starts a schedule is exactly 1, whatever the
-horizon: runs of one wsd trunk are the same run until then.
-"""
+from collections.abc import Collection
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from vsweep.config.sweep_config import OptimizerConfig
+from vsweep.models.params import Role, Specs, flat_mask
+
+DECAYED = frozenset(Role)  # every parameter decays
 
 
-def unit_schedule(name: str, final_fraction: float) -> optax.Schedule:
-    """A schedule from 1 at progress 0 to `final_fraction` at progress 1 (`constant` stays at 1).
+def build(
+    config: OptimizerConfig, specs: Specs, *, lr, weight_decay, clip, decayed: Collection[Role] = DECAYED
+) -> optax.GradientTransformation:
+    """Clipping by the run's own global norm, then AdamW on the parameters that `specs` describes.
 
-    `wsd` falls as 1 - sqrt over its cooldown (Hägele et al. 2024).
-    """
-    schedules = {
-        "cosine": lambda: optax.cosine_decay_schedule(1.0, decay_steps=1, alpha=final_fraction),
-        "linear": lambda: optax.linear_schedule(1.0, final_fraction, transition_steps=1),
-        "constant": lambda: optax.constant_schedule(1.0),
-        "wsd": lambda: lambda progress: 1.0 - (1.0 - final_fraction) * jnp.sqrt(progress),
-    }
-    return schedules[name]()
-
-
-def learning_rate(schedule: optax.Schedule, *, peak, step, horizon, warmup_steps, decay_start) -> jax.Array:
-    """Learning rate of the update taken at `step` (from 0) of a run of `horizon` steps; all may be traced.
-
-    The ramp rises linearly over `warmup_steps` updates and reaches the peak at the first update after them; the
-    schedule's progress goes from 0 at the step `decay_start` to 1 at the horizon.
-    """
-    steps = (step, horizon, warmup_steps, decay_start)
-    step, horizon, warmup, start = (jnp.asarray(value, jnp.float32) for value in steps)
-    ramp = jnp.minimum(1.0, (step + 1.0) / (warmup + 1.0))
-    progress = jnp.clip((step - start) / jnp.maximum(horizon - start, 1.0), 0.0, 1.0)
-    return peak * ramp * schedule(progress)
-
-
-def build(config: OptimizerConfig, *, lr, weight_decay, clip) -> optax.GradientTransformation:
-    """Clipping by the run's own global norm, then AdamW; the three scalars may be traced.
+    The scalars `lr`, `weight_decay` and `clip` may be traced. The weights of the roles in `decayed` decay by
+    lr x weight_decay a step (Loshchilov & Hutter 2019, algorithm 2, with alpha as the learning rate of both terms).
 
     The state is one flat vector a moment: fewer, longer operations than one a tensor, and a third less to compile.
     """
+    if not decayed >= DECAYED:
+        weight_decay = weight_decay * flat_mask(specs, decayed)
     adamw = optax.adamw(lr, b1=config.beta1, b2=config.beta2, eps=config.epsilon, weight_decay=weight_decay)
     return optax.flatten(optax.chain(optax.clip_by_global_norm(clip), adamw))

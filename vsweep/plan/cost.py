@@ -12,6 +12,7 @@ MEMORY_SHARE = 0.8  # of a device, for a stack
 
 
 def model_shape(shape: Shape, task: Task) -> ModelShape:
+    """The shape of the model that a stack trains on `task`: positions are a sequence's tokens but the last."""
     return ModelShape(
         vocabulary=task.vocabulary,
         positions=task.sequence_length - 1,

@@ -9,58 +9,34 @@ import dataclasses
 import itertools
 import math
 
-from vsweep.config.problems import ConfigError
-from vsweep.config.sweep_config import SEED_OF_RUN, SweepConfig
-from vsweep.schema import AXES, STATIC_FIELDS
+from vsweep.config.fields import AXES, SEED_OF_RUN, SHORT, STACKED_FIELDS, STATIC, STATIC_FIELDS, SWEPT
+from vsweep.config.problems import ConfigError, Problem
+from vsweep.config.sweep_config import SweepConfig
 from vsweep.tasks.base import Task
 
-# What stands before a value in a name; fields that are not here stand for themselves.
-SHORT = {
-    "width": "w",
-    "layers": "l",
-    "head_dim": "h",
-    "ff_multiple": "f",
-    "tied_embeddings": "tied",
-    "batch_size": "b",
-    "schedule": "",
-    "precision": "",
-    "budget": "d",
-    "seed": "s",
-}
+# The static fields: they fix array shapes and programs.
+Shape = dataclasses.make_dataclass(
+    "Shape",
+    [(name, SWEPT[name].values.type) for name in STATIC_FIELDS],
+    frozen=True,
+    namespace={"__module__": __name__},
+)
+_Stacked = dataclasses.make_dataclass(
+    "_Stacked", [(name, SWEPT[name].values.type) for name in STACKED_FIELDS], frozen=True, kw_only=True
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """The static fields: they fix array shapes and programs."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(_Stacked):
+    """One model: every stacked field, and what follows from all fields.
 
-    width: int
-    layers: int
-    head_dim: int
-    ff_multiple: int
-    tied_embeddings: bool
-    batch_size: int
-    schedule: str
-    precision: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One model. `budget` is nominal; `steps` is its horizon, the number of batches nearest to the budget."""
+    `budget` is nominal; `steps` is its horizon, the number of batches nearest to the budget. Seeds of streams and
+    `unique_examples` are resolved: never -1 and 0.
+    """
 
     run_id: str
     shape: Shape
-    budget: int
     steps: int
-    seed: int
-    init_seed: int
-    data_seed: int
-    dropout_seed: int
-    lr: float
-    weight_decay: float
-    warmup_steps: int
-    dropout: float
-    clip: float
-    unique_examples: int  # already resolved: never 0
     cooldown_steps: int  # at the end of a wsd run; 0: the schedule has no stable phase
 
     @property
@@ -70,8 +46,7 @@ class Run:
 
     def fields(self) -> dict:
         """Every axis of the sweep and its value in this run."""
-        values = {**dataclasses.asdict(self), **dataclasses.asdict(self.shape)}
-        return {axis: values[axis] for axis in AXES}
+        return {axis: getattr(self.shape if field.kind == STATIC else self, axis) for axis, field in SWEPT.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +72,7 @@ def shapes(config: SweepConfig) -> tuple[Shape, ...]:
 def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     """All stacks of a sweep. Raises ConfigError for runs that this task cannot train."""
     swept = dict(config.axes)
-    problems: list[str] = []
+    problems: list[Problem] = []
     runs: dict[Shape, list[Run]] = {}
     for values in itertools.product(*(config.axis(axis) for axis in AXES)):
         run = _build_run(dict(zip(AXES, values, strict=True)), config, task, problems)
@@ -109,63 +84,63 @@ def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     return tuple(sorted(stacks, key=lambda stack: (stack.shape.width**2 * stack.shape.layers, stack.name)))
 
 
-def _repeated(runs: list[Run]) -> list[str]:
+def _repeated(runs: list[Run]) -> list[Problem]:
     """Different values may mean the same: `unique_examples` 0 and the number there are, a stream's seed and -1."""
     counts = collections.Counter(run.run_id for run in runs)
     repeated = [run_id for run_id, count in counts.items() if count > 1]
-    return (
-        [f"sweep: two values of an axis mean the same run - got {repeated}; allowed: each run once"] if repeated else []
-    )
+    what = "two values of an axis mean the same run"
+    return [Problem("sweep", what, str(repeated), "each run once")] if repeated else []
 
 
-def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[str]) -> Run:
+def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[Problem]) -> Run:
     shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS})
     for stream in ("init_seed", "data_seed", "dropout_seed"):
         values[stream] = values["seed"] if values[stream] == SEED_OF_RUN else values[stream]
     if values["unique_examples"] > task.train_examples:
-        problems.append(
-            f"unique_examples: more than the task has - got {values['unique_examples']}; "
-            f"allowed: 0 (all) to {task.train_examples}"
-        )
+        got, allowed = str(values["unique_examples"]), f"0 (all) to {task.train_examples}"
+        problems.append(Problem("unique_examples", "more than the task has", got, allowed))
     values["unique_examples"] = values["unique_examples"] or task.train_examples
     steps = _steps(values["budget"], shape.batch_size, task, problems)
     if values["warmup_steps"] >= max(steps, 1):
-        problems.append(
-            f"warmup_steps: no step is left after it - got {values['warmup_steps']}; "
-            f"allowed: below the {steps} steps of budget {values['budget']:,}"
-        )
+        allowed = f"below the {steps} steps of budget {values['budget']:,}"
+        problems.append(Problem("warmup_steps", "no step is left after it", str(values["warmup_steps"]), allowed))
     name = _name({**vars(shape), **values}, dict(config.axes), AXES) or "run"
     fraction = config.optimizer.cooldown_fraction
     cooldown = cooldown_steps(steps, fraction) if shape.schedule == "wsd" else 0
     run = Run(run_id=name, shape=shape, steps=steps, cooldown_steps=cooldown, **values)
-    if run.decay_start < run.warmup_steps < steps:
-        problems.append(
-            f"warmup_steps: longer than the stable phase - got {run.warmup_steps}; allowed: at most {run.decay_start}, "
-            f"the {steps} steps of budget {run.budget:,} less a cooldown of {cooldown} (cooldown_fraction {fraction})"
-        )
-    epochs, most = steps * shape.batch_size / run.unique_examples, config.train.max_epochs
-    if 0 < most < epochs:
-        problems.append(
-            f"budget: more epochs than train.max_epochs - got {run.budget:,}, {epochs:.3g} epochs of "
-            f"{run.unique_examples:,} examples; allowed: at most {most:g} epochs (0: no limit)"
-        )
+    problems += _run_problems(run, config)
     return run
 
 
-def _steps(budget: int, batch_size: int, task: Task, problems: list[str]) -> int:
+def _run_problems(run: Run, config: SweepConfig) -> list[Problem]:
+    problems = []
+    if run.decay_start < run.warmup_steps < run.steps:
+        allowed = (
+            f"at most {run.decay_start}, the {run.steps} steps of budget {run.budget:,} less a cooldown of "
+            f"{run.cooldown_steps} (cooldown_fraction {config.optimizer.cooldown_fraction})"
+        )
+        problems.append(Problem("warmup_steps", "longer than the stable phase", str(run.warmup_steps), allowed))
+    epochs, most = run.steps * run.shape.batch_size / run.unique_examples, config.train.max_epochs
+    if 0 < most < epochs:
+        got = f"{run.budget:,}, {epochs:.3g} epochs of {run.unique_examples:,} examples"
+        allowed = f"at most {most:g} epochs (0: no limit)"
+        problems.append(Problem("budget", "more epochs than train.max_epochs", got, allowed))
+    return problems
+
+
+def _steps(budget: int, batch_size: int, task: Task, problems: list[Problem]) -> int:
     batch_tokens = batch_size * task.mean_label_tokens
     steps = round(budget / batch_tokens)
     if budget < batch_tokens:
-        problems.append(
-            f"budget: below one batch, rounded to {'1 step' if steps else '0 steps'} - got {budget:,}; "
-            f"allowed: from {math.ceil(batch_tokens):,} tokens, one batch of {batch_size} examples"
-        )
+        what = f"below one batch, rounded to {'1 step' if steps else '0 steps'}"
+        allowed = f"from {math.ceil(batch_tokens):,} tokens, one batch of {batch_size} examples"
+        problems.append(Problem("budget", what, f"{budget:,}", allowed))
     return steps
 
 
 def _name(values: dict, swept: dict, fields) -> str:
     """`w16-d2M-s0`: the swept fields and their values, in the order of `fields`."""
-    return "-".join(f"{SHORT.get(field, field)}{_text(values[field])}" for field in fields if field in swept)
+    return "-".join(f"{SHORT[field]}{_text(values[field])}" for field in fields if field in swept)
 
 
 def _text(value) -> str:

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from vsweep.config.sweep_config import INT32_MAX
+from vsweep.config.fields import INT32_MAX
 from vsweep.plan.grid import Run
 
 
@@ -162,6 +162,7 @@ class Jobs:
 
     @classmethod
     def of(cls, runs: Sequence[Run], *, share_trunks: bool) -> "Jobs":
+        """The jobs of `runs`, one each; with `share_trunks` a branch has only the steps after its fork."""
         trunk_of = trunks(runs) if share_trunks else {}
         ready, branches = [], {}
         for index, run in enumerate(runs):

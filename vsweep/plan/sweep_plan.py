@@ -8,7 +8,7 @@ import dataclasses
 import functools
 
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
@@ -86,7 +86,7 @@ class SweepPlan:
         return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
 
 
-def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
+def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
     """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
     too_big = _too_big(config, task, hardware)
     try:
@@ -99,10 +99,14 @@ def plan_sweep(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan
     return SweepPlan(config, task, hardware, stacks, plans)
 
 
-def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[str]:
+def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
     return [
-        f"model.width: one model alone does not fit - got width {shape.width}, layers {shape.layers}, batch_size "
-        f"{shape.batch_size}; allowed: what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}"
+        Problem(
+            "model.width",
+            "one model alone does not fit",
+            f"width {shape.width}, layers {shape.layers}, batch_size {shape.batch_size}",
+            f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
+        )
         for shape in shapes(config)
         if slots_that_fit(shape, task, hardware) < 1
     ]
@@ -120,6 +124,7 @@ def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]
 
 
 def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
+    """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
     step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
     due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())

@@ -5,6 +5,7 @@ Nothing is written or compiled before all of it is right, and all that is wrong 
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import jax
 
 from vsweep import tasks
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError, without_repeats
+from vsweep.config.problems import ConfigError, Problem, without_repeats
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host import devices
 from vsweep.plan import sweep_plan
@@ -66,10 +67,33 @@ def prepare(
 
 
 def default_workdir(config: SweepConfig) -> Path:
+    """`runs/<name of the config>`, relative to the current folder."""
     return Path("runs") / config.name
 
 
-def wall_problems(ready: Ready) -> list[str]:
+def free_place(source: SweepConfig | Mapping, workdir: str | Path | None) -> tuple[str | Path | None, str | None]:
+    """Where a sweep is planned, and a note if that is not the default place, because another sweep is there.
+
+    A place that was asked for (`workdir`) is taken as it is, and so is the default for a faulty config.
+    """
+    config, problems = _read(source)
+    default = default_workdir(config)
+    if workdir is not None or problems or not _is_taken(default, config):
+        return workdir, None
+    others = (default.with_name(f"{default.name}-{number}") for number in itertools.count(2))
+    free = next(other for other in others if not _is_taken(other, config))
+    return free, f"note: {default} holds another sweep; to train this one, give another place, such as --workdir={free}"
+
+
+def _is_taken(place: Path, config: SweepConfig) -> bool:
+    """By another sweep; any other reason why nothing can be trained there is found by `prepare`."""
+    home = WorkDir(place)
+    with contextlib.suppress(OSError):
+        return home.config_file.is_file() and not home.place_problems() and bool(home.problems(config))
+    return False
+
+
+def wall_problems(ready: Ready) -> list[Problem]:
     """Of a wall limit that is over before anything can be gained: a stack's programs compiled and a checkpoint saved.
 
     Compiling does not count where compiled programs may be kept already.
@@ -80,10 +104,8 @@ def wall_problems(ready: Ready) -> list[str]:
     needed_s = compile_s + save_seconds(max(cost.disk_bytes for cost in ready.sweep.estimates))
     if not 0 < 3600 * limit_h < needed_s:
         return []
-    return [
-        f"train.max_wall_hours: too short to compile and save - got {limit_h:g}; "
-        f"allowed: from {needed_s / 3600:.2g}, {needed_s:.0f} s by estimate (0: no limit)"
-    ]
+    allowed = f"from {needed_s / 3600:.2g}, {needed_s:.0f} s by estimate (0: no limit)"
+    return [Problem("train.max_wall_hours", "too short to compile and save", f"{limit_h:g}", allowed)]
 
 
 def save_seconds(disk_bytes: int) -> float:
@@ -91,7 +113,7 @@ def save_seconds(disk_bytes: int) -> float:
     return SAVE_S + disk_bytes / DISK_BYTES_PER_S
 
 
-def _read(source: SweepConfig | Mapping) -> tuple[SweepConfig, list[str]]:
+def _read(source: SweepConfig | Mapping) -> tuple[SweepConfig, list[Problem]]:
     """The config with its faulty fields at their defaults, and what is wrong with them."""
     try:  # a SweepConfig too: it may hold 1 where 1.0 is meant, which is another fingerprint
         return sweep_config.from_dict(source.to_dict() if isinstance(source, SweepConfig) else source), []
@@ -104,19 +126,19 @@ def _stored(home: WorkDir, resume_from: str | Path | None) -> WorkDir:
     return home if resume_from is None or home.config_file.exists() else WorkDir(Path(resume_from))
 
 
-def _start(config: SweepConfig, problems: list[str], stored: WorkDir | None, *, allow_inexact: bool) -> Start | None:
+def _start(config: SweepConfig, problems: list, stored: WorkDir | None, *, allow_inexact: bool) -> Start | None:
     """None where the task itself is faulty: then nothing can be said about its runs."""
     devices.use_cpu_cores_as_devices()
     mesh = devices.slots_mesh(config.train.devices)
-    if any(problem.startswith("task") for problem in problems):
+    if any(isinstance(problem, Problem) and problem.field.startswith("task") for problem in problems):
         return None
     task = tasks.build(config.task)
     if stored is not None:
         return resume.start(config, task, stored, allow_inexact=allow_inexact)
-    return Start(sweep_plan.plan_sweep(config, task, devices.hardware(mesh)), mesh, ())
+    return Start(sweep_plan.build_plan(config, task, devices.hardware(mesh)), mesh, ())
 
 
-def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[str]:
+def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[Problem]:
     """Without a good config, places are not compared with it."""
     source = name_problems("resume_from", resume_from) if resume_from is not None else []
     if problems := name_problems("workdir", home.path) + source:
@@ -128,22 +150,23 @@ def _place_problems(home: WorkDir, resume_from: str | Path | None, config: Sweep
         elif config and not home.config_file.exists():
             problems = problems + WorkDir(Path(resume_from)).source_problems(config)
     except OSError as error:
-        return [f"workdir: not usable - got {home.path} ({error.strerror}); allowed: a folder that you may write to"]
+        got = f"{home.path} ({error.strerror})"
+        return [Problem("workdir", "not usable", got, "a folder that you may write to")]
     return problems
 
 
-def name_problems(flag: str, path: str | Path) -> list[str]:
+def name_problems(flag: str, path: str | Path) -> list[Problem]:
     """XLA and Orbax take names as UTF-8; a file system takes any bytes."""
     whole = Path(path).absolute()
     try:
         str(whole).encode()
     except UnicodeEncodeError:
-        got = os.fsencode(whole)
-        return [f"{flag}: a path that is not UTF-8 - got {got}; allowed: a folder whose whole path is UTF-8 text"]
+        got = str(os.fsencode(whole))
+        return [Problem(flag, "a path that is not UTF-8", got, "a folder whose whole path is UTF-8 text")]
     return []
 
 
-def _disk_problems(sweep: SweepPlan, home: WorkDir) -> list[str]:
+def _disk_problems(sweep: SweepPlan, home: WorkDir) -> list[Problem]:
     """What the sweep has stored already does not need room again."""
     there = 0
     for path in (home.path / "stacks").rglob("*"):
@@ -153,7 +176,5 @@ def _disk_problems(sweep: SweepPlan, home: WorkDir) -> list[str]:
     free = shutil.disk_usage(home.ground).free
     if free >= needed:
         return []
-    return [
-        f"workdir: too little disk - got {home.path} with {free / 1e6:,.1f} MB free; "
-        f"allowed: a disk with {needed / 1e6:,.1f} MB free, by estimate"
-    ]
+    got = f"{home.path} with {free / 1e6:,.1f} MB free"
+    return [Problem("workdir", "too little disk", got, f"a disk with {needed / 1e6:,.1f} MB free, by estimate")]

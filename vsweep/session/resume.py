@@ -7,10 +7,11 @@ environments, `runs.csv` counts the changes each run went through. The name of t
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -18,7 +19,7 @@ from jax.sharding import Mesh
 
 import vsweep
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host import devices
 from vsweep.host.hardware import Hardware
@@ -52,6 +53,15 @@ NO_PLAN = "note: plan.json was missing and is written anew: it came out as the c
 
 
 @dataclasses.dataclass(frozen=True)
+class Found:
+    """What a work directory holds of a sweep. The same always leads to the same `Start` on one machine."""
+
+    plans: tuple[StackPlan, ...] | None = None  # of plan.json; None where there is none
+    environments: tuple[dict, ...] = ()  # that plan.json lists
+    steps: dict[str, int] = dataclasses.field(default_factory=dict)  # of each stack's newest checkpoint that verifies
+
+
+@dataclasses.dataclass(frozen=True)
 class Start:
     """How a session begins: its plan, its devices, and how it differs from the session before (`changes`, lines)."""
 
@@ -60,6 +70,7 @@ class Start:
     environments: tuple[dict, ...]  # in which the sweep has trained, this one last
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    found: Found = Found()  # what it was made from
 
     @property
     def messages(self) -> list[str]:
@@ -103,6 +114,19 @@ def differences(began: dict, now: dict) -> list[str]:
     ]
 
 
+def look(config: SweepConfig, task: Task, home: WorkDir) -> Found:
+    """What `home` holds of the sweep of `config`; touches nothing. Raises ConfigError for a damaged plan."""
+    stored = home.read_plan()
+    if stored is None:
+        folders = {path.parent.name: CheckpointFolder(path) for path in sorted(home.path.glob("stacks/*/checkpoints"))}
+        newest = {name: folder.newest_good() for name, folder in folders.items()}
+        return Found(steps={name: step for name, step in newest.items() if step is not None})
+    plans, environments = stored
+    sweep_sha256 = sweep_config.fingerprint(config, task.digest)
+    steps = {plan.name: _steps_done(home, Origin.by(sweep_sha256, plan)) for plan in plans}
+    return Found(tuple(plans), tuple(environments), steps)
+
+
 def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool = False) -> Start:
     """How a session that trains `config` in `home` begins; looks, and touches nothing.
 
@@ -110,52 +134,71 @@ def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool
     the slots of stacks under way can be spread over, and stacks that have not begun are planned anew for them.
     Raises ConfigError for a plan of other runs, and for an environment that differs unless that is allowed.
     """
-    stored = home.read_plan()
-    found = stored or _plan_of_checkpoints(config, task, home)
-    if found is None:
+    return _start_from(look(config, task, home), config, task, home, allow_inexact=allow_inexact)
+
+
+def confirm(begin: Start, home: WorkDir, *, allow_inexact: bool = False) -> Start:
+    """`begin`, made before `home` was held, if `home` still holds what it was made from; else made again.
+
+    Another process may have trained there meanwhile. Raises ConfigError like `start`.
+    """
+    config, task = begin.sweep.config, begin.sweep.task
+    found = look(config, task, home)
+    return begin if found == begin.found else _start_from(found, config, task, home, allow_inexact=allow_inexact)
+
+
+def _start_from(found: Found, config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool) -> Start:
+    @functools.cache
+    def planned(device_count: int) -> SweepPlan:
+        return sweep_plan.build_plan(config, task, devices.hardware(devices.slots_mesh(device_count)))
+
+    if found.plans is None and not found.steps:
         mesh = devices.slots_mesh(config.train.devices)
-        sweep = sweep_plan.plan_sweep(config, task, devices.hardware(mesh))
-        return Start(sweep, mesh, (environment(sweep.hardware),))
-    plans, environments = found
-    sweep_sha256 = sweep_config.fingerprint(config, task.digest)
-    done = {plan.name: _steps_done(home, Origin.by(sweep_sha256, plan)) for plan in plans}
+        sweep = planned(mesh.size)
+        return Start(sweep, mesh, (environment(sweep.hardware),), found=found)
+    plans, environments = found.plans, found.environments
+    if plans is None:
+        plans, environments = _plan_of_checkpoints(config, task, home, found.steps, planned)
+    done = {plan.name: found.steps.get(plan.name, 0) for plan in plans}
     under_way = [plan for plan in plans if 0 < done[plan.name] < plan.steps]
     mesh = devices.slots_mesh(_device_count(config, environments[-1], under_way, allow_inexact=allow_inexact))
-    here = sweep_plan.plan_sweep(config, task, devices.hardware(mesh))
+    here = planned(mesh.size)
     _check_runs(home, plans, here)
     as_begun = dataclasses.replace(here, plans=tuple(plans))
     now = environment(here.hardware)
     finished = all(done[plan.name] == plan.steps for plan in plans)
     changes = () if finished else (*differences(environments[-1], now), *_too_big(as_begun, done))
     if not changes:
-        notes = ["" if stored else NO_PLAN, "" if finished else _idle_devices(config, mesh)]
-        return Start(as_begun, mesh, tuple(environments), notes=tuple(note for note in notes if note))
+        notes = [NO_PLAN if found.plans is None else "", "" if finished else _idle_devices(config, mesh)]
+        return Start(as_begun, mesh, tuple(environments), notes=tuple(note for note in notes if note), found=found)
     if not allow_inexact:
         raise ConfigError(_refusal(home, changes))
     anew = [old if done[old.name] else new for old, new in zip(plans, here.plans, strict=True)]
     elsewhere = dataclasses.replace(here, plans=tuple(anew))
     if stuck := _too_big(elsewhere, done):
         advice = "train on a larger device, or move the folder of the stack in stacks/ away to train it from its start"
-        raise ConfigError([f"workdir: what has begun cannot go on here; {advice}:", *_indented(stuck)])
-    return Start(elsewhere, mesh, (*environments, now), changes)
+        raise ConfigError([Problem("workdir", f"what has begun cannot go on here; {advice}:"), *_indented(stuck)])
+    return Start(elsewhere, mesh, (*environments, now), changes, found=found)
 
 
-def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tuple[list[StackPlan], list[dict]] | None:
-    """Plan and environments of a sweep whose plan.json is gone; None where nothing was trained.
+def _plan_of_checkpoints(
+    config: SweepConfig,
+    task: Task,
+    home: WorkDir,
+    newest: dict[str, int],
+    planned: Callable[[int], SweepPlan],
+) -> tuple[list[StackPlan], list[dict]]:
+    """Plan and environments of a sweep whose plan.json is gone, from the `newest` step of each stack that has begun.
 
-    A plan is a pure function, so it is made anew for the devices that the checkpoints name. Raises ConfigError where
-    it does not come out as they say.
+    A plan is a pure function, so it is made again for the devices that the checkpoints name; `planned` makes it for so
+    many devices. Raises ConfigError where it does not come out as they say.
     """
     sweep_sha256 = sweep_config.fingerprint(config, task.digest)
-    folders = {path.parent.name: CheckpointFolder(path) for path in sorted(home.path.glob("stacks/*/checkpoints"))}
-    newest = {name: folder.newest_good() for name, folder in folders.items()}
-    begun = {name: folders[name] for name, step in newest.items() if step is not None}
-    if not begun:
-        return None
+    begun = {name: CheckpointFolder(home.checkpoints(name)) for name in newest}
     environments = {n: StackResults.checked(f.records(newest[n])).environment for n, f in begun.items()}
     counts = {int(entry.get("devices", 1)) for entry in environments.values()}
     possible = [count for count in sorted(counts) if count <= len(jax.local_devices())]
-    made = {n: sweep_plan.plan_sweep(config, task, devices.hardware(devices.slots_mesh(n))).plans for n in possible}
+    made = {count: planned(count).plans for count in possible}
     order = [plan.name for plan in next(iter(made.values()), ())]  # in which stacks are trained
     trained = [name for name in order if name in begun] or list(begun)
     last = environments[trained[-1]]
@@ -166,26 +209,25 @@ def _plan_of_checkpoints(config: SweepConfig, task: Task, home: WorkDir) -> tupl
         origin = begun[name].origin_of(newest[name]) if name in begun else None
         fitting = [plan for plan in candidates if not (origin and Origin.by(sweep_sha256, plan).problem(origin))]
         plans += fitting[:1]
-    planned = {plan.name for plan in plans}
-    if other := [name for name in dict.fromkeys([*order, *begun]) if name not in planned]:
+    names = {plan.name for plan in plans}
+    if other := [name for name in dict.fromkeys([*order, *begun]) if name not in names]:
         raise ConfigError([_not_as_checkpoints_say(home, other, counts)])
     distinct = dict.fromkeys(tuple(environments[name].items()) for name in trained)
     return plans, [dict(pairs) for pairs in distinct]
 
 
-def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterable[int]) -> str:
+def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterable[int]) -> Problem:
     devices_then = " or ".join(map(str, sorted(counts)))
-    return (
-        f"workdir: plan.json is missing, and a new plan is not the one of the checkpoints - got {', '.join(stacks)} in "
-        f"{home.path}; allowed: the config and the devices it began with ({devices_then} of them), or a copy of "
-        "plan.json in its place"
-    )
+    allowed = f"the config and the devices it began with ({devices_then} of them), or a copy of plan.json in its place"
+    what = "plan.json is missing, and a new plan is not the one of the checkpoints"
+    return Problem("workdir", what, f"{', '.join(stacks)} in {home.path}", allowed)
 
 
 def _check_runs(home: WorkDir, plans: Sequence[StackPlan], here: SweepPlan) -> None:
     planned = [(plan.name, {(entry.run_id, entry.horizon) for entry in plan.entries}) for plan in plans]
     if planned != [(stack.name, {(run.run_id, run.steps) for run in stack.runs}) for stack in here.stacks]:
-        raise ConfigError([f"workdir: {home.plan_file} plans other runs - got {len(planned)} stacks; {PLAN_ADVICE}"])
+        what = f"{home.plan_file} plans other runs"
+        raise ConfigError([Problem("workdir", what, f"{len(planned)} stacks", PLAN_ADVICE)])
 
 
 def _device_count(config: SweepConfig, began: dict, under_way: Sequence[StackPlan], *, allow_inexact: bool) -> int:
@@ -217,13 +259,13 @@ def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
     return lines
 
 
-def _refusal(home: WorkDir, changes: Sequence[str]) -> list[str]:
-    return [
-        f"workdir: {home.path} was trained in another environment, and results would not be those of an uninterrupted "
-        f"sweep; allowed: the old environment, another --workdir, or {FLAG} (the runs concerned are then marked in "
-        "runs.csv). What differs:",
-        *_indented(changes),
-    ]
+def _refusal(home: WorkDir, changes: Sequence[str]) -> list[Problem | str]:
+    what = f"{home.path} was trained in another environment, and results would not be those of an uninterrupted sweep"
+    allowed = (
+        f"the old environment, another --workdir, or {FLAG} (the runs concerned are then marked in runs.csv). "
+        "What differs:"
+    )
+    return [Problem("workdir", what, allowed=allowed), *_indented(changes)]
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -12,9 +12,14 @@ class BackgroundWriter:
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._job: concurrent.futures.Future | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a job whose end has not been collected."""
+        return self._job is not None
+
     def start(self, job: Callable[[], Any]) -> None:
         """Starts `job`; what the one before it returned must have been collected."""
-        assert self._job is None, "the job before was not collected"
+        assert not self.is_busy, "the job before was not collected"
         self._job = self._pool.submit(job)
 
     def collect(self, *, wait: bool) -> list:

@@ -28,7 +28,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from vsweep.atomic import CannotWrite, remove_leftovers, sync_folder, sync_tree, write_json_atomically, writing
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.storage.workdir import WorkDir, error_text, json_sha256, read_json
@@ -134,7 +134,7 @@ class CheckpointFolder:
             logger.warning("checkpoint not used: %s", reasons[-1])
         if reasons:
             advice = f"move {self.folder} away to train this stack from its start"
-            raise CorruptCheckpoints([f"no checkpoint can be trusted; {advice}:", *reasons])
+            raise CorruptCheckpoints([Problem("workdir", f"no checkpoint can be trusted; {advice}:"), *reasons])
         return None
 
     def newest_good(self) -> int | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from vsweep.atomic import CannotWrite, write_text_atomically, writing
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 
 LOCK, LEASE = "lock", "lease"
 OWNER_WRITES_S = 0.2  # ample time from taking the lock to the owner's name in it
@@ -188,11 +188,11 @@ def _open(path: Path):
 
 
 def _no_lock(path: Path) -> ConfigError:
-    return ConfigError([f"workdir: not a lock of vsweep - got {path}; allowed: a plain file, or none; move it away"])
+    return ConfigError([Problem("workdir", "not a lock of vsweep", f"{path}", "a plain file, or none; move it away")])
 
 
 def _in_use(folder: Path, owner: str) -> ConfigError:
-    return ConfigError([f"workdir: {folder} is in use by {owner or 'another process'}"])
+    return ConfigError([Problem("workdir", f"{folder} is in use by {owner or 'another process'}")])
 
 
 def _owner() -> str:

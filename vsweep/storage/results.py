@@ -10,7 +10,7 @@ import platform
 import vsweep
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import StackPlan
-from vsweep.schema import ACTIVITIES, DIVERGED, EVALUATION_FIELDS, FINISHED, RUNNING
+from vsweep.schema import ACTIVITIES, DIVERGED, EVALUATION_FIELDS, FINISHED, QUEUED, RUNNING
 from vsweep.storage.checkpoint import CheckpointFolder, CorruptCheckpoints
 
 VERSIONED = ("jax", "flax", "optax", "orbax-checkpoint")
@@ -27,15 +27,14 @@ class RunResults:
     versions: str = ""
 
     @property
-    def status(self) -> str:
-        if self.diverged_at_step is not None:
-            return DIVERGED
-        return FINISHED if self.finished else RUNNING
+    def has_ended(self) -> bool:
+        """Whether it is finished or diverged."""
+        return self.finished or self.diverged_at_step is not None
 
 
 @dataclasses.dataclass
 class StackResults:
-    """The runs of one stack, by run_id, and the wall time spent on them in all sessions."""
+    """The runs of one stack, by run_id, and the wall time spent on them in all sessions, in seconds by activity."""
 
     runs: dict[str, RunResults]
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
@@ -45,6 +44,7 @@ class StackResults:
 
     @classmethod
     def empty(cls, stack: Stack) -> "StackResults":
+        """Those of a stack that has not begun."""
         return cls({run.run_id: RunResults() for run in stack.runs})
 
     @classmethod
@@ -101,6 +101,7 @@ class StackResults:
         )
 
     def to_json(self) -> dict:
+        """Plain JSON, and a copy."""
         return dataclasses.asdict(self)
 
     def move_to(self, environment: dict[str, str | int], moved_at: int | None) -> None:
@@ -116,8 +117,18 @@ class StackResults:
         last = entry.stop - 1 if diverged is None else stack_plan.entry_of(run_id, diverged).stack_step(diverged)
         return sum(first.start <= step <= last for step in self.moved_at)
 
+    def status(self, stack_plan: StackPlan, run_id: str) -> str:
+        """Of a run: one of `schema`'s; it is running as soon as it (or its trunk) has entered a slot."""
+        run, entry = self.runs[run_id], stack_plan.by_run[run_id]
+        if run.has_ended:
+            return FINISHED if run.diverged_at_step is None else DIVERGED
+        first = stack_plan.by_run[entry.trunk] if entry.trunk else entry
+        entered = 0 < self.slot_steps >= stack_plan.slots * first.start
+        return RUNNING if entered else QUEUED
+
     def ended_runs(self) -> int:
-        return sum(run.status != RUNNING for run in self.runs.values())
+        """How many runs are finished or diverged."""
+        return sum(run.has_ended for run in self.runs.values())
 
 
 def versions() -> str:

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vsweep.atomic import TEMPORARY, CannotWrite, sync_tree, write_bytes_atomically, write_json_atomically, writing
-from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError
+from vsweep.config import fields, sweep_config
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.plan.packing import StackPlan
 from vsweep.schema import CURVES_FILE, RUNS_FILE, TIMES_FILE
@@ -31,7 +31,7 @@ FILES = ("config.json", "plan.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSU
 FOLDERS = ("stacks", "compile_cache", "analysis")
 COPYING = f".copying{TEMPORARY}"  # a folder: the copy of another work directory is under way
 PLAN_ADVICE = (
-    "allowed: a good copy of this one file in its place, or none: move it away, and the same command writes it anew if "
+    "a good copy of this one file in its place, or none: move it away, and the same command writes it anew if "
     "it comes out as the checkpoints say"
 )
 LOST_CONFIG = "the same command writes one at the start of a new --workdir"
@@ -52,7 +52,7 @@ class WorkDir:
     def finished(self, stack: str) -> Path:
         return self.path / "stacks" / stack / "finished"
 
-    def problems(self, config: SweepConfig) -> list[str]:
+    def problems(self, config: SweepConfig) -> list[Problem | str]:
         """Why this sweep cannot be trained here; looks, and touches nothing."""
         problems = self.place_problems()
         if problems or not self.config_file.exists():
@@ -65,15 +65,15 @@ class WorkDir:
         above = (self.path, *self.path.absolute().parents)
         return next(path for path in above if os.path.lexists(path))  # a link to nothing is in the way too
 
-    def place_problems(self) -> list[str]:
+    def place_problems(self) -> list[Problem]:
         """Why nothing can be written here, whatever the sweep; looks, and touches nothing."""
         if not self.ground.is_dir():
-            return [f"workdir: not a folder - got {self.path}; allowed: a folder, or a path where one can be made"]
+            return [Problem("workdir", "not a folder", f"{self.path}", "a folder, or a path where one can be made")]
         if not os.access(self.ground, os.W_OK | os.X_OK):
-            return [f"workdir: not writable - got {self.path}; allowed: a folder that you may write to"]
+            return [Problem("workdir", "not writable", f"{self.path}", "a folder that you may write to")]
         return self._foreign_problems() or strange_problems("workdir", self.path)
 
-    def _foreign_problems(self) -> list[str]:
+    def _foreign_problems(self) -> list[Problem]:
         """Of a folder with something in it that no sweep has begun: nothing there may be overwritten."""
         if not self.path.is_dir() or os.path.lexists(self.config_file):
             return []
@@ -88,25 +88,24 @@ class WorkDir:
         if not foreign:
             return []
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
-        return [
-            f"workdir: not empty, and no work directory (no config.json) - got {self.path} with {named}; "
-            f"allowed: a new or empty folder (no log in it), or a work directory with its config.json ({LOST_CONFIG})"
-        ]
+        allowed = f"a new or empty folder (no log in it), or a work directory with its config.json ({LOST_CONFIG})"
+        what = "not empty, and no work directory (no config.json)"
+        return [Problem("workdir", what, f"{self.path} with {named}", allowed)]
 
-    def half_copied(self) -> list[str]:
+    def half_copied(self) -> list[Problem]:
         """Of a copy that was begun with --resume_from, and would not be gone on with."""
         if self.config_file.exists() or not (self.path / COPYING).is_dir():
             return []
         advice = "the same command with --resume_from again, or another --workdir"
-        return [f"workdir: a copy of another work directory was not finished - got {self.path}; allowed: {advice}"]
+        return [Problem("workdir", "a copy of another work directory was not finished", f"{self.path}", advice)]
 
-    def source_problems(self, config: SweepConfig) -> list[str]:
+    def source_problems(self, config: SweepConfig) -> list[Problem | str]:
         """Why this sweep cannot go on from a copy of this directory; looks, and touches nothing."""
         if not self.config_file.is_file():
-            return [f"resume_from: not a work directory - got {self.path}; allowed: one with a config.json"]
+            return [Problem("resume_from", "not a work directory", f"{self.path}", "one with a config.json")]
         return strange_problems("resume_from", self.path) or self._differences("resume_from", config)
 
-    def _differences(self, flag: str, config: SweepConfig) -> list[str]:
+    def _differences(self, flag: str, config: SweepConfig) -> list[Problem | str]:
         try:
             old = read_json(self.config_file)
         except (OSError, ValueError) as error:
@@ -114,13 +113,17 @@ class WorkDir:
         changed = sweep_config.differences(old, json.loads(json.dumps(config.to_dict())))
         if not changed:
             return []
-        advice = f"go on with the old config (only {', '.join(resumable_fields())} may change), or another --workdir"
-        return [f"{flag}: {self.path} holds another sweep; {advice}. What differs:", *(f"  {line}" for line in changed)]
+        advice = (
+            f"go on with the old config (only {', '.join(fields.resumable_fields())} may change), or another --workdir"
+        )
+        what = f"{self.path} holds another sweep; {advice}. What differs:"
+        return [Problem(flag, what), *(f"  {line}" for line in changed)]
 
     def write_config(self, config: SweepConfig) -> None:
         write_json_atomically(self.config_file, config.to_dict())
 
     def read_config(self) -> SweepConfig:
+        """The stored config. Raises FileNotFoundError without one, and ConfigError for a damaged one."""
         if not self.config_file.is_file():
             raise FileNotFoundError(f"{self.path} is not a work directory of vsweep: it has no config.json")
         try:
@@ -150,8 +153,8 @@ class WorkDir:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError([self._damaged_plan(error)]) from None
 
-    def _damaged_plan(self, error: Exception) -> str:
-        return f"workdir: the plan is damaged - got {self.plan_file} ({error_text(error)}); {PLAN_ADVICE}"
+    def _damaged_plan(self, error: Exception) -> Problem:
+        return Problem("workdir", "the plan is damaged", f"{self.plan_file} ({error_text(error)})", PLAN_ADVICE)
 
     def copy_from(self, source: Path) -> None:
         """Starts this directory from another one, which is only read; does nothing if this one has begun already.
@@ -207,13 +210,7 @@ def _copy_file(source: Path, target: Path) -> None:
     shutil.copyfile(source, target, follow_symlinks=False)
 
 
-def resumable_fields() -> list[str]:
-    """The fields of a config that may differ when a sweep goes on: no result depends on them."""
-    rules = sweep_config.RULES.items()
-    return [f"{section}.{name}" for section, fields in rules for name, rule in fields.items() if rule.resumable]
-
-
-def strange_problems(flag: str, folder: Path) -> list[str]:
+def strange_problems(flag: str, folder: Path) -> list[Problem]:
     """What lies below a work directory in the place of a file or folder of a sweep, and is none: links and devices.
 
     Following a link could overwrite, remove or copy what lies elsewhere.
@@ -223,12 +220,13 @@ def strange_problems(flag: str, folder: Path) -> list[str]:
     return [_strange(flag, found)] if found else []
 
 
-def _strange(flag: str, found: Sequence[Path]) -> str:
+def _strange(flag: str, found: Sequence[Path]) -> Problem:
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return (
-        f"{flag}: a link, or no plain file, in a place of the sweep's own - got {found[0]}{more}; allowed: plain files "
-        "and folders (copy what a link points to into its place: cp -rL; the work directory itself may be a link)"
+    allowed = (
+        "plain files and folders (copy what a link points to into its place: cp -rL; the work directory itself may be "
+        "a link)"
     )
+    return Problem(flag, "a link, or no plain file, in a place of the sweep's own", f"{found[0]}{more}", allowed)
 
 
 def _not_of_kind(folder: Path, names: Sequence[str], is_kind) -> Iterator[Path]:
@@ -261,9 +259,9 @@ def _checked_environments(values: object) -> list[dict]:
     return values
 
 
-def _unreadable(path: Path, error: Exception, flag: str = "workdir") -> str:
-    got = f"got {path} ({error_text(error)})"
-    return f"{flag}: unreadable - {got}; allowed: a good copy in its place ({LOST_CONFIG}), or another --workdir"
+def _unreadable(path: Path, error: Exception, flag: str = "workdir") -> Problem:
+    allowed = f"a good copy in its place ({LOST_CONFIG}), or another --workdir"
+    return Problem(flag, "unreadable", f"{path} ({error_text(error)})", allowed)
 
 
 def error_text(error: Exception) -> str:

@@ -5,6 +5,7 @@ from vsweep.tasks.base import Task
 
 
 def build(config: TaskConfig) -> Task:
+    """The task that a configuration names; its arrays are not built yet."""
     from vsweep.tasks.addition import Addition
 
     return {"addition": Addition}[config.name](config)

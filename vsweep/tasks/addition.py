@@ -39,10 +39,12 @@ class Addition:
 
     @functools.cached_property
     def train_tokens_NxS(self) -> np.ndarray:
+        """uint8 [N, S]: every ordered pair that is not held out."""
         return encode_pairs(self.split[0], self.digits)
 
     @functools.cached_property
     def held_out(self) -> HeldOut:
+        """The held-out pairs, each in one random order, with the exact surprisal of their labels."""
         pairs = self.split[1]
         tokens_NxS = encode_pairs(pairs, self.digits)
         return HeldOut(tokens_NxS, label_surprisal(pairs, self.digits), answer_labels(tokens_NxS))
@@ -67,6 +69,7 @@ class Addition:
 
     @functools.cached_property
     def mean_label_tokens(self) -> float:
+        """Label tokens of an example, mean over all ordered pairs, held-out ones among them."""
         operand_digits = digit_count(np.arange(self.operands)).mean()
         sums = np.arange(2 * self.operands - 1)
         pairs = self.operands - np.abs(sums - (self.operands - 1))  # that have this sum
@@ -148,10 +151,12 @@ def answer_labels(tokens_NxS: np.ndarray) -> np.ndarray:
 
 
 def digit_count(values: np.ndarray) -> np.ndarray:
+    """int64 [N]: decimal digits of whole numbers from 0 to 999,999; 0 has one."""
     return 1 + sum((values >= 10**power).astype(np.int64) for power in range(1, 6))
 
 
 def leading_digit(values: np.ndarray, digits: int) -> np.ndarray:
+    """[N]: the first digit of numbers below 10**`digits`."""
     return values // 10 ** (np.minimum(digit_count(values), digits) - 1)
 
 

@@ -29,11 +29,15 @@ class Task(Protocol):
     digest: str  # of the data: two tasks of one digest have the same examples; a resume checks it, so it must be cheap
 
     @property
-    def train_tokens_NxS(self) -> np.ndarray: ...
+    def train_tokens_NxS(self) -> np.ndarray:
+        """uint8 [train_examples, S], padded at the end; built on first use."""
 
     @property
-    def held_out(self) -> HeldOut: ...
+    def held_out(self) -> HeldOut:
+        """The held-out examples; built on first use."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a query. Raises ValueError if it is none, with what a query looks like."""
 
-    def decode(self, tokens: list[int]) -> str: ...
+    def decode(self, tokens: list[int]) -> str:
+        """The text of `tokens` up to EOS or padding."""

@@ -25,6 +25,7 @@ class LastUsed:
         self._lock = threading.Lock()  # the tables are written in another thread than the one that trains
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of `key`, made by `make` if it is not kept; two threads may both make one."""
         with self._lock:
             if key in self._arrays:
                 self._arrays.move_to_end(key)

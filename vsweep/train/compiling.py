@@ -49,10 +49,12 @@ class StackCompiler:
 
 
 def compiles_ahead(mesh: jax.sharding.Mesh) -> bool:
+    """Whether the next stack compiles while this one trains: on accelerators, whose host is idle."""
     return mesh.devices.flat[0].platform != "cpu"
 
 
 def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh) -> StackPrograms:
+    """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
     train, task = sweep.config.train, sweep.task
     recipe = Recipe(
         model=transformer.build(cost.model_shape(stack.shape, task)),

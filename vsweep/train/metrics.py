@@ -21,6 +21,7 @@ class LabelCounts(NamedTuple):
 
 
 def label_counts(held_out: HeldOut, pad: int) -> LabelCounts:
+    """Counts of labels, of answer labels and the surprisal of each held-out example, [N] each."""
     return LabelCounts(
         labels_N=(held_out.tokens_NxS[:, 1:] != pad).sum(axis=1),
         answer_labels_N=held_out.answer_NxL.sum(axis=1),

@@ -14,7 +14,7 @@ from vsweep.tasks import data_order
 
 
 class TokenCounter:
-    """Exact tokens of runs from their data order; kept, for runs of one data seed share them across shapes."""
+    """Exact tokens of runs from their data order; kept, because runs of one data seed share them across shapes."""
 
     def __init__(self, sweep: SweepPlan):
         self._label_tokens = (sweep.task.train_tokens_NxS[:, 1:] != sweep.task.pad).sum(axis=1)
@@ -46,12 +46,12 @@ class TokenCounter:
 
 
 def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
-    """Rows of runs.csv; metrics are empty until a run is finished."""
+    """Rows of runs.csv (name of a column -> value), one a run; metrics are empty until a run is finished."""
     return [_run_row(sweep, stack, run, results, counter) for run in stack.runs]
 
 
 def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
-    """Rows of curves.csv: every evaluation of every run."""
+    """Rows of curves.csv (name of a column -> value): every evaluation of every run."""
     rows = []
     for run in stack.runs:
         tokens = counter.by_step(run)
@@ -62,7 +62,7 @@ def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: T
 
 
 def time_row(stack: Stack, results: StackResults) -> dict:
-    """A row of times.csv."""
+    """The row of times.csv of a stack: seconds by activity, to the millisecond."""
     return {"stack": stack.name, **{name: round(results.seconds[name], 3) for name in ACTIVITIES}}
 
 
@@ -74,7 +74,8 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
     tokens = counter.by_step(run)
     examples = steps * run.shape.batch_size
     shape = model_shape(run.shape, sweep.task)
-    metrics = last if result.status == FINISHED else {}
+    status = results.status(sweep.plan_of(stack), run.run_id)
+    metrics = last if status == FINISHED else {}
     row = {
         **run.fields(),
         "run_id": run.run_id,
@@ -88,7 +89,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "floor": sweep.task.floor,
         "train_loss": metrics.get("train_loss"),
         **{name: metrics.get(name) for name in EVALUATION_FIELDS},
-        "status": result.status,
+        "status": status,
         "diverged_at_step": result.diverged_at_step,
         "wall_s": round(results.seconds[TRAIN] * own_steps / results.slot_steps, 3) if results.slot_steps else 0.0,
         "device": result.device,

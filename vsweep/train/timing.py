@@ -1,12 +1,19 @@
-"""Where the time of a sweep goes, how far it is, how long it will still take, and when a report is worth its time."""
+"""Where the time of a sweep goes, how far it is, how long it will still take, and when a report is worth its time.
 
+Everything is measured in the session itself. It only splits the work: no result depends on it.
+"""
+
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from vsweep.host.progress import SilentProgress
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.storage.results import StackResults
+
+CHUNKS_IN_FLIGHT = 2
+AT_ONCE_S = 1.0  # what one dispatch may take, unless a single step or pass takes longer
 
 
 class SweepClock:
@@ -21,6 +28,7 @@ class SweepClock:
         self.measured_expected_s = 0.0
 
     def start(self, stack_plan: StackPlan, stack_results: list[StackResults]) -> None:
+        """This stack is next; `stack_results` are those of all stacks, kept up to date by the caller."""
         self.stack_plan = stack_plan
         self.stack_results = stack_results
         names = [plan.name for plan in self.sweep.plans]
@@ -29,7 +37,7 @@ class SweepClock:
         self.stacks_left = len(names) - place - 1
 
     def begin(self, step: int, compile_s: float, trained_s: float) -> None:
-        """The stack starts, or goes on, at `step`; the programs of the next stacks will be waited for `compile_s`."""
+        """The stack starts, or goes on, at `step`; each next stack will compile for `compile_s` seconds."""
         self.step = step
         self.trained_s = trained_s
         self.compile_s = compile_s
@@ -37,7 +45,7 @@ class SweepClock:
         self.stack_tokens = 0.0
 
     def advance(self, step: int, trained_s: float) -> None:
-        """Training and evaluating for `trained_s` in all sessions has brought the stack to `step`."""
+        """Training and evaluating for `trained_s` seconds in all sessions has brought the stack to `step`."""
         seconds, self.trained_s = trained_s - self.trained_s, trained_s
         self.measured_s += seconds
         self.measured_expected_s += self._expected(step) - self._expected(self.step)
@@ -78,6 +86,64 @@ class Stopwatch:
         self._last = now
 
 
+class Pace:
+    """How much work the devices get at once in one stack, so that a stop comes in time, and how long a stop will take.
+
+    A pass is the evaluation of one slot on each device, on the examples of one dispatch.
+    """
+
+    def __init__(self, save_s: float):
+        """`save_s` is what a save is expected to take, in seconds, before one has been measured."""
+        self._save_s = save_s
+        self._longest_save_s: float | None = None
+        self._saving_since: float | None = None
+        self._step_s: float | None = None
+        self._pass_s: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """That one dispatch may hold; one until it is known what a step takes."""
+        return _how_many(self._step_s)
+
+    @property
+    def passes(self) -> int:
+        """That one dispatch may hold."""
+        return _how_many(self._pass_s)
+
+    @property
+    def chunks_in_flight(self) -> int:
+        """The host keeps ahead of the devices, but not where a stop would have to wait for it."""
+        return CHUNKS_IN_FLIGHT if self._step_s is not None and self._step_s < AT_ONCE_S else 1
+
+    def is_long(self, passes: int) -> bool:
+        """Whether a stop should not wait for an evaluation of so many passes."""
+        return passes > self.passes
+
+    def trained(self, steps: int, seconds: float) -> None:
+        """A chunk of so many steps took so long."""
+        self._step_s = seconds / steps
+
+    def evaluated(self, passes: int, seconds: float) -> None:
+        """Evaluations of so many passes together took so long."""
+        if passes:
+            self._pass_s = seconds / passes
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """A save takes place inside; in whatever thread."""
+        started = self._saving_since = time.perf_counter()
+        yield
+        self._longest_save_s = max(self._longest_save_s or 0.0, time.perf_counter() - started)
+        self._saving_since = None
+
+    def stop_s(self) -> float:
+        """Seconds until everything is saved: what is in flight, the save under way, and one more."""
+        unit_s = max(AT_ONCE_S, self._step_s or 0.0, self._pass_s or 0.0)
+        since, save_s = self._saving_since, self._longest_save_s or self._save_s
+        under_way_s = 0.0 if since is None else max(0.0, save_s - (time.perf_counter() - since))
+        return self.chunks_in_flight * unit_s + under_way_s + save_s
+
+
 class ReportPace:
     """Keeps reports to a small share of a sweep: the next one is due after 20 times what the last one took."""
 
@@ -90,6 +156,7 @@ class ReportPace:
         self._took_s = self.FIRST_S
 
     def due(self) -> bool:
+        """Whether a report is worth its time now."""
         return self._now() - self._last >= self.WAIT * self._took_s
 
     def draw(self, report: Callable[[], str]) -> str:
@@ -99,3 +166,7 @@ class ReportPace:
         self._last = self._now()
         self._took_s = self._last - started
         return drawn
+
+
+def _how_many(seconds: float | None) -> int:
+    return 1 if seconds is None else max(1, int(AT_ONCE_S / max(seconds, 1e-9)))

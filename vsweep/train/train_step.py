@@ -14,7 +14,7 @@ import optax
 
 from vsweep.config.sweep_config import OptimizerConfig
 from vsweep.models import base
-from vsweep.optim import adamw
+from vsweep.optim import adamw, schedules
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence
@@ -86,6 +86,7 @@ def init_run(recipe: Recipe, hyper: Hyper) -> RunState:
 
 
 def is_active(state: RunState) -> jax.Array:
+    """Whether a run still trains: before its horizon, and not diverged. Boolean scalar."""
     return (state.step < state.hyper.horizon) & (state.diverged_at_step == NEVER)
 
 
@@ -156,8 +157,8 @@ def _label_losses(logits_BxLxV, labels_BxL) -> jax.Array:
 
 
 def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformation:
-    schedule = adamw.unit_schedule(recipe.schedule, recipe.optimizer.final_lr_fraction)
-    lr = adamw.learning_rate(
+    schedule = schedules.unit_schedule(recipe.schedule, recipe.optimizer.final_lr_fraction)
+    lr = schedules.learning_rate(
         schedule,
         peak=hyper.lr,
         step=step,
@@ -165,7 +166,8 @@ def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformati
         warmup_steps=hyper.warmup_steps,
         decay_start=hyper.decay_start,
     )
-    return adamw.build(recipe.optimizer, lr=lr, weight_decay=hyper.weight_decay, clip=hyper.clip)
+    specs, decay = recipe.model.specs, hyper.weight_decay
+    return adamw.build(recipe.optimizer, specs, lr=lr, weight_decay=decay, clip=hyper.clip)
 
 
 def _moving_average(state: RunState, loss: jax.Array) -> jax.Array:

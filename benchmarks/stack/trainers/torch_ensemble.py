@@ -9,7 +9,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.stack.problem import Problem
-from benchmarks.stack.trainers.torch_loop import adamw, device, module_of, synchronize
+from benchmarks.stack.trainers.torch_loop import adamw, device, module_of, step_with, synchronize
 
 
 class TorchEnsemble:
@@ -38,9 +38,7 @@ class TorchEnsemble:
             scale_K = clip_scale(grads, self.problem.optimizer.clip)
             for name, param in self.params.items():
                 param.grad = grads[name] * scale_K.view(-1, *[1] * (param.dim() - 1))
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.problem.learning_rate(self.step)
-            self.optimizer.step()
+            step_with(self.optimizer, self.problem.learning_rate(self.step))
             self.step += 1
         synchronize(self.device)
 

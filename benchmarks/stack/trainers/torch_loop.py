@@ -88,9 +88,7 @@ class TorchLoop:
         for examples_B in examples_CxB:
             self.loss_of(self.tokens[examples_B].long()).backward()
             nn.utils.clip_grad_norm_(self.module.parameters(), self.problem.optimizer.clip)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.problem.learning_rate(self.step)
-            self.optimizer.step()
+            step_with(self.optimizer, self.problem.learning_rate(self.step))
             self.optimizer.zero_grad(set_to_none=True)
             self.step += 1
         synchronize(self.device)
@@ -126,6 +124,13 @@ def device() -> torch.device:
 def synchronize(where: torch.device) -> None:
     if where.type == "cuda":
         torch.cuda.synchronize()
+
+
+def step_with(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """One step of the optimizer at this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
 
 
 def adamw(problem: Problem, params) -> torch.optim.AdamW:

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.approaches import compute_frontier, envelope, lower_hull
-from vsweep.analysis.data.cells import cells
-from vsweep.analysis.data.points import Convention, Refusal, load, select
 
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import FLOOR, LAW
+from vsweep.analysis.approaches import compute_frontier, envelope, lower_hull
+from vsweep.analysis.data.cells import cells
+from vsweep.analysis.data.points import Convention, Refusal, load, select
 
 KAPLAN = Path(__file__).parents[2] / "data" / "kaplan_mini_curves.csv"
 BATCH, CONTEXT, LAYERS, SKIPPED = 32, 1024, 12, 10
@@ -36,14 +36,14 @@ def planted(exponent: float = 0.05, floor: float = 0.0) -> pd.DataFrame:
     return pd.DataFrame({"flops": flops, "loss": floor + (flops / 1e25) ** -exponent})
 
 
-def test_the_published_line_joins_the_cheapest_and_the_dearest_evaluation(frontier):
+def test_published_line_joins_the_end_points(frontier):
     first, last = (np.log(frontier.sort_values("flops").iloc[i].to_numpy()) for i in (0, -1))
     slope = (last[1] - first[1]) / (last[0] - first[0])
     assert round(slope, 7) == -0.0717193
     assert round(np.exp(first[0] - first[1] / slope) / compute_frontier.PF_DAY, 1) == 66_060.5
 
 
-def test_least_squares_through_the_fifteen_vertices_of_the_true_hull_are_another_line(frontier):
+def test_least_squares_through_vertices_differ(frontier):
     line = fitted(frontier)
     assert len(line.vertices) == 15
     assert round(-line.a, 7) == -0.0684680
@@ -52,7 +52,7 @@ def test_least_squares_through_the_fifteen_vertices_of_the_true_hull_are_another
     assert line.describe() == "L(C) = (C / 1.341e+05 PF-days)^-0.0685"
 
 
-def test_no_evaluation_lies_below_the_chords_of_the_hull(frontier):
+def test_no_evaluation_lies_below_the_hull(frontier):
     x, y = np.log(frontier["flops"].to_numpy()), np.log(frontier["loss"].to_numpy())
     vertices = lower_hull.convex_hull(x, y)
     assert (y >= np.interp(x, x[vertices], y[vertices]) - 1e-12).all()
@@ -61,12 +61,12 @@ def test_no_evaluation_lies_below_the_chords_of_the_hull(frontier):
     assert (y < np.interp(x, x[without], y[without]) - 1e-12).any()
 
 
-def test_of_several_losses_at_one_compute_only_the_lowest_is_a_vertex():
+def test_one_compute_has_one_vertex():
     x, y = np.array([2.0, 1.0, 1.0, 3.0, 3.0, 2.0]), np.array([1.0, 4.0, 3.0, 0.5, 0.2, 2.0])
     assert lower_hull.convex_hull(x, y).tolist() == [2, 0, 4]
 
 
-def test_a_planted_line_is_recovered_whatever_lies_above_it():
+def test_planted_line_is_recovered():
     table = planted()
     above = table.assign(loss=table["loss"] * 1.3)
     line = fitted(pd.concat([above, table.iloc[[0, 7, 20, 29]]]))
@@ -75,7 +75,7 @@ def test_a_planted_line_is_recovered_whatever_lies_above_it():
     assert line.loss(3e18) == pytest.approx((3e18 / 1e25) ** -0.05)
 
 
-def test_a_known_floor_straightens_a_line_that_would_bend():
+def test_known_floor_straightens_the_line():
     table = planted(exponent=0.2, floor=1.03)
     straight, bent = fitted(table, floor=1.03), fitted(table)
     assert straight.a == pytest.approx(0.2)
@@ -84,7 +84,7 @@ def test_a_known_floor_straightens_a_line_that_would_bend():
     assert straight.describe().startswith("L(C) = 1.03 + (C / ")
 
 
-def test_a_dear_run_that_failed_does_not_bend_the_line():
+def test_failed_expensive_run_is_ignored():
     table = planted()
     failed = pd.DataFrame({"flops": [1e22, 1e23], "loss": table["loss"].iloc[-1] * np.array([1.1, 1.3])})
     assert fitted(pd.concat([table.iloc[::9], failed])).a == pytest.approx(0.05)
@@ -103,13 +103,13 @@ def test_a_dear_run_that_failed_does_not_bend_the_line():
         ),
     ],
 )
-def test_points_without_a_line_are_refused_with_the_reason(table, floor, reason):
+def test_points_without_a_line_are_refused(table, floor, reason):
     found = fitted(table, floor=floor)
     assert isinstance(found, Refusal)
     assert reason in found.reason
 
 
-def test_the_runs_of_a_law_give_the_exponent_of_its_optimum(planted_workdir):
+def test_runs_give_the_exponent_of_the_optimum(planted_workdir):
     excess = compute_frontier.of_runs(select(load(planted_workdir), Convention("excess_loss")))
     assert excess.a == pytest.approx(LAW.alpha * LAW.beta / (LAW.alpha + LAW.beta), abs=0.01)
     points = select(load(planted_workdir), Convention("val_loss"))
@@ -117,7 +117,7 @@ def test_the_runs_of_a_law_give_the_exponent_of_its_optimum(planted_workdir):
     assert compute_frontier.of_runs(points).a < excess.a / 2  # with the floor in it the loss seems to fall far slower
 
 
-def test_curves_may_be_taken_whole_or_where_they_have_annealed(planted_workdir):
+def test_curves_count_whole_or_annealed(planted_workdir):
     points = select(load(planted_workdir), Convention("excess_loss"))
     whole, annealed = envelope.curve_points(points), envelope.curve_points(points, annealed_only=True)
     budgets = np.sort(points.table["budget"].unique())
@@ -130,14 +130,14 @@ def test_curves_may_be_taken_whole_or_where_they_have_annealed(planted_workdir):
         assert line.a == pytest.approx(0.27, abs=0.02)
 
 
-def test_a_table_without_curves_has_the_line_under_its_runs():
+def test_table_without_curves_uses_its_runs():
     points = select(load(CHINCHILLA), Convention("loss"))
     assert compute_frontier.of_curves(points).a == compute_frontier.of_runs(points).a
     # With the floor of Besiroglu et al. the frontier falls as alpha beta / (alpha + beta) = .178 or a little faster.
     assert compute_frontier.of_runs(points, floor=1.8172).a == pytest.approx(0.19, abs=0.015)
 
 
-def test_the_lower_hull_of_a_table_holds_no_cell_below_a_chord():
+def test_no_cell_lies_below_the_hull():
     public = select(load(CHINCHILLA), Convention("loss"))
     found = envelope.lower_hull(public)
     slope = np.diff(np.log(found["loss"])) / np.diff(np.log(found["flops"]))

@@ -6,14 +6,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS, MANY_WIDTHS
+from tests.analysis.planted import LAW, Planted, broken, params_of, write_planted
 from vsweep.analysis.approaches import envelope, isoflop, optimal_path
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.cells import cells
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
 from vsweep.analysis.formatting import metric
-
-from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS, MANY_WIDTHS
-from tests.analysis.planted import LAW, Planted, broken, params_of, write_planted
 
 EXCESS = Convention("excess_loss")
 LOPSIDED = Law(E=0.0, A=10.0, B=3e4, alpha=0.25, beta=0.8)
@@ -72,7 +72,7 @@ def public() -> Points:
 
 
 @pytest.mark.parametrize("loss", ["excess_loss", "answer_loss", "val_loss"])
-def test_a_planted_law_is_recovered_by_the_envelope_and_the_valleys(planted_workdir, loss):
+def test_planted_law_is_recovered_by_paths(planted_workdir, loss):
     points = select(load(planted_workdir), Convention(loss))
     for method, tolerance in ((isoflop.PARABOLA, 0.02), (isoflop.AKIMA, 0.02), (envelope.METHOD, 0.03)):
         found = METHODS[method][0](points)
@@ -80,7 +80,7 @@ def test_a_planted_law_is_recovered_by_the_envelope_and_the_valleys(planted_work
         assert found.a + found.b == pytest.approx(1, abs=1e-6)
 
 
-def test_a_fit_tells_the_size_the_tokens_and_the_loss_at_any_compute(excess):
+def test_fit_predicts_at_any_compute(excess):
     flops = np.array([3e9, 3e10])
     for fit, _ in METHODS.values():
         found = fit(excess)
@@ -90,13 +90,13 @@ def test_a_fit_tells_the_size_the_tokens_and_the_loss_at_any_compute(excess):
         np.testing.assert_allclose(found.loss_opt(flops), loss, rtol=0.03)
 
 
-def test_the_exponents_depend_on_what_n_and_c_are_called(planted_workdir, excess):
+def test_exponents_depend_on_the_conventions(planted_workdir, excess):
     other = select(load(planted_workdir), Convention("excess_loss", size="params_non_embedding", flops="flops_counted"))
     for fit, _ in METHODS.values():
         assert abs(fit(excess).a - fit(other).a) > 1e-4
 
 
-def test_the_truth_of_a_noisy_law_lies_within_the_scatter_of_its_resamples(noisy):
+def test_resamples_hold_the_truth(noisy):
     scatter = 0.03 / np.sqrt(3)  # of the mean of three seeds
     shifts = scatter * np.random.default_rng(0).standard_normal((100, len(optimal_path.units(noisy))))
     for fit, refit in METHODS.values():
@@ -106,7 +106,7 @@ def test_the_truth_of_a_noisy_law_lies_within_the_scatter_of_its_resamples(noisy
         assert 0.001 < resampled.a.std() < 0.05
 
 
-def test_the_minimum_of_a_valley_lies_where_the_law_has_it(excess):
+def test_valley_minimum_is_that_of_the_law(excess):
     for method in isoflop.MINIMA:
         found = isoflop.optima(isoflop.valleys(excess), method)
         interior = found[found["status"] == optimal_path.INTERIOR]
@@ -132,7 +132,7 @@ def test_a_planted_edge_minimum_is_refused(tmp_path, shift, status):
     assert status in refused.reason
 
 
-def test_edge_minima_beside_interior_ones_are_named_and_left_out():
+def test_edge_minima_are_named_and_excluded():
     sizes = off_centre(LAW, 1e11)
     points = grid_of(LAW.loss, sizes, LAW.tokens_opt(1e10) * 2.0 ** np.arange(-6, 7))
     fit = isoflop.fit(points)
@@ -153,13 +153,13 @@ def test_small_budgets_are_never_read_off_long_curves(excess):
         np.testing.assert_array_equal(before.loss, after.loss)
 
 
-def test_no_valley_is_extrapolated_beyond_the_runs_of_a_size(excess):
+def test_no_valley_is_extrapolated(excess):
     for valley in isoflop.valleys(excess):
         assert min(MANY_BUDGETS) * 0.999 <= valley.tokens.min() <= valley.tokens.max() <= max(MANY_BUDGETS) * 1.001
         assert len(valley.params) >= isoflop.MIN_SIZES
 
 
-def test_between_budgets_a_break_stays_monotone_by_pchip_and_not_by_akima():
+def test_pchip_stays_monotone_at_a_break():
     budgets = 62_500 * 4.0 ** np.arange(5)
     sizes = np.array([params_of(width) for width in MANY_WIDTHS], float)
     points = grid_of(np.vectorize(broken), sizes, budgets)
@@ -176,7 +176,7 @@ def test_between_budgets_a_break_stays_monotone_by_pchip_and_not_by_akima():
     assert worst_rise("pchip") <= 0 < 0.005 < worst_rise("akima")
 
 
-def test_the_groups_that_a_table_labels_are_its_valleys_and_nothing_is_interpolated(groups):
+def test_labelled_groups_are_the_valleys(groups):
     unlabelled = groups.table.iloc[[0]].assign(isoflop=np.nan, loss=9.0)
     repeated = groups.table.iloc[[3]].assign(loss=groups.table["loss"].iloc[3] * np.e**2)
     table = pd.concat([groups.table, unlabelled, repeated])
@@ -192,7 +192,7 @@ def test_the_groups_that_a_table_labels_are_its_valleys_and_nothing_is_interpola
         np.testing.assert_allclose(valley.loss, loss)
 
 
-def test_groups_with_too_few_sizes_or_too_close_to_each_other_are_refused(groups):
+def test_small_or_close_groups_are_refused(groups):
     few = groups.where(groups.table["size"].rank(method="dense") <= 3)
     close = labelled(LOPSIDED, off_centre(LOPSIDED, 1e13), np.linspace(1e13, 1.4e13, 4))
     reasons = ["no IsoFLOP group of the table has 4 sizes", "the interior minima span a factor of 1.40 in compute only"]
@@ -201,7 +201,7 @@ def test_groups_with_too_few_sizes_or_too_close_to_each_other_are_refused(groups
         assert isoflop.refit(points, np.zeros((2, len(points.table)))).failed == 2
 
 
-def test_a_lopsided_valley_on_a_wide_grid_misleads_the_parabola_and_not_the_interpolation(groups):
+def test_lopsided_valley_misleads_the_parabola(groups):
     """arXiv:2603.22339. N_opt is 12 % too small by the parabola, however exact the losses are."""
 
     def bias(method: str) -> float:
@@ -212,7 +212,7 @@ def test_a_lopsided_valley_on_a_wide_grid_misleads_the_parabola_and_not_the_inte
     assert abs(bias(isoflop.AKIMA)) < 0.025
 
 
-def test_the_stated_bias_of_the_parabola_is_the_one_that_a_fit_shows(groups):
+def test_parabola_bias_is_that_of_a_fit(groups):
     found = isoflop.fit(groups).used
     flops = found["flops"].to_numpy()
     sizes = groups.table["size"].unique()
@@ -225,7 +225,7 @@ def test_the_stated_bias_of_the_parabola_is_the_one_that_a_fit_shows(groups):
     assert abs(isoflop.parabola_bias(HOFFMANN, fine, 1e20)[0]) < 0.01
 
 
-def test_a_valley_that_is_a_parabola_gives_its_vertex_and_one_that_bends_down_gives_none():
+def test_parabola_gives_its_vertex_or_none():
     x = 2.0 * np.arange(5)
     found = isoflop.parabola_minima(x, np.array([0.3 + 0.1 * (x - 4.6) ** 2, [1.0, 0.99, 1.5, 1.2, 2.0]]))
     assert [optimal_path.STATUSES[status] for status in found.status] == [
@@ -236,7 +236,7 @@ def test_a_valley_that_is_a_parabola_gives_its_vertex_and_one_that_bends_down_gi
     assert found.log_loss == pytest.approx([0.3, 0.99])
 
 
-def test_every_counted_point_of_the_envelope_is_annealed_and_between_two_sizes(excess):
+def test_counted_envelope_points_are_annealed_and_interior(excess):
     found = envelope.lower_envelope(excess)
     counted = found[found["status"] == optimal_path.INTERIOR]
     ends = np.array(MANY_BUDGETS)
@@ -247,9 +247,7 @@ def test_every_counted_point_of_the_envelope_is_annealed_and_between_two_sizes(e
     assert counted["tokens"].max() < max(MANY_BUDGETS) * 1.001
 
 
-def test_runs_under_way_count_on_the_envelope_only_where_asked_or_where_annealed_ones_are_too_few(
-    excess, broken_workdir
-):
+def test_unannealed_runs_count_only_if_needed(excess, broken_workdir):
     annealed, every = (envelope.fit(excess, annealed_only=only) for only in (True, False))
     assert "counted only where the winner is in the last 15 % of its run" in annealed.note
     assert "were won by runs that have not annealed yet" in every.note
@@ -279,7 +277,7 @@ def crossing_curves(window: float) -> Points:
     return replace(points, table=points.table.assign(budget=ends["budget"].to_numpy()), curves=pd.concat(curves))
 
 
-def test_a_size_that_wins_a_sliver_of_the_envelope_is_not_counted_as_a_size():
+def test_size_that_rarely_wins_is_ignored():
     assert isinstance(envelope.fit(crossing_curves(0.03), annealed_only=False), optimal_path.PathFit)
     found = envelope.lower_envelope(crossing_curves(0.006), annealed_only=False)
     assert (found[found["status"] == optimal_path.INTERIOR]["params"] == 30).sum() > 3
@@ -287,7 +285,7 @@ def test_a_size_that_wins_a_sliver_of_the_envelope_is_not_counted_as_a_size():
     assert refused == Refusal(envelope.METHOD, "only 2 distinct interior sizes are ever the best, 3 needed")
 
 
-def test_an_envelope_that_falls_by_less_than_its_noise_is_refused_as_flat(tmp_path):
+def test_flat_envelope_is_refused(tmp_path):
     flat = Planted(widths=MANY_WIDTHS[::2], noise=0.05, excess=lambda params, tokens: LAW.loss(params, tokens) ** 1e-3)
     points = select(load(write_planted(tmp_path, flat)), EXCESS)
     refused = envelope.fit(points)
@@ -296,7 +294,7 @@ def test_an_envelope_that_falls_by_less_than_its_noise_is_refused_as_flat(tmp_pa
     assert np.isnan(envelope.refit(points, np.zeros((1, len(optimal_path.units(points))))).a).all()
 
 
-def test_an_envelope_on_which_only_large_sizes_are_left_does_not_find_a_equal_to_one(tmp_path):
+def test_envelope_of_large_sizes_is_not_linear(tmp_path):
     # With so much compute the best size lies below all of them: the smallest one left wins everywhere.
     law = Planted(excess=lambda params, tokens: 0.5 * (params / 1e3) ** 0.05 + 900 * tokens**-0.6)
     fit = envelope.fit(select(load(write_planted(tmp_path, law)), EXCESS))
@@ -309,13 +307,13 @@ def test_smoothing_keeps_the_annealed_end_of_a_curve():
     assert envelope.smooth(curve).tolist() == [3.0, 1.75, 1.375, 0.5]
 
 
-def test_chinchilla_gives_about_one_half_by_the_hull_and_the_valleys(public):
+def test_chinchilla_gives_about_one_half(public):
     assert [fit(public).a for fit, _ in METHODS.values()] == pytest.approx([0.5] * 3, abs=0.07)
 
 
 @pytest.mark.parametrize("name", ["noisy", "public", "groups"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_resample_without_a_shift_is_the_fit_whatever_its_neighbours_are(method, name, request):
+def test_unshifted_resample_equals_the_fit(method, name, request):
     points = request.getfixturevalue(name)
     fit, refit = METHODS[method]
     whole = fit(points)
@@ -334,7 +332,7 @@ def test_a_resample_without_a_shift_is_the_fit_whatever_its_neighbours_are(metho
 
 @pytest.mark.parametrize("name", ["noisy", "public", "groups"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_shifted_resample_is_the_fit_to_runs_whose_losses_changed_by_that_much(method, name, request):
+def test_shifted_resample_equals_fit_to_shifted_losses(method, name, request):
     points = request.getfixturevalue(name)
     fit, refit = METHODS[method]
     shift = 0.03 * np.random.default_rng(1).standard_normal(len(optimal_path.units(points)))
@@ -350,7 +348,7 @@ def test_a_shifted_resample_is_the_fit_to_runs_whose_losses_changed_by_that_much
 
 
 @pytest.mark.parametrize("with_curves", [True, False])
-def test_an_envelope_of_one_seed_is_the_resample_that_holds_this_seed_only(excess, with_curves):
+def test_envelope_of_one_seed_is_its_resample(excess, with_curves):
     def tilted(table: pd.DataFrame) -> pd.DataFrame:
         """The larger the seed, the slower its loss falls; which sizes are the best stays the same."""
         return table.assign(loss=table["loss"] * table["flops"] ** (0.02 * (table["seed"].astype(int) - 1)))
@@ -365,7 +363,7 @@ def test_an_envelope_of_one_seed_is_the_resample_that_holds_this_seed_only(exces
     assert stretched == pytest.approx([exponents[1], exponents[1] - 0.04], abs=1e-3)
 
 
-def test_seeds_that_part_late_in_a_run_ask_for_curves_of_their_own(broken_workdir):
+def test_late_diverging_seeds_need_own_curves(broken_workdir):
     """A curve that is moved by what a break did to its end is moved before the break as well."""
     points = select(load(broken_workdir), EXCESS)
     unit, log_loss = optimal_path.unit_of_row(points), np.log(points.column("loss"))
@@ -381,7 +379,7 @@ def test_seeds_that_part_late_in_a_run_ask_for_curves_of_their_own(broken_workdi
     assert np.nanstd(by_run.a) < np.nanstd(by_shift.a)
 
 
-def test_resamples_that_a_fit_would_refuse_are_counted_and_hold_no_numbers(excess):
+def test_refused_resamples_are_counted(excess):
     units = optimal_path.units(excess)
     tilt = np.log(units["size"].to_numpy())
     shifts = np.stack([0 * tilt, 3 * tilt, -3 * tilt])  # the smallest size wins everywhere, then the largest one
@@ -400,7 +398,7 @@ def test_resamples_that_a_fit_would_refuse_are_counted_and_hold_no_numbers(exces
         (np.full((1, 112), np.nan), "112 values are not finite"),
     ],
 )
-def test_shifts_that_fit_no_cells_are_refused_by_name(excess, shifts, problem):
+def test_bad_shifts_are_refused_by_name(excess, shifts, problem):
     for _, refit in METHODS.values():
         with pytest.raises(ValueError, match=problem):
             refit(excess, shifts)

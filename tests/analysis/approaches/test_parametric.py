@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.planted import LAW
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Refusal
-
-from tests.analysis.planted import LAW
 
 NO_FLOOR_RUNS = Path(__file__).parents[2] / "data" / "addition_without_floor.csv"
 GRID_N, GRID_D = (values.ravel() for values in np.meshgrid(np.geomspace(1e3, 5e4, 6), np.geomspace(1e5, 2e6, 5)))
@@ -27,7 +27,7 @@ def objective_of(law: Law, fit: parametric.ParametricFit, columns: list[np.ndarr
     return float(fit.objective.penalties(np.log(law.loss(params, tokens) / loss)).sum())
 
 
-def test_resamples_fitted_together_equal_resamples_fitted_one_by_one(chinchilla):
+def test_joint_resamples_equal_single_resamples(chinchilla):
     table = chinchilla[:240].sort_index()
     columns = [table[name].to_numpy() for name in ("N", "D", "loss")]
     draws = np.random.RandomState(42).choice(240, (4, 240))
@@ -41,7 +41,7 @@ def test_resamples_fitted_together_equal_resamples_fitted_one_by_one(chinchilla)
         assert objective_of(law, whole, drawn) == pytest.approx(alone.value, rel=1e-8)
 
 
-def test_resamples_leave_the_basin_in_which_the_fit_to_all_points_has_no_floor():
+def test_resamples_leave_the_basin_without_floor():
     """On the val_loss of one addition study the whole fit has E = 0, and many a resample has not."""
     runs = pd.read_csv(NO_FLOOR_RUNS)
     columns = [runs[name].to_numpy(float) for name in ("params", "tokens", "val_loss")]
@@ -56,7 +56,7 @@ def test_resamples_leave_the_basin_in_which_the_fit_to_all_points_has_no_floor()
     assert (together.law.E > 0.1).any()
 
 
-def test_resamples_that_cannot_determine_the_law_are_counted_and_left_out():
+def test_undetermined_resamples_are_counted():
     loss = LAW.loss(GRID_N, GRID_D) * np.exp(0.01 * np.random.default_rng(2).standard_normal(len(GRID_N)))
     whole = parametric.fit(GRID_N, GRID_D, loss, floor=0.0)
     weight = np.ones((4, len(loss)))
@@ -67,7 +67,7 @@ def test_resamples_that_cannot_determine_the_law_are_counted_and_left_out():
     assert refits.law.alpha.shape == (2,)
 
 
-def test_refits_keep_the_floor_that_the_fit_was_given():
+def test_refits_keep_the_given_floor():
     loss = 1.03 + LAW.loss(GRID_N, GRID_D)
     whole = parametric.fit(GRID_N, GRID_D, loss, floor=1.03)
     weight = np.random.default_rng(1).integers(0, 3, (5, len(loss))).astype(float)
@@ -80,12 +80,12 @@ def test_the_constants_of_hoffmann_predict_their_loss():
     assert parametric.HOFFMANN.loss(5e7, 4.3e10) == pytest.approx(3.1028, abs=5e-5)
 
 
-def test_the_rounded_constants_of_hoffmann_do_not_give_the_exponents_printed_beside_them():
+def test_hoffmanns_rounded_constants_give_other_exponents():
     assert (parametric.HOFFMANN.a, parametric.HOFFMANN.b) == pytest.approx((0.4516, 0.5484), abs=5e-5)
 
 
 @pytest.mark.parametrize(("floor", "given"), [(0.0, 0.0), (1.03, None), (1.03, 1.03)])
-def test_a_planted_law_is_recovered_with_the_floor_known_free_and_held(floor, given):
+def test_planted_law_is_recovered_with_any_floor(floor, given):
     fit = parametric.fit(GRID_N, GRID_D, floor + LAW.loss(GRID_N, GRID_D), floor=given)
     assert fit.floor_free == (given is None)
     assert pytest.approx(floor, abs=1e-6) == fit.law.E
@@ -102,7 +102,7 @@ def test_one_wild_point_hardly_moves_the_huber_fit():
     assert fit.law.a == pytest.approx(LAW.a, abs=0.002)
 
 
-def test_the_path_of_the_law_minimises_the_loss_at_its_compute():
+def test_path_minimises_the_loss():
     flops = 1e11
     params = LAW.params_opt(flops)
     best = LAW.loss(params, LAW.tokens_opt(flops))
@@ -111,7 +111,7 @@ def test_the_path_of_the_law_minimises_the_loss_at_its_compute():
         assert LAW.loss(nearby, flops / (6 * nearby)) > best
 
 
-def test_the_numerical_path_equals_the_closed_form_where_flops_are_6nd():
+def test_numerical_path_equals_the_closed_form():
     sizes = np.geomspace(1e3, 1e6, 8)
     flops = np.geomspace(1e10, 1e12, 5)
     params, tokens = parametric.optimal_path(LAW, flops, sizes, 6 * sizes)
@@ -119,7 +119,7 @@ def test_the_numerical_path_equals_the_closed_form_where_flops_are_6nd():
     np.testing.assert_allclose(tokens, LAW.tokens_opt(flops), rtol=5e-3)
 
 
-def test_the_paths_of_many_laws_at_once_are_the_paths_of_each():
+def test_joint_paths_equal_single_paths():
     sizes, flops = np.geomspace(1e3, 1e6, 8), np.geomspace(1e10, 1e12, 5)
     laws = Law(E=0.0, A=np.array([40.0, 60.0]), B=np.array([900.0, 500.0]), alpha=np.array([0.5, 0.4]), beta=0.6)
     params, tokens = parametric.optimal_path(laws, flops, sizes, 6 * sizes + 4e4)
@@ -138,7 +138,7 @@ def test_the_paths_of_many_laws_at_once_are_the_paths_of_each():
         ([1e3, 2e3, 3e3, 4e3, 5e3], [2e4, 4e4, 6e4, 8e4, 1e5], "collinear"),
     ],
 )
-def test_points_that_cannot_determine_the_law_are_refused_by_name(params, tokens, reason):
+def test_undetermined_points_are_refused_by_name(params, tokens, reason):
     params, tokens = np.array(params), np.array(tokens)
     fit = parametric.fit(params, tokens, LAW.loss(params, tokens), floor=0.0)
     assert isinstance(fit, Refusal)
@@ -160,7 +160,7 @@ def test_losses_below_the_floor_are_refused_and_counted():
     )
 
 
-def test_a_loss_that_rises_with_size_is_refused_and_not_reported_as_a_law():
+def test_loss_rising_with_size_is_refused():
     loss = 1e-3 * GRID_N**0.5 + 900 * GRID_D**-0.6
     fit = parametric.fit(GRID_N, GRID_D, loss, floor=0.0)
     assert isinstance(fit, Refusal)

@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.compare import command, comparison, paired_bootstrap, report
-from vsweep.analysis.compare.comparison import Comparison
-from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
-from vsweep.analysis.plotting import save
-from vsweep.analysis.sections.study import fit_parametric
-from vsweep.analysis.uncertainty import bootstrap
 
 from tests.analysis import hostile
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW, Planted, write_planted, write_runs
 from vsweep import tables
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.compare import command, comparison, paired_bootstrap, report, verdict
+from vsweep.analysis.compare.comparison import Comparison
+from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.plotting import save
+from vsweep.analysis.uncertainty import bootstrap
+from vsweep.analysis.uncertainty.approach import fit_parametric
 
 SIZES, BUDGETS = np.geomspace(1e3, 5e4, 6), np.geomspace(125e3, 2e6, 5)
-DEARER = Law(E=0.0, A=1.2 * LAW.A, B=1.3 * LAW.B, alpha=LAW.alpha, beta=LAW.beta)
+COSTLIER = Law(E=0.0, A=1.2 * LAW.A, B=1.3 * LAW.B, alpha=LAW.alpha, beta=LAW.beta)
 SLOWER = Law(E=0.0, A=LAW.A * 5e3**-0.1, B=LAW.B, alpha=0.4, beta=LAW.beta)
 KNOWN = Convention("loss", given_floor=0.0)
 
@@ -58,20 +58,20 @@ def multiplier(second: Law, flops: float) -> float:
 # Verdicts
 
 
-def test_a_change_of_the_constants_alone_moves_the_constant_alone_and_by_the_right_multiplier():
-    found = compared(points(DEARER, seed=1))
-    assert found.verdict.outcome == comparison.CONSTANT
+def test_changed_constants_move_only_the_constant():
+    found = compared(points(COSTLIER, seed=1))
+    assert found.verdict.outcome == verdict.CONSTANT
     at = found.multiplier
     for flops, low, value, high in zip(at.flops, at.low, at.value, at.high, strict=True):
-        assert value == pytest.approx(multiplier(DEARER, flops), rel=0.05)
+        assert value == pytest.approx(multiplier(COSTLIER, flops), rel=0.05)
         assert low < value < high
     assert found.relative_range.low < 0 < found.relative_range.high
     assert found.held.by_chance > 0.1
 
 
-def test_another_alpha_moves_the_exponent_and_the_multiplier_grows_with_compute():
+def test_another_alpha_moves_the_exponent():
     found = compared(points(SLOWER, seed=1))
-    assert found.verdict.outcome == comparison.MOVES
+    assert found.verdict.outcome == verdict.MOVES
     assert found.relative_range.low < gamma(SLOWER) / gamma(LAW) - 1 < found.relative_range.high
     assert found.multiplier.slope_range.low < gamma(LAW) / gamma(SLOWER) - 1 < found.multiplier.slope_range.high
     assert (np.diff(found.multiplier.value) > 0).all()
@@ -80,48 +80,48 @@ def test_another_alpha_moves_the_exponent_and_the_multiplier_grows_with_compute(
     assert found.held.rise > 1
 
 
-def test_one_law_with_two_draws_of_noise_shows_no_difference():
+def test_noise_alone_shows_no_difference():
     found = compared(points(seed=1))
-    assert found.verdict.outcome == comparison.NO_DIFFERENCE
+    assert found.verdict.outcome == verdict.NO_DIFFERENCE
     assert found.multiplier.low[4] < 1 < found.multiplier.high[4]
 
 
 def test_a_wide_interval_is_never_taken_for_equality():
     found = compared(points(noise=0.15, seed=1))
-    assert found.verdict.outcome == comparison.CANNOT_TELL
+    assert found.verdict.outcome == verdict.CANNOT_TELL
     assert found.verdict.more > 1
     first = report.sentences(found)[0]
     assert first.startswith("These runs cannot tell")
-    assert "runs a set in place of 30) would settle it" in first
+    assert "runs a set instead of 30) would settle it" in first
 
 
-def test_equal_exponents_with_an_unknown_constant_are_left_open():
+def test_unknown_constant_is_left_open():
     noisy = compared(points(noise=0.15, seed=4), points(noise=0.15, seed=5), margin=0.99)
-    assert noisy.verdict.outcome == comparison.CANNOT_TELL
+    assert noisy.verdict.outcome == verdict.CANNOT_TELL
     assert noisy.verdict.open == "multiplier"
     assert "holds one and is wider than 0.8 to 1.25" in report.sentences(noisy)[0]
 
 
-def test_a_difference_within_the_margin_counts_as_a_constant_however_sure_it_is():
+def test_difference_within_the_margin_counts_as_constant():
     found = compared(points(replace(LAW, alpha=0.51), noise=1e-3, seed=1), points(noise=1e-3))
     assert found.relative_range.low > 0  # the exponents do differ
-    assert found.verdict.outcome == comparison.CONSTANT
+    assert found.verdict.outcome == verdict.CONSTANT
     strict = compared(points(replace(LAW, alpha=0.51), noise=1e-3, seed=1), points(noise=1e-3), margin=0.005)
-    assert strict.verdict.outcome == comparison.MOVES
+    assert strict.verdict.outcome == verdict.MOVES
 
 
 def test_a_floor_that_is_fitted_is_compared_too():
     flat = [
         select(load(table(law, 1e-3, seed).assign(loss=lambda t: t["loss"] + 1.0)), Convention("loss"))
-        for seed, law in enumerate((LAW, DEARER))
+        for seed, law in enumerate((LAW, COSTLIER))
     ]
     found = comparison.compare(*flat, bootstrap=60)
     assert [quantity.name for quantity in found.quantities] == ["E", "alpha", "beta", "a", "gamma"]
     assert found.quantity("E").difference == pytest.approx(0, abs=0.02)
-    assert "the loss above E" in report.sentences(replace(found, verdict=comparison.Verdict(comparison.MOVES)))[0]
+    assert "the loss above E" in report.sentences(replace(found, verdict=verdict.Verdict(verdict.MOVES)))[0]
 
 
-def test_with_counted_flops_the_multiplier_is_that_of_the_counted_path(planted_workdir):
+def test_counted_flops_use_the_counted_path(planted_workdir):
     source = load(planted_workdir)
     one = replace(source, runs=source.runs[source.runs["seed"] == 0], curves=None)
     worse = replace(one, runs=one.runs.assign(excess_loss=1.2 * one.runs["excess_loss"]))
@@ -138,7 +138,7 @@ def test_with_counted_flops_the_multiplier_is_that_of_the_counted_path(planted_w
 # What two sets share
 
 
-def test_what_both_sets_miss_alike_cancels_where_their_cells_are_the_same():
+def test_shared_misfit_cancels_in_paired_cells():
     bent = 1 + 0.05 * np.random.default_rng(3).standard_normal(len(table()))
     first, second, elsewhere = (
         select(load(frame.assign(loss=frame["loss"] * bent, N=frame["N"] * scale)), KNOWN)
@@ -147,7 +147,7 @@ def test_what_both_sets_miss_alike_cancels_where_their_cells_are_the_same():
     together, apart = compared(second, first), compared(elsewhere, first)
     assert (together.pairing, apart.pairing) == (
         "the same cells (N, D) drawn in both sets",
-        "drawn apart, for most cells are in one set only",
+        "drawn separately, because most cells are in one set only",
     )
     widths = [found.relative_range.high - found.relative_range.low for found in (together, apart)]
     assert widths[0] < 0.6 * widths[1]
@@ -157,14 +157,14 @@ def test_what_both_sets_miss_alike_cancels_where_their_cells_are_the_same():
 def pair() -> paired_bootstrap.Pair:
     """Three seeds; the second set lacks one run and one whole cell."""
     first = points(seeds=3)
-    second = points(DEARER, seeds=3, seed=1)
+    second = points(COSTLIER, seeds=3, seed=1)
     second = second.where(~second.table.index.isin([0, 30, 31, 32]))
     return paired_bootstrap.Pair.of(
         (first, second), tuple(map(fit_parametric, (first, second))), np.geomspace(1e9, 1e11, 3)
     )
 
 
-def test_cells_of_one_width_are_the_same_though_one_set_has_more_parameters(pair):
+def test_cells_are_paired_by_width(pair):
     first, second = (
         replace(one, table=one.table.assign(width=np.round(one.table["size"] ** 0.5), size=scale * one.table["size"]))
         for one, scale in zip(pair.points, (1, 1.3), strict=True)
@@ -174,7 +174,7 @@ def test_cells_of_one_width_are_the_same_though_one_set_has_more_parameters(pair
 
 
 @pytest.mark.parametrize("kind", [bootstrap.CELLS, bootstrap.SEEDS, bootstrap.RUNS])
-def test_both_sets_are_drawn_alike_wherever_they_hold_the_same(pair, kind):
+def test_shared_cells_are_drawn_alike(pair, kind):
     first, second = paired_bootstrap.draws(pair, kind, 20)
     in_both = [row for row in range(90) if row not in (0, 30, 31, 32)]
     np.testing.assert_array_equal(first[:, in_both], second)
@@ -190,12 +190,12 @@ def test_seeds_with_other_labels_are_drawn_apart(pair):
     assert not apart.same_seeds
 
 
-def test_seeds_are_counted_among_what_makes_the_interval_wide():
+def test_seeds_widen_the_interval():
     noisy = compared(points(noise=0.15, seed=1, seeds=3), points(noise=0.15, seeds=3), bootstrap=40)
     assert noisy.pairing == "the same cells (N, D) drawn in both sets, the same seeds"
-    assert noisy.verdict.outcome == comparison.CANNOT_TELL
+    assert noisy.verdict.outcome == verdict.CANNOT_TELL
     assert noisy.verdict.seed_share > 0.5
-    assert "seeds in place of 3" in report.sentences(noisy)[0]
+    assert "seeds instead of 3" in report.sentences(noisy)[0]
 
 
 # What cannot be compared
@@ -213,7 +213,7 @@ def test_seeds_are_counted_among_what_makes_the_interval_wide():
         (lambda: select(load(table().assign(D=lambda t: 1e6 * t["D"])), KNOWN), "no compute in common"),
     ],
 )
-def test_sets_that_cannot_be_compared_are_refused_with_the_reason(second, reason):
+def test_incomparable_sets_are_refused(second, reason):
     refusal = compared(second())
     assert isinstance(refusal, Refusal)
     assert refusal.reason.startswith(reason)
@@ -255,7 +255,7 @@ def two_rates(tmp_path_factory) -> Path:
     ("by", "names"),
     [("lr", ("lr = 0.005", "lr = 0.01")), ("tied_embeddings", ("tied_embeddings = False", "tied_embeddings = True"))],
 )
-def test_halves_keep_all_their_runs_for_they_are_parted_before_any_selection(two_rates, by, names):
+def test_halves_are_split_before_selection(two_rates, by, names):
     source = load(two_rates)
     halves, found = command.split(source, by)
     assert found == names
@@ -264,13 +264,13 @@ def test_halves_keep_all_their_runs_for_they_are_parted_before_any_selection(two
     assert len(select(source, convention).table) == 30  # a selection of the whole keeps one rate a cell
 
 
-def test_the_command_prints_the_verdict_and_writes_its_files(two_rates, tmp_path, capsys):
+def test_command_prints_verdict_and_writes_files(two_rates, tmp_path, capsys):
     assert command.main([str(two_rates), "--by", "lr=1e-2,5e-3", "--bootstrap", "40", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "gamma" in printed
     assert "Only the constant moves: lr = 5e-3 needs 0.7" in printed
     content = json.loads((tmp_path / "compare.json").read_text())
-    assert content["verdict"]["outcome"] == comparison.CONSTANT
+    assert content["verdict"]["outcome"] == verdict.CONSTANT
     assert content["names"] == ["lr = 1e-2", "lr = 5e-3"]
     assert content["points"] == [30, 30]
     drawn = pd.read_csv(tmp_path / "compare.csv")
@@ -281,8 +281,8 @@ def test_the_command_prints_the_verdict_and_writes_its_files(two_rates, tmp_path
 
 
 @pytest.mark.parametrize("names", [('=<b>a"&$', "$\\frac{"), (hostile.ALL, f"--><script>{hostile.ALL}")])
-def test_hostile_names_of_two_sets_are_text_in_every_file(names, tmp_path):
-    found = compared(points(DEARER, seed=1), names=names)
+def test_hostile_set_names_are_text_everywhere(names, tmp_path):
+    found = compared(points(COSTLIER, seed=1), names=names)
     save(command.drawing(found), tmp_path)
     hostile.assert_harmless(tmp_path)
     drawn = pd.read_csv(tmp_path / "compare.csv")["set"].dropna().unique().tolist()
@@ -290,11 +290,11 @@ def test_hostile_names_of_two_sets_are_text_in_every_file(names, tmp_path):
 
 
 def test_two_tables_are_compared_by_their_names(tmp_path, capsys):
-    for name, law in (("plain", LAW), ("dearer", DEARER)):
+    for name, law in (("plain", LAW), ("costlier", COSTLIER)):
         table(law).to_csv(tmp_path / f"{name}.csv", index=False)
-    paths = [str(tmp_path / f"{name}.csv") for name in ("plain", "dearer")]
+    paths = [str(tmp_path / f"{name}.csv") for name in ("plain", "costlier")]
     assert command.main([*paths, "--floor", "0", "--bootstrap", "40"]) == 0
-    assert "dearer.csv needs 2.2" in capsys.readouterr().out
+    assert "costlier.csv needs 2.2" in capsys.readouterr().out
 
 
 def test_conditions_choose_the_runs_of_both_sets(two_rates):
@@ -315,18 +315,18 @@ def test_conditions_choose_the_runs_of_both_sets(two_rates):
         (["--by", "lr", "--where", "budget=125000"], "refused - no law of lr = 0.005"),
     ],
 )
-def test_a_comparison_that_cannot_be_made_leaves_with_two_and_says_why(two_rates, capsys, arguments, message):
+def test_impossible_comparison_exits_with_two(two_rates, capsys, arguments, message):
     assert command.main([str(two_rates), *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_table_cannot_be_parted_by_a_column_that_was_not_read(capsys):
+def test_table_splits_only_by_known_columns(capsys):
     assert command.main([str(CHINCHILLA), "--by", "optimizer"]) == 2
     assert "give two tables instead" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["one"], ["one", "two", "--by", "lr"], ["one", "two", "three"]])
-def test_the_wrong_number_of_sources_is_an_error_of_usage(arguments, capsys):
+def test_wrong_number_of_sources_is_refused(arguments, capsys):
     with pytest.raises(SystemExit):
         command.main(arguments)
     assert "argument SOURCE" in capsys.readouterr().err

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.data.design_checks import DesignProblem, design_problems
-from vsweep.analysis.data.points import Convention, load, select
 
 from tests.analysis.conftest import CHINCHILLA
+from vsweep.analysis.data.design_checks import DesignProblem, design_problems
+from vsweep.analysis.data.points import Convention, load, select
 
 SIZES = np.geomspace(1e7, 1e10, 10)
 BUDGETS = np.geomspace(1e8, 1e11, 5)
@@ -28,22 +28,22 @@ def only(problems: list[DesignProblem]) -> str:
     return problems[0].text
 
 
-def test_a_grid_isoflop_groups_and_published_points_have_no_problem(planted_workdir):
+def test_good_designs_have_no_problem(planted_workdir):
     assert design_problems(runs_of(SIZES[:, None], BUDGETS)) == []
     assert design_problems(runs_of(SIZES[:, None], np.array([1e19, 1e20, 1e21]) / (6 * SIZES[:, None]))) == []
     assert design_problems(select(load(CHINCHILLA), Convention("loss")).table) == []
     assert design_problems(select(load(planted_workdir), Convention("val_loss")).table, has_curves=True) == []
 
 
-def test_one_size_is_fatal_even_with_curves_and_names_its_rows():
+def test_one_size_is_fatal():
     one = runs_of(1.2e6 * np.array([1, 1.004, 0.997, 1, 1, 1, 1, 1, 1, 1]), np.geomspace(1e8, 1e10, 10))
     assert kinds(design_problems(one)) == kinds(design_problems(one, has_curves=True)) == {"one_size": True}
     text = only(design_problems(one))
     assert "Column N: there is one size only, N = 1.2M (rows 2, 3, 4, 5, 6, 7, 8, 9 and 2 more)" in text
-    assert "alpha, A and N_opt(C) do not follow" in text
+    assert "alpha, A and N_opt(C) cannot be determined" in text
 
 
-def test_one_token_budget_is_fatal_unless_curves_show_other_tokens():
+def test_one_token_budget_is_fatal_without_curves():
     one = runs_of(SIZES, 1e9)
     assert kinds(design_problems(one)) == {"one_tokens": True}
     assert "D = 1B (rows 2, 3, 4, 5, 6, 7, 8, 9 and 2 more)" in only(design_problems(one))
@@ -63,7 +63,7 @@ def test_one_compute_gives_one_optimum_and_no_exponent():
 
 
 @pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
-def test_tokens_that_follow_from_the_size_leave_one_combination_of_the_exponents(slope):
+def test_collinear_tokens_determine_one_combination(slope):
     ladder = runs_of(SIZES, 20e8 * (SIZES / 1e8) ** slope)
     assert kinds(design_problems(ladder)) == {"collinear": True}
     assert f"N^{slope:.2f} in all runs, with a scatter of 0.0% (rows 2, 3," in only(design_problems(ladder))
@@ -73,7 +73,7 @@ def test_tokens_that_follow_from_the_size_leave_one_combination_of_the_exponents
     assert kinds(design_problems(ladder, has_curves=True)) == {"collinear": False}
 
 
-def test_the_scatter_about_the_line_decides_between_a_refusal_a_warning_and_nothing():
+def test_scatter_decides_how_bad_collinearity_is():
     wave = np.sqrt(2) * np.sin(2.4 * np.arange(10))  # about 1 rms, and not along N
     found = {
         scatter: kinds(design_problems(runs_of(SIZES, 20 * SIZES * np.exp(scatter * wave))))
@@ -87,27 +87,27 @@ def test_the_scatter_about_the_line_decides_between_a_refusal_a_warning_and_noth
     }
 
 
-def test_a_nearly_collinear_design_names_the_runs_that_all_hangs_on():
+def test_nearly_collinear_design_names_decisive_runs():
     off = np.ones(10)
     off[[3, 6]] = 1.4, 1 / 1.4
     text = only(design_problems(runs_of(SIZES, 20 * SIZES * off)))
     assert "most of all by rows 5, 8, " in text or "rows 2, 5, 8" in text
 
 
-def test_tokens_that_fall_as_the_size_grows_are_said_to_rest_on_the_form_of_the_law():
+def test_falling_tokens_depend_on_the_form():
     falling = design_problems(runs_of(SIZES, 1e9 * (SIZES / 1e8) ** -2))
     assert kinds(falling) == {"collinear": False}
     assert "told apart by the form of the law alone" in only(falling)
 
 
-def test_two_values_cannot_tell_a_power_law_from_its_floor():
+def test_two_values_cannot_tell_the_floor():
     assert kinds(design_problems(runs_of(np.array([1e6, 4e6])[:, None], BUDGETS))) == {"two_sizes": False}
     two = only(design_problems(runs_of(SIZES, np.array([1e9, 4e9])[:, None])))
     assert "Column D: there are two values only, 1B and 4B (one of them in rows 2, 3," in two
-    assert "follows only where the floor E is known" in two
+    assert "The exponent is known only where the floor E is known" in two
 
 
-def test_a_narrow_range_is_a_warning_for_each_of_n_d_and_c():
+def test_narrow_range_is_a_warning():
     narrow = np.geomspace(1, 1.6, 4)
     assert kinds(design_problems(runs_of(1e6 * narrow[:, None], BUDGETS))) == {"narrow_sizes": False}
     assert kinds(design_problems(runs_of(SIZES, 1e9 * narrow[:, None]))) == {"narrow_tokens": False}
@@ -125,7 +125,7 @@ def test_seeds_of_one_pair_are_no_more_pairs():
     assert not kinds(design_problems(three, has_curves=True))["few_points"]
 
 
-def test_runs_without_names_are_called_by_their_place_and_no_run_at_all_is_said():
+def test_nameless_runs_are_called_by_place():
     table = runs_of(SIZES, 1e9).drop(columns="run_id").set_index(np.arange(100, 110))
     assert "(rows 1, 2, 3, 4, 5, 6, 7, 8 and 2 more)" in only(design_problems(table))
     named = runs_of(SIZES[:3], 1e9).assign(run_id=["w4-s0", "w8-s0", "w16-s0"])

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vsweep.analysis.data.foreign_tables import write_four_columns
-from vsweep.analysis.data.points import BadTable, Convention, Points, load, select
 
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW
+from vsweep.analysis.data.foreign_tables import write_four_columns
+from vsweep.analysis.data.points import BadTable, Convention, Points, load, select
 
 GOOD = "N,D,loss\n1e6,1e8,3.5\n2e6,1e8,3.3\n"
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -74,7 +74,7 @@ def points_of(source) -> Points:
         ("\n \n", "not a CSV table - the file is empty"),
     ],
 )
-def test_a_bad_table_is_refused_with_the_column_and_the_rows(tmp_path, text, message):
+def test_bad_table_names_column_and_rows(tmp_path, text, message):
     said = refusal(write(tmp_path / "bad.csv", text))
     assert message in said
     assert said.startswith(f"{tmp_path / 'bad.csv'}: ")
@@ -82,7 +82,7 @@ def test_a_bad_table_is_refused_with_the_column_and_the_rows(tmp_path, text, mes
     assert "\n" not in said
 
 
-def test_all_problems_of_a_table_are_said_at_once(tmp_path):
+def test_all_problems_are_named_at_once(tmp_path):
     text = "Model Size,tokens,train_tokens,seed\n1e6,1e8,1e8,0\n-1,1e8,1e8,\nbig,x,1e8,1\n" + "0,1e8,1e8,1\n" * 10
     said = refusal(write(tmp_path / "bad.csv", text)).removeprefix(f"{tmp_path / 'bad.csv'}: ")
     assert said.split("; ") == [
@@ -95,7 +95,7 @@ def test_all_problems_of_a_table_are_said_at_once(tmp_path):
     ]
 
 
-def test_rows_count_as_in_the_file_with_blank_lines_and_records_and_tables_in_memory_from_one(tmp_path):
+def test_rows_count_as_in_the_file(tmp_path):
     assert "negative in row 6" in refusal(write(tmp_path / "a.csv", "\nN,D,loss\n1e6,1e8,3\n\n,,\n-1e6,1e8,3\n"))
     lines = '{"N": 1e6, "D": 1e8, "loss": 3}\n\n{"N": 1e6, "D": 1e8, "loss": NaN}\n{"N": 1e6, "D": 1e8}\n'
     assert "column loss: empty or NaN in rows 3, 4" in refusal(write(tmp_path / "a.jsonl", lines))
@@ -119,12 +119,12 @@ def test_rows_count_as_in_the_file_with_blank_lines_and_records_and_tables_in_me
         ("a.jsonl", b'{"N": 1}\n3\n[]\n', "no record with named values in rows 2, 3"),
     ],
 )
-def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, content, message):
+def test_file_of_another_kind_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     assert message in refusal(tmp_path / name)
 
 
-def test_cells_that_only_python_would_take_for_numbers_are_refused():
+def test_pythons_own_numbers_are_refused():
     cells = {"N": [True, 1e6], "D": [1e8, pd.Timestamp("2020-01-01")], "loss": [3, [2.0]]}
     said = refusal(pd.DataFrame(cells, dtype=object))
     for column, row in (("N", 1), ("D", 2), ("loss", 2)):
@@ -167,13 +167,13 @@ def test_nothing_in_a_table_is_ever_executed(tmp_path):
         ("total_params,tokens_seen,eval/loss", "N is total_params, D is tokens_seen, loss is eval/loss."),
     ],
 )
-def test_columns_are_known_by_their_usual_names_in_any_case(tmp_path, header, note):
+def test_columns_are_known_by_usual_names(tmp_path, header, note):
     source = load(write(tmp_path / "a.csv", f"{header}\n1e6,1e8,3.5\n"))
     assert source.runs[["params", "tokens", "flops_6nd", "loss"]].to_numpy().tolist() == [[1e6, 1e8, 6e14, 3.5]]
     assert source.notes == (() if note is None else (f"Columns were recognised by their names: {note}",))
 
 
-def test_the_exact_name_wins_and_two_usual_names_for_one_quantity_are_a_question(tmp_path):
+def test_exact_name_wins_over_usual_ones(tmp_path):
     both = load(write(tmp_path / "a.csv", "N,n_params,D,val_loss,loss\n1e6,9e9,1e8,9,3.5\n"))
     assert both.runs[["params", "loss"]].to_numpy().tolist() == [[1e6, 3.5]]
     assert "The column N was read as N; n_params was not used." in both.notes
@@ -183,7 +183,7 @@ def test_the_exact_name_wins_and_two_usual_names_for_one_quantity_are_a_question
     assert "columns loss and loss could each be loss" in refusal(write(tmp_path / "c.csv", "N,D,loss,loss\n1,2,3,4\n"))
 
 
-def test_any_two_of_n_d_and_c_give_the_third(tmp_path):
+def test_two_of_ndc_give_the_third(tmp_path):
     by_flops = load(write(tmp_path / "a.csv", "Model Size,Training FLOP,loss,Seed\n1e6,6e14,3.5,1\n2e6,6e14,3.3,2\n"))
     assert by_flops.runs["tokens"].tolist() == pytest.approx([1e8, 5e7])
     assert by_flops.runs["seed_block"].tolist() == ["1", "2"]
@@ -193,18 +193,18 @@ def test_any_two_of_n_d_and_c_give_the_third(tmp_path):
     assert load(write(tmp_path / "c.csv", GOOD)).runs["flops_6nd"].tolist() == pytest.approx([6e14, 1.2e15])
 
 
-def test_compute_that_somebody_counted_is_taken_as_it_stands(tmp_path):
+def test_counted_compute_is_kept(tmp_path):
     source = load(write(tmp_path / "a.csv", "N,D,C,loss\n1e6,1e8,9e14,3.5\n1e7,1e8,6.6e15,3\n"))
     assert select(source, Convention("loss")).table["flops"].tolist() == [9e14, 6.6e15]
     assert source.notes == ("C is the table's own: 1.1 to 1.5 times 6ND (median 1.3).",)
 
 
-def test_compute_in_other_units_than_flop_is_not_turned_into_tokens(tmp_path):
+def test_compute_in_other_units_is_refused(tmp_path):
     said = refusal(write(tmp_path / "a.csv", "N,C,loss\n1e9,1e20,3.5\n1e9,0.5,3\n1e9,0.7,3\n"))
     assert "D = C / 6N is below one or infinite in rows 3, 4 - are N and D plain counts, and C in FLOP" in said
 
 
-def test_a_budget_of_compute_makes_isoflop_groups_and_stands_for_c_where_that_is_missing():
+def test_compute_budget_makes_isoflop_groups():
     grid = GRID.assign(budget=np.repeat([1e15, 1e16, 5e16], 3))
     table = points_of(grid).table
     assert table["isoflop"].tolist() == grid["budget"].tolist()
@@ -219,7 +219,7 @@ def test_a_budget_of_compute_makes_isoflop_groups_and_stands_for_c_where_that_is
     )
 
 
-def test_a_budget_of_tokens_is_the_budget_of_training():
+def test_token_budget_is_the_training_budget():
     exact = GRID.assign(budget=GRID["D"], D=GRID["D"] * 1.01)
     table = points_of(exact).table
     assert (table["budget"].tolist(), table["tokens"].tolist()) == (exact["budget"].tolist(), exact["D"].tolist())
@@ -231,7 +231,7 @@ def test_a_budget_of_tokens_is_the_budget_of_training():
     assert "missing column N (or C) - column token_budget (budget) is in tokens and only repeats D" in repeated
 
 
-def test_a_budget_that_is_neither_is_said_and_not_used_and_refused_where_it_is_needed():
+def test_unknown_budget_is_not_used():
     dollars = load(GRID.assign(budget=12.0))
     assert "isoflop" not in dollars.runs
     assert dollars.notes[0].startswith("The column budget was not used: it is in the median row a factor of 6e+14 off")
@@ -240,12 +240,12 @@ def test_a_budget_that_is_neither_is_said_and_not_used_and_refused_where_it_is_n
     assert "column budget: needed for C or D, but" in refusal(GRID.drop(columns="D").assign(budget=12.0))
 
 
-def test_runs_that_stray_from_the_compute_of_their_group_are_named():
+def test_runs_off_their_group_are_named():
     strays = GRID.assign(isoflop=6 * GRID["N"] * GRID["D"] * [1, 1, 1, 1, 5, 1, 1, 0.1, 1])
     assert load(strays).notes[-1] == "In rows 5, 8 it differs from C by more than a factor of three."
 
 
-def test_unique_tokens_and_weights_reach_the_points_and_are_checked():
+def test_unique_tokens_and_weights_are_checked():
     table = points_of(GRID.assign(U=5e7, weight=np.arange(1, 10))).table
     assert table["unique_tokens"].tolist() == [5e7] * 9
     assert table["weight"].tolist() == list(range(1, 10))
@@ -253,18 +253,18 @@ def test_unique_tokens_and_weights_reach_the_points_and_are_checked():
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_all_kinds_of_files_and_a_table_in_memory_give_the_same_points(tmp_path, suffix):
+def test_all_kinds_of_files_agree(tmp_path, suffix):
     WRITERS[suffix](GRID, tmp_path / f"a{suffix}")
     of_file = points_of(tmp_path / f"a{suffix}").table
     pd.testing.assert_frame_equal(of_file.drop(columns="run_id"), points_of(GRID).table.drop(columns="run_id"))
 
 
-def test_a_semicolon_and_a_byte_order_mark_do_no_harm(tmp_path):
+def test_semicolon_and_byte_order_mark_are_read(tmp_path):
     (tmp_path / "a.csv").write_text("N;D;loss\r\n1e6;1e8;3.5\r\n", encoding="utf-8-sig")
     assert load(tmp_path / "a.csv").runs["loss"].tolist() == [3.5]
 
 
-def test_a_table_in_memory_has_a_title_and_is_not_changed():
+def test_dataframe_is_not_changed():
     mean = GRID.groupby(["N", "D"]).mean()  # N and D are its index
     before = mean.copy(deep=True)
     source = load(mean)
@@ -274,7 +274,7 @@ def test_a_table_in_memory_has_a_title_and_is_not_changed():
     assert source.runs["tokens"].tolist() == GRID["D"].tolist()
 
 
-def test_without_pyarrow_a_parquet_table_is_refused_with_the_command_that_mends_it(tmp_path, monkeypatch):
+def test_missing_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     GRID.to_parquet(tmp_path / "a.parquet")
     points = points_of(GRID)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -284,7 +284,7 @@ def test_without_pyarrow_a_parquet_table_is_refused_with_the_command_that_mends_
     assert not (tmp_path / "b.parquet").exists()
 
 
-def test_the_four_columns_hold_the_finished_runs_with_a_usable_loss(tmp_path):
+def test_four_columns_hold_the_usable_runs(tmp_path):
     source = load(GRID.assign(loss=[0.0, *GRID["loss"][1:]]))
     write_four_columns(select(source, Convention("loss")), tmp_path / "deep" / "four.csv")
     written = pd.read_csv(tmp_path / "deep" / "four.csv")
@@ -293,7 +293,7 @@ def test_the_four_columns_hold_the_finished_runs_with_a_usable_loss(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["four.csv"]
 
 
-def test_nothing_is_written_without_runs_or_under_a_suffix_that_says_nothing(tmp_path):
+def test_nothing_is_written_without_runs_or_suffix(tmp_path):
     points = points_of(GRID)
     with pytest.raises(ValueError, match=r"unknown suffix '\.xlsx'; allowed \.csv, \.tsv, \.json, \.jsonl, \.parquet"):
         write_four_columns(points, tmp_path / "a.xlsx")
@@ -303,7 +303,7 @@ def test_nothing_is_written_without_runs_or_under_a_suffix_that_says_nothing(tmp
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_published_points_are_written_and_read_back_bit_for_bit(tmp_path, suffix):
+def test_published_points_round_trip(tmp_path, suffix):
     points = points_of(CHINCHILLA)
     write_four_columns(points, tmp_path / f"four{suffix}")
     back = points_of(tmp_path / f"four{suffix}").table

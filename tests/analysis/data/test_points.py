@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.data.points import BadTable, Convention, group_close, load, select
 
 from tests.analysis.planted import FLOOR, Planted, write_planted, write_runs
 from vsweep import schema, tables
+from vsweep.analysis.data.points import BadTable, Convention, group_close, load, select
 
 
 def rewrite(workdir, change):
@@ -20,19 +20,19 @@ def workdir(tmp_path):
     return write_planted(tmp_path / "sweep", Planted(widths=(4, 8), budgets=(125_000, 250_000)))
 
 
-def test_nothing_there_and_a_folder_without_runs_are_refused(tmp_path):
+def test_missing_source_is_refused(tmp_path):
     with pytest.raises(BadTable, match="no such work directory or table"):
         load(tmp_path / "nowhere")
     with pytest.raises(BadTable, match=r"no runs\.csv here"):
         load(tmp_path)
 
 
-def test_a_runs_table_given_as_points_is_told_apart(workdir):
+def test_runs_table_is_no_foreign_table(workdir):
     with pytest.raises(BadTable, match="give the work directory"):
         load(workdir / schema.RUNS_FILE)
 
 
-def test_a_workdir_without_runs_or_with_an_impossible_size_is_refused(workdir):
+def test_workdir_with_bad_runs_is_refused(workdir):
     def change(row):
         row["params"] = -5 if row["run_id"] == "w4-b125000-s0" else row["params"]
         row["budget"] = None if row["run_id"] == "w4-b125000-s2" else row["budget"]
@@ -47,7 +47,7 @@ def test_a_workdir_without_runs_or_with_an_impossible_size_is_refused(workdir):
         load(workdir)
 
 
-def test_text_in_a_column_of_numbers_is_named_with_its_rows(workdir):
+def test_text_among_numbers_is_named(workdir):
     runs = pd.read_csv(workdir / schema.RUNS_FILE, dtype=str)
     curves = pd.read_csv(workdir / schema.CURVES_FILE, dtype=str)
     runs.assign(remark="mine").to_csv(workdir / schema.RUNS_FILE, index=False)
@@ -70,7 +70,7 @@ def test_text_in_a_column_of_numbers_is_named_with_its_rows(workdir):
         load(workdir)
 
 
-def test_an_excess_at_or_below_zero_is_named_and_left_out_and_never_clipped(workdir):
+def test_excess_below_zero_is_never_clipped(workdir):
     def change(row):
         if row["run_id"] == "w8-b250000-s1":
             row["excess_loss"] = -0.002
@@ -89,7 +89,7 @@ def test_an_excess_at_or_below_zero_is_named_and_left_out_and_never_clipped(work
     assert len(select(load(workdir), Convention("val_loss")).table) == 12
 
 
-def test_diverged_and_running_runs_are_named_and_left_out(workdir):
+def test_diverged_and_running_runs_are_excluded(workdir):
     def change(row):
         if row["seed"] == 1:
             row |= {"status": schema.DIVERGED, "val_loss": np.inf, "diverged_at_step": 12}
@@ -114,7 +114,7 @@ def test_conventions_change_n_and_c(workdir):
     np.testing.assert_allclose(counted["flops"], source.runs["flops_counted"])
 
 
-def test_where_a_sweep_varies_the_learning_rate_each_cell_keeps_its_best(workdir):
+def test_each_cell_keeps_its_best_setting(workdir):
     def change(row):
         if row["seed"] == 2:
             row |= {"lr": 1e-3, "val_loss": row["val_loss"] * (1.1 if row["width"] == 4 else 0.9)}
@@ -135,14 +135,14 @@ def test_separate_seed_axes_make_separate_blocks(workdir):
     assert select(load(workdir), Convention("val_loss")).seeds == ["0/0/0/0", "0/1/1/1", "0/2/2/2"]
 
 
-def test_sizes_read_off_a_figure_are_grouped_and_distinct_sizes_are_not():
+def test_close_sizes_are_grouped():
     values = np.array([1.00e6, 1.01e6, 2e6, 1.99e6, 4e6])
     assert len(np.unique(group_close(values))) == 3
     dense = 1e6 * 1.02 ** np.arange(20)
     np.testing.assert_array_equal(group_close(dense), dense)
 
 
-def test_the_points_carry_the_distinct_tokens_that_each_run_has_seen(workdir):
+def test_points_carry_unique_tokens(workdir):
     def change(row):
         row["unique_tokens"] = row["budget"] / 2
 

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.fitting.breaks import Curve, compare_one_variable, judge, winner
 
 from tests.analysis.conftest import CHINCHILLA
+from vsweep.analysis.fitting.breaks import Curve, compare_one_variable, judge, winner
 
 X = np.geomspace(1e3, 2e6, 12)
 
@@ -30,7 +30,7 @@ def addition() -> pd.DataFrame:
     return pd.read_csv(CHINCHILLA.parent / "four_digit_addition.csv")
 
 
-def test_four_digit_addition_breaks_and_only_the_broken_law_foretells_its_end(addition):
+def test_broken_law_predicts_four_digit_addition(addition):
     """Caballero et al. 2022: 2.14 to 2.00 up to 512 examples, then a fall to .56 at 928."""
     x, loss = addition["train_size"], addition["test_cross_entropy"]
     table = compare_one_variable(x, loss, held_out=addition["split"] == "extrapolate").set_index("law")
@@ -45,14 +45,14 @@ def test_four_digit_addition_breaks_and_only_the_broken_law_foretells_its_end(ad
     assert compare_one_variable(x, loss, held_out=3).set_index("law").equals(table)
 
 
-def test_by_default_the_last_two_values_are_held_out_of_a_long_curve_and_one_of_a_short_one():
+def test_default_holds_out_one_or_two_values():
     assert list(compare_one_variable(X, broken(X))["held_out_points"]) == [2, 2]
     assert list(compare_one_variable(X[:8], broken(X[:8]))["held_out_points"]) == [1, 1]
     repeated = np.repeat(X[:8], 3)  # three seeds
     assert list(compare_one_variable(repeated, broken(repeated))["held_out_points"]) == [3, 3]
 
 
-def test_what_is_held_out_is_not_seen_by_the_fit():
+def test_held_out_points_are_not_fitted():
     loss = broken(X) * np.exp(0.01 * np.random.default_rng(2).standard_normal(len(X)))
     doubled = loss * np.where(X[-3] < X, 2.0, 1.0)
     plain, other = (compare_one_variable(X, values) for values in (loss, doubled))
@@ -61,7 +61,7 @@ def test_what_is_held_out_is_not_seen_by_the_fit():
     assert other["rms_log"][1] > 2 * plain["rms_log"][1]  # the fit to all points does see it
 
 
-def test_luck_does_not_make_a_break_and_a_break_is_found_in_spite_of_noise():
+def test_break_is_found_and_luck_is_not():
     judged = judge(noisy(power, 25, 0.02))
     by_luck = [laws[1].held_out[-1].rms_log < laws[0].held_out[-1].rms_log for laws in judged]
     assert np.mean(by_luck) > 0.1  # that is why a difference must be larger than the noise
@@ -70,7 +70,7 @@ def test_luck_does_not_make_a_break_and_a_break_is_found_in_spite_of_noise():
     assert all(winner(laws, 0.02) == "broken" for laws in judge(noisy(broken, 10, 0.02)))
 
 
-def test_what_cannot_be_asked_of_a_short_curve_is_said():
+def test_short_curve_says_what_is_impossible():
     six, seven = (compare_one_variable(X[:n], power(X[:n])).set_index("law") for n in (6, 7))
     assert six.loc["broken", "note"] == "6 values of x cannot carry 6 parameters, 7 are needed"
     assert six.loc["broken", "values"] == {}
@@ -83,7 +83,7 @@ def test_what_cannot_be_asked_of_a_short_curve_is_said():
         assert not table["wins"].any()
 
 
-def test_a_known_floor_is_kept_and_losses_below_it_are_named():
+def test_known_floor_is_kept():
     table = compare_one_variable(X, 1 + broken(X), floor=1.0).set_index("law")
     assert [values["E"] for values in table["values"]] == [1, 1]
     assert list(table["parameters"]) == [2, 5]
@@ -95,8 +95,8 @@ def test_a_known_floor_is_kept_and_losses_below_it_are_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": [1, 2, 0, 4]}, "x: positive numbers - got 1 of 4 that are none, first x[2] = 0"),
-        ({"loss": [1, np.nan, -1, 2]}, "loss: positive numbers - got 2 of 4 that are none, first loss[1] = nan"),
+        ({"x": [1, 2, 0, 4]}, "x: positive numbers - got 1 of 4 that are not, first x[2] = 0"),
+        ({"loss": [1, np.nan, -1, 2]}, "loss: positive numbers - got 2 of 4 that are not, first loss[1] = nan"),
         ({"loss": [1, 2, 3]}, "x and loss: shapes (4,) and (3,), must be [n] both"),
         ({"x": [2, 2, 2, 2]}, "x: 1 distinct values, a law against x needs several"),
         ({"held_out": 4}, "held_out: 1 to 3 of the 4 values of x - got 4"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
@@ -48,7 +49,7 @@ def test_gradients_equal_central_differences(form, residual, penalty, floor):
 
 
 @FORMS
-def test_the_gradient_of_a_resample_does_not_depend_on_its_neighbours(form):
+def test_resample_gradient_ignores_its_neighbours(form):
     rng = np.random.default_rng(4)
     loss, weight = rng.uniform(1.5, 4, len(GRID_N)), rng.integers(0, 3, (3, len(GRID_N))).astype(float)
     theta = np.append(NEAR[form], E_SHARE) + 0.02 * rng.standard_normal((3, len(NEAR[form]) + 1))
@@ -113,7 +114,7 @@ def where(form: Form) -> tuple[np.ndarray, ...]:
     return (GRID_N, GRID_D, UNIQUE) if isinstance(form, DataConstrained) else (GRID_N, GRID_D)
 
 
-def test_what_repeated_tokens_are_worth_is_recovered_together_with_the_floor():
+def test_worth_of_repeated_tokens_is_recovered():
     loss, truth = data_constrained(1.87)
     loss = loss * np.exp(1e-4 * np.random.default_rng(8).standard_normal(len(loss)))
     found = fit_form(DataConstrained(), points(DataConstrained()), loss, floor=None)
@@ -128,14 +129,14 @@ def test_squares_recover_a_planted_law(residual):
 
 
 @pytest.mark.parametrize("residual", RESIDUALS)
-def test_absolute_values_recover_a_planted_law_although_a_quarter_of_the_points_is_wild(residual):
+def test_absolute_values_ignore_wild_points(residual):
     loss, truth = chinchilla(1.69)
     loss[np.random.default_rng(9).choice(len(loss), len(loss) // 4, replace=False)] *= 1.3
     found = fit_form(Chinchilla(), points(Chinchilla()), loss, floor=None, objective=Objective(residual, ABSOLUTE))
     assert {name: found.parameters[name] for name in truth} == pytest.approx(truth, rel=1e-4)
 
 
-def test_without_a_floor_a_free_floor_is_found_to_be_zero():
+def test_free_floor_is_zero_without_one():
     loss, truth = chinchilla(0.0)
     found = fit_form(Chinchilla(), points(Chinchilla()), loss, floor=None)
     assert found.parameters.pop("E") < 1e-6
@@ -143,7 +144,7 @@ def test_without_a_floor_a_free_floor_is_found_to_be_zero():
     assert {name: found.parameters[name] for name in truth} == pytest.approx(truth, rel=1e-3)
 
 
-def test_points_elsewhere_are_foretold_in_the_coordinates_of_the_fit():
+def test_other_points_are_predicted_in_fit_coordinates():
     loss, _ = power_mean(1.69, 2.0)
     found = fit_form(PowerMean(), points(PowerMean()), loss, floor=1.69)
     expected = 1.69 + ((406.4 / 7e10**0.34) ** 2 + (410.7 / 1.4e12**0.28) ** 2) ** (1 / 2)
@@ -156,7 +157,7 @@ def noisy() -> np.ndarray:
     return chinchilla(1.69)[0] * np.exp(0.01 * np.random.default_rng(5).standard_normal(len(GRID_N)))
 
 
-def test_a_weight_of_two_is_the_point_twice_and_a_weight_of_zero_its_absence(noisy):
+def test_weights_count_points(noisy):
     weight = np.resize([1.0, 2.0, 0.0, 1.0, 3.0], len(noisy))
     rows = np.repeat(np.arange(len(noisy)), weight.astype(int))
     weighted = parametric.fit(GRID_N, GRID_D, noisy, weight=weight)
@@ -177,7 +178,7 @@ def test_a_wild_point_without_weight_changes_nothing(noisy):
 
 
 @pytest.mark.parametrize(("overestimate", "share"), [(1.0, 0.5), (9.0, 0.1), (1 / 9, 0.9)])
-def test_a_dear_overestimate_makes_the_law_a_lower_bound(overestimate, share):
+def test_expensive_overestimate_gives_a_lower_bound(overestimate, share):
     """Where the penalty is linear the law is a quantile: 1 / (1 + overestimate) of the points lie below it."""
     rng = np.random.default_rng(6)
     params, tokens = np.exp(rng.uniform(np.log(2e7), np.log(2e9), 400)), np.exp(rng.uniform(20, 25, 400))
@@ -206,7 +207,7 @@ def test_the_penalties_are_what_their_names_say():
         ({"overestimate": float("nan")}, "overestimate: a positive number - got nan"),
     ],
 )
-def test_an_objective_that_makes_no_sense_says_what_is_allowed(options, problem):
+def test_bad_objective_says_what_is_allowed(options, problem):
     with pytest.raises(ValueError, match=problem):
         Objective(**options)
 
@@ -221,7 +222,7 @@ SCATTERED = {
 
 
 @pytest.mark.parametrize("name", SCATTERED)
-def test_refits_together_are_as_low_as_fits_one_by_one(name):
+def test_joint_refits_reach_single_fits(name):
     form, loss, floor = SCATTERED[name]
     rng = np.random.default_rng(7)
     loss = loss * np.exp(0.01 * rng.standard_normal(len(loss)))

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.analysis.conftest import CHINCHILLA
 from vsweep.analysis.fitting.chinchilla import Data
 from vsweep.analysis.fitting.fit import Problem, fit_form
 from vsweep.analysis.fitting.objective import HUBER, LOG, LOSS, SQUARED, Objective
 from vsweep.analysis.fitting.one_variable import FORMS, OBJECTIVE, Broken, PowerOffset, fit_together
-
-from tests.analysis.conftest import CHINCHILLA
 
 X = np.geomspace(1e3, 1e6, 12)
 NEAR = {PowerOffset(): (0.3, 0.4), Broken(): (0.2, 0.1, 0.05, 3.0, np.log(0.3))}
@@ -56,7 +56,7 @@ def test_gradients_equal_central_differences(form, residual, penalty, floor):
 
 
 @pytest.mark.parametrize("log_f", [-8.0, 2.0])
-def test_beyond_its_bounds_the_width_of_the_bend_changes_nothing(log_f):
+def test_bend_width_is_bounded(log_f):
     problem = Problem(Broken(), data_of(X), broken(X), np.ones(len(X)), None, OBJECTIVE)
     theta = np.array([*NEAR[Broken()][:4], log_f, 0.4])
     (value, gradient), (beyond, _) = (problem.value_and_gradient(at) for at in (theta, theta + np.eye(6)[4] * log_f))
@@ -75,7 +75,7 @@ def test_planted_laws_are_recovered():
     assert huber.parameters == pytest.approx({"E": 0.2, **BROKEN}, rel=0.01)
 
 
-def test_four_digit_addition_is_fitted_to_the_least_squares_that_a_general_solver_finds(addition):
+def test_fit_equals_a_general_solver(addition):
     """5.011932e-6 and the parameters are of scipy's `least_squares` from 150 starts of its own."""
     x, loss, fitted = addition
     found = fit_form(Broken(), data_of(x[fitted]), loss[fitted], floor=None, objective=OBJECTIVE)
@@ -85,7 +85,7 @@ def test_four_digit_addition_is_fitted_to_the_least_squares_that_a_general_solve
     assert found.problem.form.describe(found.theta, found.problem.data)["d1"] == pytest.approx(612.803, rel=1e-5)
 
 
-def test_the_same_break_is_found_whatever_the_units_and_the_neighbours(addition):
+def test_break_is_independent_of_units(addition):
     """The surface is ill-conditioned: a descent that stalls, or leans on a scale of the data, would end higher."""
     x, loss, fitted = addition
     curves = [(a * x[fitted], b * loss[fitted]) for a in (1e-3, 1.0, 1e9) for b in (1e-2, 1.0, 1e3)]
@@ -94,7 +94,7 @@ def test_the_same_break_is_found_whatever_the_units_and_the_neighbours(addition)
 
 
 @EACH_FORM
-def test_many_curves_at_once_end_where_each_of_them_ends_alone(form):
+def test_joint_curves_equal_single_curves(form):
     rng = np.random.default_rng(5)
     curves = [
         (x, 10.0**scale * law(x) * np.exp(0.01 * rng.standard_normal(len(x))))
@@ -118,7 +118,7 @@ def test_a_neighbour_changes_no_curve(form):
 
 
 @EACH_FORM
-def test_units_of_x_and_loss_change_factors_and_places_only(form):
+def test_units_change_only_factors_and_places(form):
     loss = broken(X) * np.exp(0.01 * np.random.default_rng(7).standard_normal(len(X)))
     plain, scaled = (fit_together(form, [curve])[0].parameters for curve in ((X, loss), (1e6 * X, 1e-3 * loss)))
     for name in {"c", "c0", "c1", "f1"} & set(plain):
@@ -128,7 +128,7 @@ def test_units_of_x_and_loss_change_factors_and_places_only(form):
         assert scaled["d1"] == pytest.approx(1e6 * plain["d1"], rel=1e-3)
 
 
-def test_an_offset_that_vanishes_is_zero_exactly_and_a_rising_loss_has_a_negative_exponent():
+def test_vanishing_offset_is_exactly_zero():
     falling, rising = fit_together(PowerOffset(), [(X, 3 * X**-0.2), (X, 0.5 * X**0.1)])
     assert falling.parameters == pytest.approx({"E": 0, "k": 3, "c": 0.2}, rel=1e-6)
     assert falling.parameters["E"] == 0

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+
+from tests.analysis.conftest import CHINCHILLA
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.fitting.chinchilla import Data
 from vsweep.analysis.fitting.fit import Problem
 from vsweep.analysis.fitting.objective import ABSOLUTE, Objective
-
-from tests.analysis.conftest import CHINCHILLA
 
 DATA = CHINCHILLA.parent
 REFITS = 4000  # as the replication made
@@ -41,7 +41,7 @@ def replicated_refits(replication) -> parametric.Refits:
     return parametric.refit(*columns, weight, fit_table(replication))
 
 
-def test_the_240_chinchilla_points_give_the_recomputed_fit_to_every_digit(replication):
+def test_240_chinchilla_points_give_the_recomputed_fit(replication):
     fit = fit_table(replication)
     assert pytest.approx(477.83, abs=0.005) == fit.law.A
     assert pytest.approx(2143.4, abs=0.05) == fit.law.B
@@ -52,7 +52,7 @@ def test_the_240_chinchilla_points_give_the_recomputed_fit_to_every_digit(replic
     assert fit.points == 240
 
 
-def test_all_245_chinchilla_points_give_the_recomputed_fit_to_every_digit(chinchilla):
+def test_245_chinchilla_points_give_the_recomputed_fit(chinchilla):
     fit = fit_table(chinchilla)
     assert pytest.approx(495.73, abs=0.005) == fit.law.A
     assert pytest.approx(12845.6, abs=0.05) == fit.law.B
@@ -62,7 +62,7 @@ def test_all_245_chinchilla_points_give_the_recomputed_fit_to_every_digit(chinch
     assert fit.value == pytest.approx(0.0018260105, abs=5e-11)
 
 
-def test_absolute_values_give_the_fit_that_the_replication_published(replication):
+def test_absolute_values_give_the_published_fit(replication):
     """Besiroglu et al. 2024, equation 2: what they print is where Huber's threshold goes to zero."""
     law = fit_table(replication, objective=Objective(penalty=ABSOLUTE)).law
     assert pytest.approx(482.01, rel=1e-4) == law.A
@@ -74,13 +74,13 @@ def test_absolute_values_give_the_fit_that_the_replication_published(replication
     assert 0.001018644 < objective_of(law, replication) < 0.001018746
 
 
-def test_the_published_constants_lie_above_our_optimum_by_what_their_rounding_costs(replication):
+def test_published_constants_are_worse_by_rounding(replication):
     published = Law(E=1.8169, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
     lowest = fit_table(replication).value
     assert lowest < objective_of(published, replication) < 1.003 * lowest
 
 
-def test_the_first_resample_of_seed_42_is_the_replications(replicated_refits):
+def test_first_resample_equals_the_replications(replicated_refits):
     first = {name: getattr(replicated_refits.law, name)[0] for name in ("A", "B", "E", "alpha", "beta")}
     assert replicated_refits.rows[0] == 0
     assert first["A"] == pytest.approx(349.556, abs=5e-3)
@@ -90,7 +90,7 @@ def test_the_first_resample_of_seed_42_is_the_replications(replicated_refits):
     assert first["beta"] == pytest.approx(0.371855, abs=2e-6)
 
 
-def test_4000_refits_give_the_published_standard_errors_and_intervals(replicated_refits):
+def test_4000_refits_give_the_published_errors(replicated_refits):
     """Besiroglu et al. 2024, table 1 and section 4; a as printed there, .513 with a standard error of .020."""
     law = replicated_refits.law
     assert replicated_refits.failed == 0
@@ -142,7 +142,7 @@ def theta_of(problem: Problem, worth: np.ndarray) -> np.ndarray:
     return np.concatenate([np.broadcast_to(centred, (*worth.shape[:-1], 4)), np.log(worth)], axis=-1)
 
 
-def test_the_published_law_of_repeated_data_has_its_objective_and_its_r2(repeated):
+def test_repeated_data_law_has_published_scores(repeated):
     """The published objective was summed in single precision, the published R^2 is of the loss and not of its log."""
     theta = theta_of(repeated, PUBLISHED_WORTH)
     assert repeated.values(theta) == pytest.approx(0.0158259352580, abs=5e-13)
@@ -156,12 +156,12 @@ def test_the_published_law_of_repeated_data_has_its_objective_and_its_r2(repeate
     ("params", "tokens", "unique", "loss"),
     [(6.34e9, 242e9, 25e9, 2.2256440890), (8.67e9, 178e9, 25e9, 2.2269634075)],
 )
-def test_the_published_law_of_repeated_data_predicts_to_all_digits(repeated, params, tokens, unique, loss):
-    where = repeated.data.elsewhere(np.array([params]), np.array([tokens]), np.array([unique]))
+def test_repeated_data_law_predicts_all_digits(repeated, params, tokens, unique, loss):
+    where = repeated.data.other_points(np.array([params]), np.array([tokens]), np.array([unique]))
     assert repeated.predict(theta_of(repeated, PUBLISHED_WORTH), where)[0] == pytest.approx(loss, abs=5e-11)
 
 
-def test_the_surface_over_the_worth_of_repetition_is_flat_and_lowest_far_from_what_was_published(repeated):
+def test_worth_of_repetition_is_hardly_determined(repeated):
     assert repeated.values(theta_of(repeated, (46.99, 2.33))) == pytest.approx(0.0158073787242, abs=5e-13)
     axes = np.meshgrid(np.geomspace(1, 1000, 30), np.geomspace(0.5, 50, 30))
     grid = np.stack([axis.ravel() for axis in axes], axis=-1)

@@ -4,13 +4,13 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 import pytest
 from scipy import optimize
+
+from tests.analysis.fits_file import content_of, scattered, write
 from vsweep.analysis import planner
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.planner import plan
 from vsweep.analysis.planner.allocation import params_for_serving, resamples_needed
 from vsweep.analysis.planner.results import Estimate
-
-from tests.analysis.fits_file import content_of, scattered, write
 
 # Of an excess loss with alpha >> beta, of one with alpha << beta, and Hoffmann's.
 LAWS = (HOFFMANN, Law(E=0.0, A=40.0, B=900.0, alpha=0.9, beta=0.3), Law(E=1.0, A=30.0, B=900.0, alpha=0.2, beta=0.6))
@@ -31,14 +31,14 @@ def estimates(part: object) -> Iterator[Estimate]:
             yield from estimates(getattr(part, field.name))
 
 
-def test_hoffmanns_law_predicts_the_loss_of_50m_parameters_and_43b_tokens():
+def test_hoffmanns_law_predicts_a_known_loss():
     found = plan(HOFFMANN, 6 * 5e7 * 4.3e10, tokens=4.3e10).fixed_tokens.largest
     assert found.params.value == pytest.approx(5e7)
     assert found.loss.value == pytest.approx(3.1028, abs=5e-5)
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_the_planned_run_minimises_the_loss_at_its_compute(law):
+def test_planned_run_minimises_the_loss(law):
     best = plan(law, C).optimum
     found = optimize.minimize_scalar(lambda x: law.loss(np.exp(x), C / (6 * np.exp(x))), bounds=(1, 40))
     assert best.loss.value == pytest.approx(found.fun, rel=1e-9)
@@ -48,7 +48,7 @@ def test_the_planned_run_minimises_the_loss_at_its_compute(law):
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_the_compute_that_a_wrong_size_wastes_is_what_the_optimum_can_do_without(law):
+def test_wasted_compute_is_what_the_optimum_saves(law):
     found = plan(law, C)
     assert [off.times for off in found.off_optimum] == [0.5, 2.0]
     for off in found.off_optimum:
@@ -60,7 +60,7 @@ def test_the_compute_that_a_wrong_size_wastes_is_what_the_optimum_can_do_without
 
 
 @pytest.mark.parametrize("law", LAWS[:2])
-def test_smaller_models_reach_the_same_loss_and_break_even_where_both_have_cost_the_same(law):
+def test_smaller_models_break_even_at_equal_cost(law):
     found = plan(law, C)
     for smaller in found.smaller:
         assert smaller.params == pytest.approx(found.optimum.params.value / smaller.times)
@@ -72,7 +72,7 @@ def test_smaller_models_reach_the_same_loss_and_break_even_where_both_have_cost_
         assert smaller.saved_per_token == pytest.approx(2 * (found.optimum.params.value - smaller.params))
 
 
-def test_a_model_too_small_for_the_loss_never_reaches_it_and_the_text_says_so(capsys):
+def test_too_small_model_never_reaches_the_loss(capsys):
     # k times smaller is possible where k^alpha - 1 < alpha / beta: here for 2, not for 4.
     law = Law(E=0.0, A=30.0, B=900.0, alpha=0.9, beta=0.8)
     twice, _, four = plan(law, 1e12, resamples=scattered(law, sd=0.002)).smaller
@@ -84,7 +84,7 @@ def test_a_model_too_small_for_the_loss_never_reaches_it_and_the_text_says_so(ca
     assert "4 x smaller can never reach this loss" in capsys.readouterr().out
 
 
-def test_resampled_laws_in_which_a_smaller_model_never_suffices_leave_the_interval_open():
+def test_interval_is_open_where_laws_never_suffice():
     law = Law(E=0.0, A=30.0, B=900.0, alpha=0.98, beta=1.0)
     twice = plan(law, 1e12, resamples=scattered(law, sd=0.02)).smaller[0]
     assert 0.05 < twice.never < 0.95
@@ -95,7 +95,7 @@ def test_resampled_laws_in_which_a_smaller_model_never_suffices_leave_the_interv
 
 @pytest.mark.parametrize("served", [1e6, 1e10, 1e14])
 @pytest.mark.parametrize("law", LAWS)
-def test_the_size_for_serving_is_the_cheapest_of_a_scan_over_sizes(law, served):
+def test_serving_size_is_the_cheapest_of_a_scan(law, served):
     best = plan(law, C, served=served)
     serving, loss = best.serving, best.optimum.loss.value
     params = best.optimum.params.value * np.geomspace(0.01, 1.2, 50_001)
@@ -110,7 +110,7 @@ def test_the_size_for_serving_is_the_cheapest_of_a_scan_over_sizes(law, served):
     assert serving.saved.value == pytest.approx(1 - total.min() / whole, abs=1e-6)
 
 
-def test_a_13b_model_that_serves_2t_tokens_is_better_a_7b_model_as_sardana_et_al_found():
+def test_serving_2t_tokens_reproduces_sardana():
     """Figure 1 of arXiv 2401.00448: 1.7e22 FLOP saved, 17 %; with Hoffmann's constants before they were rounded."""
     law = Law(E=1.69, A=406.4, B=410.7, alpha=0.336, beta=0.283)
     flops = 6 * (13e9 / law.G) ** (1 / law.a)
@@ -120,7 +120,7 @@ def test_a_13b_model_that_serves_2t_tokens_is_better_a_7b_model_as_sardana_et_al
     assert flops + 2 * 13e9 * 2e12 - serving.total_flops.value == pytest.approx(1.7e22, rel=0.01)
 
 
-def test_sizes_for_serving_of_all_laws_together_are_those_of_each_law_alone():
+def test_serving_sizes_are_independent_of_other_laws():
     laws = scattered(HOFFMANN, pairs=5, sd=0.1)
     together = params_for_serving(laws, np.full(10, 1.2), SERVED)
     for row, params in enumerate(together):
@@ -129,7 +129,7 @@ def test_sizes_for_serving_of_all_laws_together_are_those_of_each_law_alone():
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_fixed_tokens_tell_the_largest_size_the_balanced_one_and_the_floor(law):
+def test_fixed_tokens_give_sizes_and_floor(law):
     scarce, plenty = (plan(law, C, tokens=times * law.tokens_opt(C)).fixed_tokens for times in (0.5, 2.0))
     assert scarce.scarce
     assert not plenty.scarce
@@ -146,7 +146,7 @@ def test_fixed_tokens_tell_the_largest_size_the_balanced_one_and_the_floor(law):
     assert plenty.largest.params.value < plenty.balanced.params.value
 
 
-def test_beyond_the_last_visible_doubling_twice_the_size_gains_less_than_one_run_scatters():
+def test_last_visible_doubling_gains_one_scatter():
     found = plan(HOFFMANN, C, tokens=TOKENS, residual_sd_log=0.01).fixed_tokens.last_visible
     twice = HOFFMANN.loss(2 * found.params.value, TOKENS)
     assert np.log(found.loss.value / twice) == pytest.approx(0.01)
@@ -155,7 +155,7 @@ def test_beyond_the_last_visible_doubling_twice_the_size_gains_less_than_one_run
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_reserve_costs_the_loss_of_the_compute_kept_and_fits_the_chance_it_names(law):
+def test_reserve_fits_the_chance_it_names(law):
     found = plan(law, C)
     assert [entry.share for entry in found.reserves] == [0.0, 0.1, 0.25, 0.5]
     for entry in found.reserves[1:]:
@@ -173,7 +173,7 @@ def test_a_reserve_costs_the_loss_of_the_compute_kept_and_fits_the_chance_it_nam
     assert found.reserves[3].reruns == 1.0
 
 
-def test_a_reserve_that_is_asked_for_leaves_the_rest_to_the_plan_and_joins_the_table():
+def test_given_reserve_reduces_the_plan():
     found = plan(HOFFMANN, C, reserve=0.3)
     assert found.optimum == plan(HOFFMANN, 0.7 * C).optimum
     assert found.reserves[3].share == 0.3
@@ -182,7 +182,7 @@ def test_a_reserve_that_is_asked_for_leaves_the_rest_to_the_plan_and_joins_the_t
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_every_interval_holds_the_point_value_when_the_resamples_lie_evenly_around_it(law):
+def test_intervals_hold_the_point_value(law):
     found = plan(law, C, resamples=scattered(law), residual_sd_log=0.01, tokens=TOKENS, served=SERVED)
     intervals = list(estimates(found))
     assert len(intervals) > 50
@@ -194,7 +194,7 @@ def test_every_interval_holds_the_point_value_when_the_resamples_lie_evenly_arou
     assert found.optimum.loss.low < found.optimum.loss.high
 
 
-def test_an_interval_holds_the_share_of_the_laws_that_was_asked_for():
+def test_interval_holds_the_share_of_laws():
     laws = scattered(HOFFMANN, pairs=500)
     optima = laws.params_opt(C)
     for level in (0.5, 0.9, 0.98):
@@ -203,7 +203,7 @@ def test_an_interval_holds_the_share_of_the_laws_that_was_asked_for():
         assert inside.mean() == pytest.approx(level, abs=3e-3)
 
 
-def test_the_range_of_a_single_run_adds_its_scatter_to_the_spread_of_the_laws():
+def test_single_run_range_adds_its_scatter():
     alone = plan(HOFFMANN, C, residual_sd_log=0.01).optimum
     assert alone.single_run == pytest.approx(
         (alone.loss.value * np.exp(-0.0164485), alone.loss.value * np.exp(0.0164485)), rel=1e-6
@@ -217,7 +217,7 @@ def test_the_range_of_a_single_run_adds_its_scatter_to_the_spread_of_the_laws():
     assert plan(HOFFMANN, C, resamples=laws).optimum.single_run is None
 
 
-def test_regret_is_what_the_plan_loses_against_the_optimum_of_another_law():
+def test_regret_is_loss_against_another_optimum():
     other = Law(HOFFMANN.E, HOFFMANN.A, HOFFMANN.B, 0.36, 0.27)
     laws = Law(*(np.full(30, constant) for constant in (other.E, other.A, other.B, other.alpha, other.beta)))
     planned = plan(HOFFMANN, C, resamples=laws).optimum
@@ -232,7 +232,7 @@ def test_regret_is_what_the_plan_loses_against_the_optimum_of_another_law():
     assert np.mean(losses - optima <= regret) == pytest.approx(0.9, abs=2e-3)
 
 
-def test_too_few_resamples_give_no_interval_rather_than_a_narrow_one(capsys, tmp_path):
+def test_too_few_resamples_give_no_interval(capsys, tmp_path):
     assert (resamples_needed(0.9), resamples_needed(0.95)) == (20, 40)
     laws = scattered(HOFFMANN, pairs=10)
     assert plan(HOFFMANN, C, resamples=laws).optimum.loss.low is not None
@@ -247,12 +247,12 @@ def test_too_few_resamples_give_no_interval_rather_than_a_narrow_one(capsys, tmp
 @pytest.mark.parametrize(
     "wrong", [{"flops": 0.0}, {"level": 1.0}, {"reserve": 1.0}, {"served": -1.0}, {"tokens": np.nan}]
 )
-def test_a_number_outside_its_range_is_named_with_what_is_allowed(wrong):
+def test_number_out_of_range_is_named(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=f"{name}: must be"):
         plan(HOFFMANN, **{"flops": C, **wrong})
 
 
-def test_a_compute_for_less_than_one_parameter_is_no_plan():
+def test_too_little_compute_is_no_plan():
     with pytest.raises(ValueError, match="are C in FLOP"):
         plan(HOFFMANN, 1e-3)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.analysis.fits_file import content_of, write
 from vsweep.analysis import planner
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.planner import plan, read_fits
-
-from tests.analysis.fits_file import content_of, write
 
 LAPTOP_FITS = Path(__file__).parents[3] / "docs" / "laptop" / "fits.json"
 C = 1.3e19
@@ -24,7 +24,7 @@ def fits(tmp_path) -> str:
     return write(tmp_path, content_of())
 
 
-def test_the_first_fitted_loss_is_planned_by_unless_another_is_named(fits, capsys):
+def test_first_fitted_loss_is_the_default(fits, capsys):
     assert read_fits(fits).loss == "val_loss"
     assert planner.main([fits, "--compute", "1e18"]) == 0
     first = capsys.readouterr().out
@@ -33,7 +33,7 @@ def test_the_first_fitted_loss_is_planned_by_unless_another_is_named(fits, capsy
     assert f"A plan by the law of val_loss in {fits}" in first
 
 
-def test_json_holds_the_numbers_of_the_plan_and_null_for_an_open_end(fits, capsys):
+def test_json_has_null_for_open_ends(fits, capsys):
     assert planner.main([fits, "--compute", "1.3e19", "--served", "5e11", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     law = read_fits(fits)
@@ -50,7 +50,7 @@ def test_json_holds_the_numbers_of_the_plan_and_null_for_an_open_end(fits, capsy
 
 
 @pytest.mark.parametrize("compute", ["1e14", "1.3e19", "5.76e23"])
-def test_the_text_fits_a_terminal_and_every_part_is_there(fits, capsys, compute):
+def test_text_fits_a_terminal_and_is_complete(fits, capsys, compute):
     options = ["--compute", compute, "--served", "1e12", "--tokens", "1e9", "--reserve", "0.2"]
     assert planner.main([fits, *options]) == 0
     text = capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_the_text_fits_a_terminal_and_every_part_is_there(fits, capsys, compute)
     assert "nan" not in text
 
 
-def test_gpu_hours_are_turned_into_compute_before_the_eyes_of_the_reader(capsys):
+def test_gpu_hours_become_compute_visibly(capsys):
     options = ["--gpu-hours", "24", "--flops", "3.12e14", "--mfu", "0.4", "--gpus", "8"]
     assert planner.main(["--law", "hoffmann", *options]) == 0
     text = capsys.readouterr().out
@@ -73,7 +73,7 @@ def test_gpu_hours_are_turned_into_compute_before_the_eyes_of_the_reader(capsys)
     assert found["plan"]["law"]["beta"] == 0.28
 
 
-def test_a_plan_outside_the_fitted_runs_says_how_far(fits, capsys):
+def test_extrapolation_says_how_far(fits, capsys):
     planner.main([fits, "--compute", "1.3e19"])
     text = " ".join(capsys.readouterr().out.split())
     params = HOFFMANN.params_opt(C)
@@ -85,14 +85,14 @@ def test_a_plan_outside_the_fitted_runs_says_how_far(fits, capsys):
     assert below["factor"] == pytest.approx(100)
 
 
-def test_a_plan_inside_the_fitted_runs_warns_of_nothing(tmp_path, capsys):
+def test_no_warning_inside_the_fitted_runs(tmp_path, capsys):
     content = content_of()
     content["losses"]["val_loss"]["range"] = {"params": [1e6, 1e10], "tokens": [1e9, 1e12], "flops": [1e17, 1e21]}
     planner.main([write(tmp_path, content), "--compute", "1.3e19"])
     assert "EXTRAPOLATION" not in capsys.readouterr().out
 
 
-def test_the_convention_of_the_loss_its_floor_and_its_flops_are_named(tmp_path, capsys):
+def test_conventions_of_the_law_are_named(tmp_path, capsys):
     content = content_of(Law(E=0.0, A=40.0, B=900.0, alpha=0.5, beta=0.6))
     entry = content["losses"]["val_loss"]
     entry["convention"] |= {"N": "params_non_embedding", "C": "flops_counted"}
@@ -110,7 +110,7 @@ def test_the_convention_of_the_loss_its_floor_and_its_flops_are_named(tmp_path, 
     assert "this plan is for C = 6ND" in text
 
 
-def test_the_fits_of_the_laptop_study_can_be_planned_by(capsys):
+def test_laptop_fits_can_be_planned_by(capsys):
     assert planner.main([str(LAPTOP_FITS), "--compute", "1e12"]) == 0
     assert "A plan by the law of excess_loss" in capsys.readouterr().out
 
@@ -157,7 +157,7 @@ def with_constant(name: str, value: object) -> dict:
         (with_constant("residual_sd_log", -1.0), [], "residual_sd_log: must be 0 or more"),
     ],
 )
-def test_a_file_without_a_law_to_plan_by_is_answered_in_one_line(tmp_path, capsys, content, options, message):
+def test_file_without_law_is_refused(tmp_path, capsys, content, options, message):
     assert planner.main([write(tmp_path, content), "--compute", "1e18", *options]) == 2
     said = capsys.readouterr()
     assert message in said.err
@@ -178,7 +178,7 @@ def test_a_file_without_a_law_to_plan_by_is_answered_in_one_line(tmp_path, capsy
         ("null", "not a fits.json"),
     ],
 )
-def test_json_that_no_analysis_writes_is_answered_in_one_line(tmp_path, capsys, text, message):
+def test_foreign_json_is_refused(tmp_path, capsys, text, message):
     (tmp_path / "fits.json").write_text(text)
     assert planner.main([str(tmp_path / "fits.json"), "--compute", "1e12"]) == 2
     said = capsys.readouterr().err
@@ -209,13 +209,13 @@ def replaced(node: object, path: tuple, value: object) -> object:
     return copied
 
 
-def test_five_hundred_edits_of_a_real_file_are_planned_by_or_refused_in_one_line(tmp_path, capsys):
+def test_edited_files_are_planned_or_refused(tmp_path, capsys):
     content = json.loads(LAPTOP_FITS.read_text(encoding="utf-8"))
     entry = content["losses"]["excess_loss"]
     entry = {name: entry[name] for name in ("convention", "range", "floor_value", "design", "parametric")}
     law, content = entry["parametric"], {name: content[name] for name in ("schema", "runs", "units")}
     rng, statuses = random.Random(8), []
-    for number in range(500):
+    for number in range(300):
         some = 30 if number % 5 == 0 else 4  # too few for intervals: those take most of the time
         resamples = {name: values[:some] for name, values in law["resamples"].items()}
         content["losses"] = {"excess_loss": {**entry, "parametric": {**law, "resamples": resamples}}}
@@ -229,10 +229,10 @@ def test_five_hundred_edits_of_a_real_file_are_planned_by_or_refused_in_one_line
         assert (statuses[-1] == 0) == bool(said.out)
         assert "nan" not in said.out.lower(), f"{place} = {value!r}"
         assert "\x1b" not in said.out + said.err
-    assert min(statuses.count(0), statuses.count(2)) > 50
+    assert min(statuses.count(0), statuses.count(2)) > 30
 
 
-def test_a_path_that_is_no_json_file_is_answered_in_one_line(tmp_path, capsys):
+def test_path_without_json_is_refused(tmp_path, capsys):
     (tmp_path / "runs.csv").write_text("N,D,loss\n")
     for name, message in (("none.json", "no such file"), ("", "a directory"), ("runs.csv", "not a JSON file")):
         assert planner.main([str(tmp_path / name), "--compute", "1e18"]) == 2
@@ -257,20 +257,20 @@ def test_a_path_that_is_no_json_file_is_answered_in_one_line(tmp_path, capsys):
         (["--compute", "1e18", "--loss-convention", "val_loss"], "chooses a law in FITS.json"),
     ],
 )
-def test_arguments_that_make_no_sense_are_answered_by_name_and_end_with_2(capsys, options, message):
+def test_bad_arguments_are_named(capsys, options, message):
     with pytest.raises(SystemExit) as stopped:
         planner.main(["--law", "hoffmann", *options])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_neither_a_file_nor_a_law_is_answered_by_name(capsys):
+def test_file_or_law_is_required(capsys):
     with pytest.raises(SystemExit):
         planner.main(["--compute", "1e18"])
     assert "one of the arguments FITS.json --law is required" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("law", ["gpt", "1,2,3", "1,2,3,4,x", "1,2,3,0,1", "1.69,406.4,410.7,.34,inf"])
-def test_a_law_that_is_none_is_answered_with_what_to_give(capsys, law):
+def test_bad_law_says_what_to_give(capsys, law):
     assert planner.main(["--law", law, "--compute", "1e18"]) == 2
     assert f"law {law!r}" in capsys.readouterr().err

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vsweep.analysis.approaches import isoflop, parametric
-from vsweep.analysis.approaches.parametric import HOFFMANN, Law
-from vsweep.analysis.data.points import Convention, Refusal, Source, load, select
-from vsweep.analysis.sections import conventions, study
-from vsweep.analysis.sections.conventions import ALL, WITHOUT, Disagreement, Gap, Row
 
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
 from tests.analysis.planted import LAW
+from vsweep.analysis.approaches import isoflop, parametric
+from vsweep.analysis.approaches.parametric import HOFFMANN, Law
+from vsweep.analysis.data.points import Convention, Refusal, Source, load, select
+from vsweep.analysis.sections import conventions
+from vsweep.analysis.sections.conventions import ALL, WITHOUT, Disagreement, Gap, Row
+from vsweep.analysis.uncertainty.approach import METHODS
 
 LAPTOP = Path(__file__).parents[3] / "docs" / "laptop"
 BESIROGLU = Law(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
@@ -59,16 +60,16 @@ def at_optimum(source: Source, size: str, flops: np.ndarray, *, one_schedule: bo
 # Side by side
 
 
-def test_each_approach_says_its_exponents_in_all_four_conventions(rows):
+def test_each_approach_is_fitted_in_four_conventions(rows):
     assert len({(row.size, row.flops, row.method) for row in rows}) == 16
-    assert {row.method for row in rows} == set(study.METHODS)
+    assert {row.method for row in rows} == set(METHODS)
     a = {(row.size, row.flops): row.a for row in rows if row.method == parametric.METHOD}
     assert a[ALL, "flops_6nd"] == pytest.approx(LAW.a, abs=1e-6)
     # Small sizes are cheaper without their embeddings, and by 6ND than by counting: N seems to grow faster.
     assert a[WITHOUT, "flops_6nd"] > a[ALL, "flops_6nd"] > a[ALL, "flops_counted"]
 
 
-def test_a_table_has_one_convention_and_a_refused_approach_keeps_its_reason():
+def test_a_table_has_one_convention():
     rows = conventions.side_by_side(load(CHINCHILLA), "loss")
     assert len(rows) == 4
     assert all((row.a is None) == (row.refusal is not None) for row in rows)
@@ -77,7 +78,7 @@ def test_a_table_has_one_convention_and_a_refused_approach_keeps_its_reason():
 # Embeddings
 
 
-def test_the_closed_form_is_the_optimum_that_a_search_finds():
+def test_the_closed_form_agrees_with_a_search():
     params = np.array([3e2, 1e4, 1e6, 1e8])
     sizes = np.geomspace(1e2, 1e9, 400_000)
     for n, flops in zip(params, conventions.path_flops(BESIROGLU, params, OMEGA), strict=True):
@@ -86,14 +87,14 @@ def test_the_closed_form_is_the_optimum_that_a_search_finds():
 
 
 @pytest.mark.parametrize("law", [HOFFMANN, BESIROGLU])
-def test_a_law_of_chinchilla_seen_at_kaplans_sizes_without_embeddings_has_about_kaplans_exponent(law):
+def test_chinchillas_law_at_kaplans_sizes_has_kaplans_exponent(law):
     params = np.geomspace(768, 1.5e9, 500)
     log_c = np.log(conventions.path_flops(law, params, OMEGA))
     assert law.a < 0.52
     assert np.polyfit(log_c, np.log(params), 1)[0] == pytest.approx(0.76, abs=0.04)
 
 
-def test_leaving_out_heavy_embeddings_raises_the_exponent_by_as_much_as_the_closed_form_says(heavy, found):
+def test_excluding_heavy_embeddings_raises_the_exponent_as_predicted(heavy, found):
     points = select(heavy, Convention("excess_loss", WITHOUT))
     fit = isoflop.fit(points, isoflop.AKIMA)
     searched = at_optimum(heavy, WITHOUT, fit.used["flops"].to_numpy(), one_schedule=False)
@@ -110,7 +111,7 @@ def test_leaving_out_heavy_embeddings_raises_the_exponent_by_as_much_as_the_clos
     assert "N + 120 N^0.33" in embeddings.sentence
 
 
-def test_on_the_laptop_study_the_closed_form_predicts_the_fit_without_embeddings():
+def test_the_closed_form_predicts_the_laptop_study():
     points = [select(load(LAPTOP), Convention("excess_loss", size)) for size in (ALL, WITHOUT)]
     embeddings = conventions.embeddings(*points)
     assert embeddings.fitted - embeddings.a > 0.01
@@ -120,7 +121,7 @@ def test_on_the_laptop_study_the_closed_form_predicts_the_fit_without_embeddings
 # Kaplan's way and Chinchilla's
 
 
-def test_losses_read_off_the_longest_runs_are_those_of_their_curves(planted):
+def test_one_schedule_reads_losses_off_curves(planted):
     points = select(planted, Convention("excess_loss"))
     table = conventions.one_schedule(points).table
     assert len(table) == len(points.table)
@@ -137,7 +138,7 @@ def test_the_two_choices_add_up_to_the_gap(found):
     assert f"{gap.by_annealing:+.3f}" in found.sentence
 
 
-def test_each_of_the_four_ways_gives_the_exponent_that_a_search_finds(heavy, found):
+def test_all_four_ways_agree_with_a_search(heavy, found):
     gap = next(gap for gap in found.gaps if isinstance(gap, Gap) and gap.method == isoflop.AKIMA)
     for size, name in ((ALL, "all"), (WITHOUT, "without")):
         points = select(heavy, Convention("excess_loss", size))
@@ -149,7 +150,7 @@ def test_each_of_the_four_ways_gives_the_exponent_that_a_search_finds(heavy, fou
     assert abs(gap.by_annealing) > 0.01
 
 
-def test_a_source_without_the_choice_is_refused_with_the_reason(planted):
+def test_a_source_without_the_choice_is_refused(planted):
     one = replace(planted, runs=planted.runs[planted.runs["budget"] == MANY_BUDGETS[2]])
     for unfit, reason in (
         (load(CHINCHILLA), "a table has one N and no loss curves"),
@@ -161,7 +162,7 @@ def test_a_source_without_the_choice_is_refused_with_the_reason(planted):
         assert reason in refusal.reason
 
 
-def test_a_way_that_an_approach_cannot_go_is_named(planted):
+def test_a_way_that_fails_is_named(planted):
     few = replace(planted, runs=planted.runs[planted.runs["width"].isin([8, 16, 32])])
     found = conventions.disagreement(few, "excess_loss")
     refused = {gap.method: gap.reason for gap in found.gaps if isinstance(gap, Refusal)}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
 from vsweep.analysis.sections import forecast as forecasts
@@ -35,7 +36,7 @@ def foretold() -> Forecast:
     return forecast(points(LAW.loss(N, D) * noise(0)), bootstrap=50)
 
 
-def test_the_largest_budget_is_held_out_and_the_true_law_foretells_it_to_within_the_noise(foretold):
+def test_the_true_law_predicts_the_largest_budget(foretold):
     assert (foretold.held_out, foretold.fitted, foretold.predicted) == ("the largest budget", 126, 21)
     assert foretold.yardstick == "seed noise"
     assert foretold.yardstick_log == pytest.approx(NOISE, rel=0.3)
@@ -44,7 +45,7 @@ def test_the_largest_budget_is_held_out_and_the_true_law_foretells_it_to_within_
     assert not foretold.failed
 
 
-def test_a_wrong_law_foretells_worse_than_the_noise(foretold):
+def test_a_wrong_law_predicts_worse_than_noise(foretold):
     rows = by_law(foretold)
     assert rows["kaplan, E = 0"].rms_log > 3 * NOISE
     assert rows["chinchilla, E = 0"].rms_log > 2 * NOISE
@@ -52,7 +53,7 @@ def test_a_wrong_law_foretells_worse_than_the_noise(foretold):
     assert rows["chinchilla, E = 0"].coverage < 0.5 < rows["chinchilla, E fitted"].coverage
 
 
-def test_prediction_intervals_of_90_percent_hold_about_90_percent_of_the_held_out_runs():
+def test_prediction_intervals_cover_as_often_as_stated():
     base = points(LAW.loss(N, D))
     dear = base.table["budget"] == base.table["budget"].max()
     inside = []
@@ -88,7 +89,7 @@ def repeated(unique: np.ndarray) -> np.ndarray:
     return 1.8 + 400 / N**0.34 + 410 / worth**0.28
 
 
-def test_where_data_repeats_the_law_of_repeated_data_is_asked_and_wins():
+def test_the_law_of_repeated_data_wins_on_repeats():
     unique = np.minimum(D, 1e9)
     found = forecast(points(repeated(unique) * noise(3, 0.002), unique_tokens=unique).where(pd.Series(SEED == 0)))
     assert found.best.law == "data constrained, E fitted"
@@ -96,13 +97,13 @@ def test_where_data_repeats_the_law_of_repeated_data_is_asked_and_wins():
     assert by_law(found)["chinchilla, E fitted"].rms_log > 3 * found.best.rms_log
 
 
-def test_where_no_data_repeats_nobody_asks_the_law_of_repeated_data(foretold):
+def test_without_repeats_its_law_is_not_compared(foretold):
     fresh = points(LAW.loss(N, D) * noise(0), unique_tokens=D)
     assert "data_constrained" not in {contender.form.name for contender in forecasts.contenders(fresh)}
     assert not any(row.law.startswith("data constrained") for row in foretold.laws)
 
 
-def test_a_floor_that_the_user_gives_holds_in_the_forecast():
+def test_a_given_floor_holds_in_the_forecast():
     given = replace(points(LAW.loss(N, D) * noise(4)), convention=Convention("loss", given_floor=1.8))
     found = forecast(given)
     assert found.main.law == "chinchilla, E = 1.8"
@@ -110,7 +111,7 @@ def test_a_floor_that_the_user_gives_holds_in_the_forecast():
     assert found.rms_log == pytest.approx(NOISE, rel=0.35)
 
 
-def test_with_more_compute_the_forecast_of_a_true_law_gets_better():
+def test_more_compute_improves_a_true_laws_forecast():
     curve = learning_curve(points(LAW.loss(N, D) * noise(3)).where(pd.Series(SEED == 0)))
     true = curve[curve["law"] == "chinchilla, E fitted"]
     assert list(true["runs"]) == [17, 23, 29, 35, 42]
@@ -119,10 +120,10 @@ def test_with_more_compute_the_forecast_of_a_true_law_gets_better():
     assert true["rms_log"].iloc[-1] < 1.35 * NOISE
 
 
-def test_the_dearest_fifth_is_held_out_where_there_are_no_few_budgets(chinchilla):
+def test_without_few_budgets_a_fifth_is_held_out(chinchilla):
     table = chinchilla[["N", "D", "loss"]][:240]
     found = forecast(select(load(table), Convention("loss")))
-    assert found.held_out == "the dearest 20% of the points"
+    assert found.held_out == "the most expensive 20% of the points"
     assert (found.fitted, found.predicted) == (192, 48)
     assert found.yardstick == "residual of the fitted points"
     assert found.yardstick_log == found.main.fitted_rms_log
@@ -135,11 +136,11 @@ def test_the_dearest_fifth_is_held_out_where_there_are_no_few_budgets(chinchilla
     [
         (BUDGETS[0] == D, "a single budget: nothing to hold out"),
         (np.isin(D, BUDGETS[:2]), "without the largest budget: a single D: the law needs several amounts of data"),
-        (SIZES[0] == N, "without the dearest 20% of the points: a single N: the law needs several sizes"),
+        (SIZES[0] == N, "without the most expensive 20% of the points: a single N: the law needs several sizes"),
     ],
     ids=["one budget", "two budgets", "one size"],
 )
-def test_a_forecast_that_cannot_be_made_says_why(keep, reason):
+def test_a_refused_forecast_gives_its_reason(keep, reason):
     table = pd.DataFrame({"N": N, "D": D, "loss": LAW.loss(N, D), "seed": SEED.astype(int)})[keep]
     found = forecast(select(load(table), Convention("loss")))
     assert isinstance(found, Refusal)
@@ -147,6 +148,6 @@ def test_a_forecast_that_cannot_be_made_says_why(keep, reason):
     assert found.reason.startswith(reason)
 
 
-def test_a_learning_curve_that_cannot_be_drawn_says_why():
+def test_a_refused_learning_curve_gives_its_reason():
     found = learning_curve(points(LAW.loss(N, D)).where(pd.Series(BUDGETS[0] == D)))
     assert found == Refusal("learning_curve", "a single budget: nothing to hold out")

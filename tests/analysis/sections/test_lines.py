@@ -3,23 +3,23 @@
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.data.points import Convention, Refusal, load, select
-from vsweep.analysis.sections import lines, study
-from vsweep.analysis.sections.words import about_loss
-from vsweep.analysis.uncertainty.intervals import SEED_FITS
 
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
 from tests.analysis.planted import LAW, Planted, broken, write_planted
+from vsweep.analysis.data.points import Convention, Refusal, load, select
+from vsweep.analysis.sections import findings_of, forecast, lines, optimum, study_loss
+from vsweep.analysis.sections.base import LossStudy
+from vsweep.analysis.uncertainty.intervals import SEED_FITS
 
 
 @pytest.fixture(scope="module")
-def planted(planted_workdir) -> study.LossStudy:
-    return study.study_loss(load(planted_workdir), Convention("excess_loss"), bootstrap=0)
+def planted(planted_workdir) -> LossStudy:
+    return study_loss(load(planted_workdir), Convention("excess_loss"), bootstrap=0)
 
 
 @pytest.fixture(scope="module")
-def with_a_break(broken_workdir) -> study.LossStudy:
-    return study.study_loss(load(broken_workdir), Convention("answer_loss"), bootstrap=20)
+def with_a_break(broken_workdir) -> LossStudy:
+    return study_loss(load(broken_workdir), Convention("answer_loss"), bootstrap=20)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,17 @@ def long_lines(tmp_path_factory) -> lines.Lines:
     return lines.fit_lines(select(load(workdir), Convention("answer_loss")))
 
 
+def text_of(study: LossStudy) -> str:
+    return " ".join(finding.text for finding in findings_of(study))
+
+
 def table_of(loss: np.ndarray, tokens: np.ndarray) -> lines.Lines:
     """The lines of a table with one size and no seeds."""
     source = load(pd.DataFrame({"N": 1e6, "D": tokens, "loss": loss}))
     return lines.fit_lines(select(source, Convention("loss")))
 
 
-def test_a_plateau_with_a_fall_is_found_and_a_power_law_has_none():
+def test_a_plateau_is_found_before_a_fall():
     x = np.array([1, 2, 4, 8, 16, 32], float)
     found = lines.find_plateau(x, np.array([1.17, 1.16, 1.15, 1.14, 0.7, 0.2]))
     assert (found.first_x, found.last_x) == (1, 8)
@@ -48,7 +52,7 @@ def test_a_plateau_with_a_fall_is_found_and_a_power_law_has_none():
     assert lines.find_plateau(x, np.full(6, 1.15)) is None
 
 
-def test_four_digit_addition_stays_on_a_plateau_up_to_576_examples():
+def test_four_digit_addition_has_a_plateau():
     """Caballero et al. 2022: 2.14 at 160 examples, .56 at 928."""
     table = pd.read_csv(CHINCHILLA.parent / "four_digit_addition.csv")
     found = lines.find_plateau(table["train_size"].to_numpy(float), table["test_cross_entropy"].to_numpy())
@@ -56,35 +60,35 @@ def test_four_digit_addition_stays_on_a_plateau_up_to_576_examples():
     assert found.fall_slope < -3
 
 
-def test_a_break_is_called_a_break_although_the_lines_are_smooth(with_a_break):
-    assert any(line.holds is False for line in with_a_break.lines.along("D"))
-    assert with_a_break.forecast.failed
-    text = " ".join(about_loss(with_a_break))
+def test_a_break_is_reported_on_smooth_lines(with_a_break):
+    assert any(line.holds is False for line in with_a_break.result(lines.SECTION).along("D"))
+    assert with_a_break.result(forecast.SECTION).forecast.failed
+    text = text_of(with_a_break)
     assert "no power law holds for" in text
     assert "a plateau, then a fall" in text
     assert "the forecast failed" in text
-    assert "this law does not describe these runs" in text
+    assert "the law does not fit these runs" in text
 
 
-def test_the_planted_law_has_no_break_and_its_forecast_holds(planted):
-    assert planted.forecast.rms_log < 1e-6
-    text = " ".join(about_loss(planted))
+def test_the_planted_law_has_no_break(planted):
+    assert planted.result(forecast.SECTION).forecast.rms_log < 1e-6
+    text = text_of(planted)
     assert "the forecast held" in text
     assert "a plateau" not in text
     assert "no power law" not in text
     assert "they agree" in text
 
 
-def test_no_line_of_the_planted_law_is_better_foretold_by_a_break(planted, noisy_workdir):
+def test_no_planted_line_prefers_a_break(planted, noisy_workdir):
     noisy = lines.fit_lines(select(load(noisy_workdir), Convention("excess_loss")))
-    for found in (planted.lines, noisy):
+    for found in (planted.result(lines.SECTION), noisy):
         assert len(found.lines) == 22
         assert all(law.held_out for line in found.lines for law in line.laws)
         assert [line for line in found.lines if line.broken] == []
     assert any(line.wins == "power_offset" for line in noisy.lines)
 
 
-def test_on_long_lines_the_broken_law_foretells_the_fall_and_says_where_it_begins(long_lines):
+def test_on_long_lines_the_broken_law_wins(long_lines):
     for line in long_lines.along("D"):
         assert line.wins == line.broken.law == "broken"
         power, with_break = (law.held_out for law in line.laws)
@@ -95,8 +99,8 @@ def test_on_long_lines_the_broken_law_foretells_the_fall_and_says_where_it_begin
         assert line.broken.values["d1"] == pytest.approx(4e5 * (size**-1.8 + 0.5 * size**0.4), rel=0.5)
 
 
-def test_lines_of_five_or_six_values_say_that_they_cannot_carry_a_broken_law(with_a_break):
-    for line in with_a_break.lines.lines:
+def test_short_lines_cannot_carry_a_broken_law(with_a_break):
+    for line in with_a_break.result(lines.SECTION).lines:
         power, with_break = line.laws
         assert power.held_out[0].mean_log == line.forecast_log
         assert with_break.note == f"{len(line.x)} values of x cannot carry 6 parameters, 7 are needed"
@@ -105,7 +109,7 @@ def test_lines_of_five_or_six_values_say_that_they_cannot_carry_a_broken_law(wit
         assert line.broken is None
 
 
-def test_a_table_with_one_size_and_no_seeds_shows_both_laws_of_its_data():
+def test_one_size_without_seeds_has_both_laws():
     tokens = np.geomspace(1e6, 1e9, 16)
     found = table_of(2 * (1 + (tokens / 5e7) ** 2) ** -0.5, tokens)
     assert found.refused == (Refusal("loss against N", "no budget with 4 values of N"),)
@@ -118,7 +122,7 @@ def test_a_table_with_one_size_and_no_seeds_shows_both_laws_of_its_data():
     assert line.broken.values == pytest.approx(truth, rel=1e-3, abs=1e-4)
 
 
-def test_kaplans_form_names_the_units_and_leaves_an_offset_of_zero_out():
+def test_kaplans_form_names_units_and_omits_zero():
     tokens = np.geomspace(1e6, 1e9, 6)
     line = table_of((5.4e13 / tokens) ** 0.095, tokens).at_largest("D")
     assert line.describe() == "L(D) = (5.4e+13 tokens / D)^0.095 at N = 1e+06 parameters"
@@ -128,21 +132,21 @@ def test_kaplans_form_names_the_units_and_leaves_an_offset_of_zero_out():
     assert rising.describe() == "L(D) does not fall at N = 1e+06 parameters"
 
 
-def test_the_law_of_the_largest_budget_is_that_of_the_line_which_data_limits_least(planted):
-    along_n = planted.lines.at_largest("N")
+def test_data_limits_the_largest_budget_least(planted):
+    along_n = planted.result(lines.SECTION).at_largest("N")
     assert along_n.at == max(MANY_BUDGETS)
     assert along_n.exponent == pytest.approx(LAW.alpha, rel=0.01)
     assert along_n.offset == pytest.approx(LAW.B * along_n.at**-LAW.beta, rel=0.01)
     assert table_of(np.array([3.0, 2.0, 1.5, 1.25]), np.geomspace(1, 8, 4)).at_largest("N") is None
 
 
-def test_the_seed_spread_is_that_of_the_worst_cell(with_a_break, broken_workdir):
+def test_the_seed_spread_is_the_worst_cells(with_a_break, broken_workdir):
     table = load(broken_workdir).runs.groupby(["width", "budget"])["answer_loss"]
     assert with_a_break.cells["ratio"].max() == pytest.approx((table.max() / table.min()).max())
 
 
-def test_fits_to_single_seeds_are_a_spread_and_no_interval(with_a_break):
-    entries = [entry for approach in with_a_break.approaches for entry in approach.uncertainty]
+def test_single_seed_fits_are_no_interval(with_a_break):
+    entries = [entry for approach in optimum.approaches(with_a_break) for entry in approach.uncertainty]
     assert {entry.form for entry in entries if entry.kind == SEED_FITS} == {"min..max"}
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.data.points import Convention, Points, load, select
-from vsweep.analysis.sections import study
-from vsweep.analysis.uncertainty import approach_intervals
-from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, quantities
 
 from tests.analysis.conftest import CHINCHILLA
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.data.points import Convention, Points, load, select
+from vsweep.analysis.uncertainty import approach_intervals
+from vsweep.analysis.uncertainty.approach import fit_parametric
+from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, quantities
 
 LAPTOP = Path(__file__).parents[3] / "docs" / "laptop"
 ADDITION = {"A": 40.0, "B": 900.0, "alpha": 0.5, "beta": 0.6}
@@ -72,7 +72,7 @@ def coverage(design: Design, *, trials: int, resamples: int, shared: float = 0.0
     hits = []
     for trial in range(trials):
         points = design.drawn(np.random.default_rng(trial), shared)
-        whole = study.fit_parametric(points)
+        whole = fit_parametric(points)
         found = quantities(points, whole)
         ranges = approach_intervals.of_law(points, whole, found, resamples)[0].ranges
         hits += [hit(name, truth[name], found[name], ranges[name]) for name in truth]
@@ -84,7 +84,7 @@ def hit(name: str, truth: float, middle: float, ends) -> dict:
     return {"quantity": name, "holds": ends.low <= truth <= ends.high, "halved": narrow, "above": ends.low > truth}
 
 
-def test_intervals_at_the_laptop_design_hold_the_truth_about_as_often_as_they_say():
+def test_laptop_design_intervals_have_their_coverage():
     """A quick look at what the slow test measures: of 8 trials at 90 %, fewer than 5 hits come once in 200."""
     found = coverage(excess_at_the_laptop_design(), trials=8, resamples=50)
     assert set(found.index) == {*ADDITION, "a", "b", "N_opt", "D_opt", "tokens_per_param", "loss_opt"}
@@ -95,7 +95,7 @@ def test_intervals_at_the_laptop_design_hold_the_truth_about_as_often_as_they_sa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
-def test_90_percent_intervals_hold_the_truth_of_400_planted_laws(design: Callable[[], Design]):
+def test_intervals_cover_400_planted_laws(design: Callable[[], Design]):
     found = coverage(design(), trials=400, resamples=400)
     assert found["holds"].between(0.86, 0.94).all(), f"\n{found.round(3)}"
     assert found["halved"].max() < 0.75
@@ -103,7 +103,7 @@ def test_90_percent_intervals_hold_the_truth_of_400_planted_laws(design: Callabl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS[:2])
-def test_what_the_runs_of_a_seed_share_hardly_touches_exponents_but_lifts_or_lowers_the_whole_loss(design):
+def test_shared_seeds_move_loss_not_exponents(design):
     """Three seeds cannot show a shared part of half the noise: the interval of the loss holds the truth less often."""
     found = coverage(design(), trials=200, resamples=400, shared=0.5)["holds"]
     assert found.drop("loss_opt").between(0.84, 0.96).all(), f"\n{found.round(3)}"

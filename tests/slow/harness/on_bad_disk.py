@@ -22,7 +22,8 @@ from tests.slow.harness import bad_disk
 from tests.vsweep import killing, small
 from vsweep import atomic
 from vsweep.storage.checkpoint import CheckpointFolder
-from vsweep.train import trainer
+from vsweep.train.events import Finished
+from vsweep.train.sweep import run_sweep
 
 VALUES = small.config(sweep={"budget": [700], "seed": [0]})
 ARRAYS = {"params": np.arange(60_000, dtype=np.float32).reshape(200, 300), "step": np.arange(4)}
@@ -40,7 +41,7 @@ class Sweep:
         return 0
 
     def work(self, folder: Path) -> None:
-        assert list(trainer.run_sweep(VALUES, folder))[-1].kind == "finished"
+        assert isinstance(list(run_sweep(VALUES, folder))[-1], Finished)
 
     def go_on(self, folder: Path) -> int:
         """On a good disk; before that, what the tables report must be there."""

@@ -4,13 +4,13 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError
-from vsweep.config.sweep_config import RULES, SweepConfig, default_dict, differences, from_dict
-from vsweep.schema import AXES
+from vsweep.config import fields, sweep_config
+from vsweep.config.fields import AXES, FIELDS
+from vsweep.config.problems import ConfigError, Problem
+from vsweep.config.sweep_config import SweepConfig, default_dict, differences, from_dict
 
 
-def problems_of(values) -> list[str]:
+def problems_of(values) -> list[Problem]:
     with pytest.raises(ConfigError) as caught:
         from_dict(values)
     return caught.value.problems
@@ -26,7 +26,7 @@ def test_every_problem_is_reported_at_once():
         "train": {"final_examples": 700},
         "sweep": {"seed": [0, 0], "width": [10], "tokens": [1]},
     }
-    named = {problem.partition(":")[0] for problem in problems_of(values)}
+    named = {problem.field for problem in problems_of(values)}
     assert named == {
         "name",
         "modle",
@@ -44,13 +44,13 @@ def test_every_problem_is_reported_at_once():
 
 def test_a_field_that_is_named_once_is_not_named_again_for_what_follows_from_it():
     (problem,) = problems_of({"model": {"head_dim": 0, "width": 10}})
-    assert problem.startswith("model.head_dim: not a valid value - got 0")
+    assert str(problem).startswith("model.head_dim: not a valid value - got 0")
 
 
 def test_the_error_says_all_problems_one_a_line_and_carries_the_good_rest():
     with pytest.raises(ConfigError) as caught:
         from_dict({"model": {"width": 0, "layers": 7}, "train": {"slots": "none"}})
-    assert str(caught.value).splitlines() == caught.value.problems
+    assert str(caught.value).splitlines() == [str(problem) for problem in caught.value.problems]
     assert len(caught.value.problems) == 2
     assert caught.value.rest.model == sweep_config.ModelConfig(layers=7)
 
@@ -74,7 +74,7 @@ def test_a_config_dict_with_problems_names_them_too():
     config = ConfigDict(default_dict())
     config.optimizer.lr = -5.0
     config.sweep.seed = (0, 0)
-    assert [problem.partition(":")[0] for problem in problems_of(config)] == ["optimizer.lr", "sweep.seed"]
+    assert [problem.field for problem in problems_of(config)] == ["optimizer.lr", "sweep.seed"]
 
 
 @pytest.mark.parametrize(("given", "slots"), [(3, 3), ("3", 3), ("all", "all"), ("packed", "packed")])
@@ -91,7 +91,9 @@ def test_other_slots_in_a_config_file_are_named_as_any_bad_value(given):
     config = ConfigDict(default_dict())
     config.train.slots = given
     (problem,) = problems_of(config)
-    assert problem.startswith(f"train.slots: not a valid value - got {given!r}; allowed: packed, all, or an integer")
+    assert str(problem).startswith(
+        f"train.slots: not a valid value - got {given!r}; allowed: packed, all, or an integer"
+    )
 
 
 def test_nothing_given_means_every_default_and_no_axis():
@@ -148,8 +150,8 @@ def another_value(section: str, field: str):
         0.25,
         0.5,
         0,
-        *sweep_config.SCHEDULES,
-        *sweep_config.PRECISIONS,
+        *fields.SCHEDULES,
+        *fields.PRECISIONS,
         "all",
     )
     for value in choices:
@@ -163,13 +165,9 @@ def another_value(section: str, field: str):
     return None
 
 
-FIELDS = [(section, field, rule) for section, rules in RULES.items() for field, rule in rules.items()]
-
-
-@pytest.mark.parametrize(
-    ("section", "field", "rule"), FIELDS, ids=[f"{section}.{field}" for section, field, _ in FIELDS]
-)
-def test_every_field_that_a_result_depends_on_is_named_when_it_differs(section, field, rule):
+@pytest.mark.parametrize("row", FIELDS, ids=[row.path for row in FIELDS])
+def test_every_field_that_a_result_depends_on_is_named_when_it_differs(row):
+    section, field = row.section, row.name
     changed = another_value(section, field)
     if changed is None:
         assert field == "name", f"give {section}.{field} another value here"

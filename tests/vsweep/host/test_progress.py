@@ -22,7 +22,7 @@ def console(width: int = 132, *, terminal: bool = False) -> Console:
 @pytest.mark.parametrize("variant", ["full", "laptop", "seeds", "smoke", "wsd"])
 def test_the_plan_of_every_study_stands_in_132_columns_without_being_cut(variant):
     parsed = sweep_config.from_dict(addition.get_config(variant))
-    sweep = sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), Hardware("Tesla T4", 1, 15 * 2**30))
+    sweep = sweep_plan.build_plan(parsed, tasks.build(parsed.task), Hardware("Tesla T4", 1, 15 * 2**30))
     text = small.shown(sweep)
     assert "…" not in text
     *rows, totals = text.splitlines()
@@ -69,7 +69,8 @@ def test_away_from_a_terminal_a_message_is_one_plain_line_however_long():
     with display:
         display.say(f"work directory: {path}")
         display.compiling("w4")
-    assert display.console.file.getvalue() == f"work directory: {path}\nw4: compiling\n"
+        display.drawing()
+    assert display.console.file.getvalue() == f"work directory: {path}\nw4: compiling\ndrawing the report\n"
 
 
 def test_plain_progress_is_a_line_every_half_minute_and_not_one_a_chunk():
@@ -95,6 +96,15 @@ def test_on_a_terminal_there_is_a_bar_with_the_runs_the_speed_and_the_time_to_go
     text = display.console.file.getvalue()
     assert "6 of 12 runs done, 1,000 tokens/s, 30 s to go" in text
     assert "[w8] half of it" in text
+
+
+def test_while_a_report_is_drawn_the_bar_says_so():
+    display = progress.for_console(console(terminal=True))
+    with display:
+        display.update("w8", done=1.0, runs="12 of 12", tokens_per_s=1000.0, eta_s=0.0)
+        display.drawing()
+    assert "drawing the report" in display.console.file.getvalue()
+    assert "0 s to go" not in display.console.file.getvalue()
 
 
 class Unwritable(io.StringIO):

@@ -9,6 +9,7 @@ import pytest
 from vsweep.models import accounting, transformer
 from vsweep.models.attention import attend_plain, attend_short, causal_mask
 from vsweep.models.base import ModelShape
+from vsweep.models.dropout import Dropout
 
 SHAPE = ModelShape(vocabulary=14, positions=7, width=8, layers=2, head_dim=4, ff_multiple=4, tied_embeddings=True)
 
@@ -83,6 +84,8 @@ def test_counted_parameters_are_the_parameters_there_are(tied):
     made = jax.eval_shape(transformer.build(shape).init, jax.random.key(0))
     sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(leaves)) for name, leaves in made.items()}
     embedding = sizes["embed"] + sizes["positions"] + sizes.get("head", 0)
+    width, ff = shape.width, shape.ff
+    assert sum(sizes.values()) - embedding == 3 * (2 * width + 4 * width**2 + 2 * width * ff + ff + width) + width
     assert accounting.params(shape) == sum(sizes.values())
     assert accounting.params_non_embedding(shape) == sum(sizes.values()) - embedding
     assert ("head" in made) != tied
@@ -128,7 +131,7 @@ def test_a_large_vocabulary_is_looked_up_and_gives_the_same_logits(model, params
 def test_dropout_drops_its_share_and_keeps_the_mean(model, params):
     inputs = tokens(batch=2, length=7)
     ones = jnp.ones((1, 40, 500))
-    drop = transformer.Dropout.draw(jax.random.key(0), 0.15, ones.shape)
+    drop = Dropout.draw(jax.random.key(0), 0.15, ones.shape)
     dropped = drop(ones[0], 0)
     assert float(jnp.mean(dropped == 0)) == pytest.approx(38 / 256, abs=0.01)
     assert float(jnp.mean(dropped)) == pytest.approx(1.0, abs=0.02)

@@ -12,10 +12,10 @@ from configs import addition
 from tests.vsweep import small
 from vsweep import tasks
 from vsweep.config import sweep_config
+from vsweep.config.fields import STACKED_FIELDS
 from vsweep.host.hardware import Hardware
 from vsweep.plan import grid, sweep_plan, table
 from vsweep.plan.packing import StackPlan, pack, trunks
-from vsweep.schema import STACKED_FIELDS
 
 FRACTION = 0.2
 
@@ -134,7 +134,7 @@ def test_sharing_leaves_one_trunk_and_the_cooldowns_to_train(horizons, fraction)
 def test_three_seeds_of_five_doubling_budgets_save_what_the_formula_says_and_need_four_slots():
     """A branch that had to go on at once would need six slots, and nothing but idleness would be saved."""
     parsed = sweep_config.from_dict(addition.get_config("wsd"))
-    sweep = sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), Hardware("cpu", 2, 2**33))
+    sweep = sweep_plan.build_plan(parsed, tasks.build(parsed.task), Hardware("cpu", 2, 2**33))
     budgets = parsed.axis("budget")
     expected = ((1 - FRACTION) * max(budgets) + FRACTION * sum(budgets)) / sum(budgets)
     assert 1 - table.saved_share(sweep) == pytest.approx(expected, abs=1e-3)

@@ -25,7 +25,7 @@ DOUBLING = {"width": [4], "budget": [700 * 2**doubling for doubling in range(5)]
 
 def sweep_of(values, hardware: Hardware = TWO_CORES) -> sweep_plan.SweepPlan:
     parsed = sweep_config.from_dict(values)
-    return sweep_plan.plan_sweep(parsed, tasks.build(parsed.task), hardware)
+    return sweep_plan.build_plan(parsed, tasks.build(parsed.task), hardware)
 
 
 @pytest.fixture(scope="module")
@@ -216,9 +216,9 @@ def test_a_model_that_does_not_fit_alone_is_refused_by_name_beside_all_others():
         sweep_of(small.config(sweep={"width": [4, 512, 1024]}), Hardware("Tesla T4", 1, 2**22))
     assert len(caught.value.problems) == 2
     for width, problem in zip((512, 1024), caught.value.problems, strict=True):
-        assert problem.startswith("model.width: ")
-        assert f"got width {width}" in problem
-        assert "0.0 GiB of Tesla T4" in problem
+        assert problem.field == "model.width"
+        assert f"width {width}" in problem.got
+        assert "0.0 GiB of Tesla T4" in problem.allowed
 
 
 def test_estimates_are_positive_and_count_the_work_of_every_run(laptop):

@@ -19,8 +19,9 @@ from tests.vsweep import small
 from vsweep.cli import flags, train
 from vsweep.config.problems import ConfigError
 from vsweep.config.sweep_config import from_dict
+from vsweep.host import devices
 from vsweep.host.hardware import Hardware
-from vsweep.plan.sweep_plan import plan_sweep
+from vsweep.plan.sweep_plan import build_plan
 from vsweep.session import preflight
 from vsweep.storage.lock import locked
 from vsweep.storage.workdir import WorkDir
@@ -65,9 +66,22 @@ COMMAND_LINES = [
     ([f"{ADDITION}:lapotp"], ["lapotp", "allowed: full, laptop, wsd, seeds, smoke"]),
     ([SMALL, "--config.model.widht=8"], ["widht", "width"]),
     ([SMALL, "--config.modle.width=8"], ["modle", "model"]),
-    ([SMALL, "--config.model.layers=two"], ["config.model.layers", "two"]),
-    ([SMALL, "--config.train.batch_size=1.5"], ["config.train.batch_size", "1.5"]),
-    (["--config.model.width=8", SMALL], ["--config.model.width=8", "before a value for --config"]),
+    ([SMALL, "--config.model.layers=two"], ["model.layers: not a valid value - got 'two'; allowed: an integer"]),
+    ([SMALL, "--config.train.batch_size=1.5"], ["train.batch_size: not a valid value - got 1.5"]),
+    ([SMALL, "--config.sweep.beta1=0.9,0.8"], ["sweep.beta1: cannot be swept", "lr, weight_decay", "optimizer.beta1)"]),
+    ([SMALL, "--config.sweep.width=range(4,20,4)"], ["sweep.width: not a valid value", "did you mean 4,8,12,16?"]),
+    ([SMALL, "--config.model.width.x=8"], ["model.width.x: unknown field - got '8'", "did you mean width?"]),
+    ([SMALL, "--config.model={'width': 0}"], ["model.width: not a valid value - got 0"]),
+    ([SMALL, "--config.model=3"], ["model: not a section - got '3'"]),
+    (
+        [SMALL, "--config.model.width"],
+        ["model.width: no value - got '--config.model.width'", "--config.model.width=VALUE"],
+    ),
+    ([SMALL, "--workdir"], ["Missing value for flag --workdir"]),
+    (
+        ["--config.model.widht=8", "--plna"],
+        ["--config: not given", "model.widht: ", "--plna: ", "did you mean --plan?"],
+    ),
     ([SMALL, "laptop"], ["stray argument - got 'laptop'", "allowed: flags"]),
     ([SMALL, "--plna"], ["plna", "plan"]),
     ([SMALL, "--plan=maybe"], ["plan", "maybe"]),
@@ -212,20 +226,23 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def launched(here, monkeypatch, capsys) -> Callable:
+def launched(here, capsys) -> Callable:
     """Runs the launcher in this process: exit status, what was told on stderr, programs compiled, files changed."""
 
     def run(*arguments: str) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
         before = small.tree(here)
+        config = None
         with flagsaver.flagsaver(), small.compilations() as compiled:
             try:
-                status = train.main(flags.parse_flags(sys.argv))
+                status = train.main(flags.parse_flags(["launch.py", *arguments]))
+                config = train.CONFIG.value
             except SystemExit as end:
                 status = end.code
         absl_flags.FLAGS.unparse_flags()
         changed = dict(before.items() ^ small.tree(here).items())
-        return SimpleNamespace(status=status, told=capsys.readouterr().err, compiled=compiled, changed=changed)
+        output = capsys.readouterr()
+        texts = {"told": output.err, "shown": output.out}
+        return SimpleNamespace(status=status, **texts, compiled=compiled, changed=changed, config=config)
 
     return run
 
@@ -242,6 +259,74 @@ def assert_refused(done: SimpleNamespace, words: list[str]) -> None:
 @pytest.mark.parametrize(("arguments", "words"), COMMAND_LINES, ids=[" ".join(a)[-40:] for a, _ in COMMAND_LINES])
 def test_a_bad_command_line_is_refused_with_its_flag_and_what_is_allowed(arguments, words, launched):
     assert_refused(launched(*arguments), words)
+
+
+def test_every_mistake_of_a_command_line_is_one_line(launched):
+    mistakes = {
+        "--config.train.bacth_size=4": "did you mean batch_size?",
+        "--config.model.widht=4": "did you mean width?",
+        "--config.modle.layers=2": "did you mean model?",
+        "--config.train.lr=1e-3": "did you mean optimizer.lr?",
+        "--config.sweep.beta1=0.9": "cannot be swept",
+        "--config.model.layers=two": "got 'two'",
+        "--config.optimizer.clip=-1": "got -1",
+        "--config.sweep.seed=range(3)": "did you mean 0,1,2?",
+        "--plan=maybe": "--plan=maybe",
+        "--plna": "did you mean --plan?",
+        "stray": "got 'stray'",
+    }
+    done = launched(SMALL, *mistakes)
+    assert_refused(done, list(mistakes.values()))
+    assert len(done.told.splitlines()) == 1 + len(mistakes)
+
+
+def test_overrides_are_read_as_before_in_any_order(launched):
+    words = ["--config.sweep.seed", "(0, 1)", "--config.sweep.seed=2", "--noconfig.model.tied_embeddings"]
+    words += [
+        "--config.train.budget=1e3",
+        "--config.sweep.schedule=cosine,linear",
+        SMALL,
+        "--config.train.slots",
+        "all",
+    ]
+    words += ["--config.optimizer.lr=1", "--config.train.share_trunks", "--config.name=one", "--config.name=two"]
+    done = launched(*words, "--config.sweep.budget=", "--config.sweep.budget=()", "--plan")
+    assert_refused(done, ["sweep.budget: not a valid value - got ''"])
+    done = launched(*words, "--config.sweep.budget=()", "--plan")
+    assert done.status == 0, done.told
+    assert "two: 6 runs in 2 stacks" in done.shown
+    config = from_dict(done.config)
+    assert (config.train.budget, config.optimizer.lr, config.model.tied_embeddings) == (1000, 1.0, False)
+    assert dict(config.axes) == {"schedule": ("cosine", "linear"), "seed": (0, 1, 2)}
+
+
+def test_an_override_reaches_fields_that_refer_to_it(here, launched):
+    reference = "    config.train.final_examples = 2 * config.train.get_ref('curve_examples')\n    return"
+    (here.parent / "configs" / "refers.py").write_text(CONFIG_FILES["small.py"].replace("    return", reference))
+    done = launched("--config=../configs/refers.py", "--config.train.curve_examples=16", "--plan")
+    assert done.status == 0, done.told
+    assert done.config.train.final_examples == 32
+
+
+@pytest.mark.parametrize("flag", ["--help", "--helpshort", "--helpfull", "--helpxml", "-?"])
+def test_help_lists_flags_and_fields_and_succeeds(flag, launched):
+    done = launched(flag)
+    assert (done.status, done.told) == (0, "")
+    assert "workdir" in done.shown
+    if flag != "--helpxml":
+        assert re.search(r"\* optimizer\.lr +0\.005 +peak learning rate", done.shown)
+        assert re.search(r"  optimizer\.beta1 +0\.9 ", done.shown)
+
+
+def test_a_plan_answers_beside_another_sweep(here, launched):
+    WorkDir(here / "runs" / "small").write_config(from_dict(small.config(optimizer={"lr": 1e-3})))
+    done = launched(SMALL, "--plan")
+    assert (done.status, done.changed) == (0, {})
+    assert "small: 6 runs" in done.shown
+    assert "note: runs/small holds another sweep; to train this one, give another place" in done.shown
+    assert "--workdir=runs/small-2" in done.shown
+    for arguments in ([SMALL, "--plan", "--workdir=runs/small"], [SMALL]):
+        assert_refused(launched(*arguments), ["workdir: runs/small holds another sweep", "optimizer.lr: "])
 
 
 @pytest.mark.parametrize(("place", "words"), PLACES, ids=[place.__name__ for place, _ in PLACES])
@@ -304,7 +389,9 @@ def test_a_wall_limit_counts_compiling_only_where_nothing_is_compiled_yet(tmp_pa
         assert preflight.wall_problems(ready) == []
     finally:
         jax.config.update("jax_compilation_cache_dir", cache)
-    assert problem.startswith("train.max_wall_hours: too short to compile and save - got 0.00166667; allowed: from 0.0")
+    assert str(problem).startswith(
+        "train.max_wall_hours: too short to compile and save - got 0.00166667; allowed: from 0.0"
+    )
 
 
 def test_the_plan_of_a_finished_sweep_changes_nothing_in_it(finished_sweep, here, launched):
@@ -316,7 +403,7 @@ def test_the_plan_of_a_finished_sweep_changes_nothing_in_it(finished_sweep, here
 def test_bfloat16_on_a_gpu_that_emulates_it_is_a_note_beside_the_plan():
     def shown(precision: str, *, bfloat16: bool) -> str:
         parsed = from_dict(small.config(train={"precision": precision}))
-        return small.shown(plan_sweep(parsed, build(parsed.task), Hardware("Tesla T4", 1, 2**33, bfloat16)))
+        return small.shown(build_plan(parsed, build(parsed.task), Hardware("Tesla T4", 1, 2**33, bfloat16)))
 
     assert "note: Tesla T4 has no bfloat16 and emulates it slowly" in shown("bfloat16", bfloat16=False)
     assert "note: " not in shown("bfloat16", bfloat16=True)
@@ -345,7 +432,7 @@ def test_a_setting_of_jax_under_which_nothing_runs_is_named_before_anything_is_w
     with small.compilations() as compiled, pytest.raises(ConfigError) as caught:
         small.train(small.config(), tmp_path / "new")
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{name.upper()}: vsweep cannot run with it - got {UNUSABLE[name]}; allowed: ")
+    assert str(problem).startswith(f"{name.upper()}: vsweep cannot run with it - got {UNUSABLE[name]}; allowed: ")
     assert (small.tree(tmp_path), compiled) == ({}, [])
 
 
@@ -354,8 +441,17 @@ def test_settings_come_in_one_list_with_all_other_problems(jax_setting):
     jax_setting("jax_numpy_rank_promotion", "raise")
     with pytest.raises(ConfigError) as caught:
         preflight.prepare(small.config(optimizer={"lr": 0}))
-    named = [problem.partition(":")[0] for problem in caught.value.problems]
+    named = [problem.field for problem in caught.value.problems]
     assert named == ["JAX_ENABLE_X64", "JAX_NUMPY_RANK_PROMOTION", "optimizer.lr"]
+
+
+def test_a_number_of_devices_in_xla_flags_is_checked(monkeypatch):
+    for text in ("0", "banana", "", "-1"):
+        monkeypatch.setenv("XLA_FLAGS", f"--xla_cpu_enable_fast_math=false {devices.DEVICE_COUNT}={text}")
+        (problem,) = devices.setting_problems()
+        assert (problem.field, problem.got) == ("XLA_FLAGS", f"{devices.DEVICE_COUNT}={text}")
+    monkeypatch.setenv("XLA_FLAGS", f"{devices.DEVICE_COUNT}=banana {devices.DEVICE_COUNT}=3")
+    assert devices.setting_problems() == []
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from vsweep.atomic import CannotWrite
 from vsweep.config.problems import ConfigError
 from vsweep.storage import lock
 from vsweep.storage.lock import locked
+from vsweep.train.events import Finished
 
 ROOT = Path(__file__).parents[3]
 
@@ -158,7 +159,7 @@ def test_a_sweep_trains_where_there_are_no_locks_and_says_once_what_is_weaker(fi
             self.lines += (text,)
 
     progress = Told()
-    assert small.train(small.config(), tmp_path, progress=progress)[-1].kind == "finished"
+    assert isinstance(small.train(small.config(), tmp_path, progress=progress)[-1], Finished)
     assert small.differing(tmp_path, finished_sweep) == []
     assert [line for line in progress.lines if "lease" in line] == [lock.WEAKER]
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.vsweep import small
 from vsweep import tasks
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import TaskConfig
 from vsweep.tasks import checks
 from vsweep.tasks.base import HeldOut
@@ -29,7 +29,7 @@ class Letters:
     train_examples: int = 3
 
 
-def problems(train=TRAIN, train_examples=3, **held_out) -> list[str]:
+def problems(train=TRAIN, train_examples=3, **held_out) -> list[Problem]:
     return checks.problems(Letters(train, dataclasses.replace(HELD_OUT, **held_out), train_examples=train_examples))
 
 
@@ -68,8 +68,8 @@ FAULTS = [
 @pytest.mark.parametrize(("faults", "message"), FAULTS, ids=[message[:45] for _, message in FAULTS])
 def test_each_fault_of_the_examples_is_named_with_its_place_and_what_is_allowed(faults, message):
     (problem,) = problems(**faults)
-    assert problem.startswith("task.name: ")
-    assert message in problem
+    assert problem.field == "task.name"
+    assert message in str(problem)
 
 
 def test_all_faults_are_named_at_once_and_good_examples_have_none():
@@ -84,13 +84,13 @@ def test_the_addition_task_has_good_examples():
 def test_overlap_is_seen_where_the_two_sets_have_different_integers():
     wide = HELD_OUT.tokens_NxS.astype(np.int64)
     assert problems(tokens_NxS=wide) == []
-    assert "held out too" in problems(train=changed(TRAIN, TOKENS[1], 0), tokens_NxS=wide)[0]
+    assert "held out too" in str(problems(train=changed(TRAIN, TOKENS[1], 0), tokens_NxS=wide)[0])
 
 
 def test_overlap_is_seen_in_every_piece(monkeypatch):
     monkeypatch.setattr(checks, "PIECE", 2)
     assert problems() == []
-    assert "got 1 of 3, the first is training example 2" in problems(train=changed(TRAIN, TOKENS[0], 2))[0]
+    assert "got 1 of 3, the first is training example 2" in str(problems(train=changed(TRAIN, TOKENS[0], 2))[0])
 
 
 def test_a_sweep_with_bad_examples_stops_before_anything_is_written(tmp_path, monkeypatch):

@@ -26,9 +26,10 @@ from vsweep.storage.checkpoint import CheckpointFolder
 from vsweep.storage.lock import Lock
 from vsweep.storage.results import StackResults
 from vsweep.storage.workdir import WorkDir
-from vsweep.train import compiling, loop, trainer
-from vsweep.train.pace import CHUNKS_IN_FLIGHT
-from vsweep.train.timing import Stopwatch
+from vsweep.train import compiling, dispatcher, recorder, sweep
+from vsweep.train.events import Boundary, Compiling, Finished, Interrupted
+from vsweep.train.recorder import SweepRecorder
+from vsweep.train.timing import CHUNKS_IN_FLIGHT, Stopwatch
 
 
 def checkpoints(workdir) -> CheckpointFolder:
@@ -40,7 +41,7 @@ def test_a_boundary_is_told_in_order_when_its_checkpoint_and_its_rows_are_there(
     assert len(boundaries) >= 3
     ended = []
     for event in vsweep.run_sweep(small.config(), tmp_path):
-        if event.kind == "boundary":
+        if isinstance(event, Boundary):
             step = boundaries[len(ended)]
             assert step in checkpoints(tmp_path).steps()
             assert checkpoints(tmp_path).problems(step) == []
@@ -53,7 +54,7 @@ def test_a_boundary_is_told_in_order_when_its_checkpoint_and_its_rows_are_there(
 
 def test_a_checkpoint_that_cannot_be_written_stops_the_sweep_and_leaves_the_one_before(tmp_path, finished_sweep):
     events = vsweep.run_sweep(small.config(), tmp_path)
-    assert next(events).kind == "boundary"
+    assert isinstance(small.skip_to(events, Boundary), Boundary)
     kept = checkpoints(tmp_path).steps()
     finished = tmp_path / "stacks" / "all" / "finished"
     finished.rename(tmp_path / "moved")
@@ -63,7 +64,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_sweep_and_leaves_the_one_
     assert checkpoints(tmp_path).steps() == kept
     finished.unlink()
     (tmp_path / "moved").rename(finished)
-    assert small.train(small.config(), tmp_path)[-1].kind == "finished"
+    assert isinstance(small.train(small.config(), tmp_path)[-1], Finished)
     assert (tmp_path / "curves.csv").read_bytes() == (finished_sweep / "curves.csv").read_bytes()
     assert small.same_bits(small.finished_params(tmp_path), small.finished_params(finished_sweep))
 
@@ -88,7 +89,7 @@ class Steps(SilentProgress):
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told_at_the_next_chunk_and_not_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "BackgroundWriter", PromptWriter)
+    monkeypatch.setattr(recorder, "BackgroundWriter", PromptWriter)
     values = small.config(train={"chunk_steps": 4}, sweep={"budget": [700, 2800], "seed": [0]})
     first, last = small.sweep(values).plans[0].boundaries
     WorkDir(tmp_path).write_config(from_dict(values))
@@ -108,7 +109,7 @@ class Watched(Steps):
         super().__init__(last)
         self.workdir = workdir
         self.behind: list[int] = []
-        patch.setattr(loop.time, "monotonic", lambda: 60.0 * len(self.seen))
+        patch.setattr(dispatcher.time, "monotonic", lambda: 60.0 * len(self.seen))
 
     def update(self, stack, *, done, **status):
         super().update(stack, done=done, **status)
@@ -117,7 +118,7 @@ class Watched(Steps):
 
 def test_no_more_than_checkpoint_minutes_of_training_is_ever_without_a_checkpoint(tmp_path, monkeypatch):
     """And what the devices have done while that checkpoint was on its way: the chunks in flight."""
-    monkeypatch.setattr(loop, "BackgroundWriter", PromptWriter)
+    monkeypatch.setattr(recorder, "BackgroundWriter", PromptWriter)
     values = small.config(
         train={"chunk_steps": 4, "checkpoint_minutes": 3.0, "curve_points": 2},
         sweep={"budget": [700, 2800], "seed": [0]},
@@ -136,11 +137,11 @@ def test_a_save_follows_the_order_that_loses_nothing(tmp_path, monkeypatch):
         (checkpoint, "sync_tree"),
         (checkpoint, "write_json_atomically"),
         (CheckpointFolder, "problems"),
-        (trainer, "write_tables"),
+        (recorder, "write_tables"),
         (CheckpointFolder, "prune"),
     )
     events = vsweep.run_sweep(small.config(sweep={"budget": [700], "seed": [0]}), tmp_path)
-    assert next(events).kind == "boundary"
+    assert isinstance(small.skip_to(events, Boundary), Boundary)
     saved = ["save", "sync_tree", "write_json_atomically", "problems"]
     assert calls == [*saved, *saved, "write_tables", "prune", "problems"]
     events.close()
@@ -148,7 +149,7 @@ def test_a_save_follows_the_order_that_loses_nothing(tmp_path, monkeypatch):
 
 def test_a_sweep_that_its_caller_leaves_has_committed_what_it_had_begun_to_write(tmp_path):
     events = vsweep.run_sweep(small.config(), tmp_path)
-    next(events)
+    small.skip_to(events, Boundary)
     events.close()
     assert checkpoints(tmp_path).latest() is not None
     assert not [path for path in checkpoints(tmp_path).folder.iterdir() if "tmp" in path.name]
@@ -158,7 +159,7 @@ def test_every_checkpoint_is_that_of_a_sweep_which_stopped_there(tmp_path):
     """Neither the state nor the results of a boundary are those of a moment later, when training has gone on."""
     boundaries = small.sweep(small.config()).plans[0].boundaries
     for event in vsweep.run_sweep(small.config(), tmp_path / "sweep"):
-        if event.kind == "boundary" and not (tmp_path / "first").exists():
+        if isinstance(event, Boundary) and not (tmp_path / "first").exists():
             first = min(checkpoints(tmp_path / "sweep").steps())
             shutil.copytree(tmp_path / "sweep", tmp_path / "first")
     assert first == boundaries[0]
@@ -214,12 +215,10 @@ def test_the_split_of_the_time_adds_up_to_the_wall_time(tmp_path):
     begin = preflight.prepare(values, home.path).start
     with Interruption() as interruption:
         stopwatch = Stopwatch(lambda: float(next(ticks)))
-        sweep_trainer = trainer.SweepTrainer(
-            begin.sweep, begin.mesh, home, Lock(), SilentProgress(), interruption, stopwatch
-        )
-        kinds = [event.kind for event in sweep_trainer.train()]
-    sweep_trainer.analysed()
-    assert kinds == ["boundary", "boundary", "stack_finished"]
+        kept = SweepRecorder(begin.sweep, home, Lock(), SilentProgress(), stopwatch)
+        kinds = [type(event) for event in sweep.train_sweep(begin, kept, SilentProgress(), interruption)]
+    kept.analysed()
+    assert kinds == [Compiling, Boundary, Boundary]
     times = tables.read_times(tmp_path)
     assert times[list(schema.ACTIVITIES)].to_numpy().sum() == pytest.approx(next(ticks) - 1, abs=0.01)
     assert (times[list(schema.ACTIVITIES)].to_numpy() > 0).all()
@@ -227,7 +226,7 @@ def test_the_split_of_the_time_adds_up_to_the_wall_time(tmp_path):
 
 def test_time_is_counted_over_all_sessions(tmp_path):
     events = small.train(small.config(), tmp_path, progress=small.StopAfter(3))
-    assert events[-1].kind == "interrupted"
+    assert isinstance(events[-1], Interrupted)
     before = tables.read_times(tmp_path)
     small.train(small.config(), tmp_path)
     after = tables.read_times(tmp_path)

@@ -1,6 +1,16 @@
-import numpy as np
+import time
 
-from vsweep.train.timing import ReportPace, Stopwatch
+import numpy as np
+import pytest
+
+from vsweep.train import timing
+from vsweep.train.timing import CHUNKS_IN_FLIGHT, Pace, ReportPace, Stopwatch
+
+
+@pytest.fixture(autouse=True)
+def hurried(unhurried, monkeypatch):
+    """As in a sweep of a user's."""
+    monkeypatch.setattr(timing, "AT_ONCE_S", 1.0)
 
 
 class FakeClock:
@@ -44,3 +54,32 @@ def test_a_sweep_of_minutes_is_not_held_up_by_a_report_of_unknown_cost():
     assert not pace.due()
     clock.now += 1.0
     assert pace.due()
+
+
+def test_until_a_step_has_been_measured_one_is_sent_at_once_and_nothing_beside_it():
+    fresh = Pace(save_s=4.0)
+    assert (fresh.steps, fresh.passes, fresh.chunks_in_flight) == (1, 1, 1)
+    assert not fresh.is_long(0)
+    assert fresh.is_long(2)
+
+
+def test_a_dispatch_holds_what_a_second_is_enough_for_and_at_least_one():
+    quick, slow = Pace(4.0), Pace(4.0)
+    quick.trained(2, 0.02)
+    quick.evaluated(4, 1.0)
+    assert (quick.steps, quick.passes, quick.chunks_in_flight) == (100, 4, CHUNKS_IN_FLIGHT)
+    slow.trained(1, 7.0)
+    slow.evaluated(2, 6.0)
+    assert (slow.steps, slow.passes, slow.chunks_in_flight) == (1, 1, 1)
+    slow.trained(3, 0.0)
+    assert slow.steps > 1000
+
+
+def test_a_stop_takes_what_is_in_flight_the_save_under_way_and_one_more_as_they_were_measured():
+    measured = Pace(save_s=40.0)
+    measured.trained(1, 3.0)
+    assert measured.stop_s() == 3.0 + 40.0
+    with measured.saving():
+        assert measured.stop_s() == pytest.approx(3.0 + 40.0 + 40.0, abs=5.0)
+        time.sleep(0.01)
+    assert measured.stop_s() < 3.0 + 5.0

@@ -13,7 +13,8 @@ from vsweep.plan import sweep_plan
 from vsweep.plan.packing import StackPlan
 from vsweep.storage.checkpoint import CheckpointFolder
 from vsweep.tables import read_curves, read_runs
-from vsweep.train import trainer
+from vsweep.train.events import Finished, Interrupted
+from vsweep.train.sweep import plan_sweep
 
 # Three trunks in two slots: branches wait, go to another slot than their trunk's, and enter beside a fresh trunk.
 AXES = {"budget": [700, 1400, 2800], "seed": [0, 1, 2]}
@@ -91,7 +92,7 @@ def stop_at(workdir, stop: int, stack_plan) -> None:
     folder = CheckpointFolder(workdir / "stacks" / "all" / "checkpoints")
     chunks = ends_of_chunks(stack_plan, folder.latest() or 0)
     events = small.train(values(), workdir, progress=small.StopAfter(chunks.index(stop)))
-    assert events[-1].kind == "interrupted"
+    assert isinstance(events[-1], Interrupted)
     assert folder.latest() == stop
 
 
@@ -109,7 +110,7 @@ def test_interrupted_before_at_and_after_forks_equals_uninterrupted_bit_for_bit(
     }
     for place in places:
         stop_at(tmp_path, stops[place], stack_plan)
-    assert small.train(values(), tmp_path)[-1].kind == "finished"
+    assert isinstance(small.train(values(), tmp_path)[-1], Finished)
     assert_same_results(tmp_path, shared)
 
 
@@ -161,6 +162,6 @@ def test_a_sweep_with_shared_trunks_compiles_no_more_programs(tmp_path):
 
 
 def test_a_stored_plan_with_trunks_is_followed_and_shown(shared):
-    sweep = trainer.plan_sweep(values(), shared)
+    sweep = plan_sweep(values(), shared)
     assert sweep.plans == (plan_of(shared),)
     assert "saved by shared trunks" in small.shown(sweep)

@@ -1,0 +1,80 @@
+"""`vsweep.compare` and `vsweep.plan_from_law`: what the commands of these names do, on what a program has at hand."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.compare import comparison
+from vsweep.analysis.compare.comparison import Comparison
+from vsweep.analysis.compare.sources import convention_of, titles
+from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, load, select
+from vsweep.analysis.pipeline import Result
+from vsweep.analysis.planner.allocation import plan
+from vsweep.analysis.planner.results import Plan
+from vsweep.analysis.planner.saved_law import read_fits
+
+
+def compare(
+    first: str | Path | pd.DataFrame,
+    second: str | Path | pd.DataFrame,
+    *,
+    names: tuple[str, str] | None = None,
+    loss: str | None = None,
+    size: str = SIZE_CONVENTIONS[0],
+    flops: str = FLOP_CONVENTIONS[0],
+    floor: float | None = None,
+    margin: float = comparison.MARGIN,
+    bootstrap: int = 400,
+) -> Comparison | Refusal:
+    """Whether `second` moves the exponent of the loss against `first`, or only its constant. Writes nothing.
+
+    Args:
+      first, second: work directories, or tables as `analyse` reads them.
+      names: what to call them; the names of the folders or files by default.
+      loss: `excess_loss`, `answer_loss` or `val_loss` of a work directory (default: the first of the source).
+      size, flops: which N and C, as for `analyse`.
+      floor: E of both laws in nats per token, instead of fitting it.
+      margin: the relative difference up to which two exponents count as equal, above 0 and below 1.
+      bootstrap: resamples of the cells, 40 or more.
+
+    Returns a Comparison, or a Refusal with its reason where the two cannot be compared.
+
+    Raises:
+      BadTable: a source cannot be read; the message names the file, the column and the rows.
+      ValueError: an option that is out of range, or that a source does not have.
+    """
+    sources = [load(first), load(second)]
+    points = [
+        select(source, convention_of(source, loss=loss, size=size, flops=flops, floor=floor)) for source in sources
+    ]
+    return comparison.compare(*points, bootstrap=bootstrap, names=names or titles(sources), margin=margin)
+
+
+def plan_from_law(
+    law: str | Path | Result | Law,
+    flops: float,
+    *,
+    loss: str | None = None,
+    level: float = 0.9,
+    reserve: float = 0.0,
+    tokens: float | None = None,
+    served: float | None = None,
+) -> Plan:
+    """What a fitted law says about training with `flops` FLOP, counted as 6ND (Hoffmann et al. 2022, equation 4).
+
+    Args:
+      law: fits.json, the result of `analyse`, or a Law of five constants, which gives no intervals.
+      loss: which loss of fits.json (default: the first whose law was fitted).
+      level, reserve, tokens, served: the share that intervals cover, the share of `flops` to keep back, a fixed number
+        of training tokens, and the tokens to serve over the model's life, as for `vsweep.analysis.planner.plan`.
+
+    Raises:
+      BadLaw: no such file or loss, or a law that was refused.
+      ValueError: a number outside its range.
+    """
+    options = {"level": level, "reserve": reserve, "tokens": tokens, "served": served}
+    if isinstance(law, Law):
+        return plan(law, flops, **options)
+    saved = read_fits(law.fits if isinstance(law, Result) else law, loss)
+    return plan(saved.law, flops, resamples=saved.resamples, residual_sd_log=saved.residual_sd_log, **options)

@@ -1,0 +1,146 @@
+"""Studies of other losses in processes of their own: fits work on small arrays, mostly under Python's lock.
+
+A pipe tells a child what to study, and another one brings its answer, both in JSON. (multiprocessing would run the
+caller's script again in every child, or fork a process in which jax has threads; and it pickles.) A child may give no
+answer, because it could not be started, was killed or failed. Then its study is made here: a machine that is short of
+memory or of processes makes an analysis slower but not different. What is wrong with a study itself is raised here.
+"""
+
+import functools
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from json import JSONDecodeError
+
+from vsweep.analysis.data.points import Convention, Source
+from vsweep.analysis.formatting import one_line
+from vsweep.analysis.report import exact_json
+from vsweep.analysis.sections import study_loss
+from vsweep.analysis.sections.base import LossStudy
+
+CHILD = [sys.executable, "-P", "-c", "from vsweep.analysis.report import child_processes; child_processes.answer()"]
+OUT_OF_MEMORY = {signal.SIGKILL: "was killed, most likely because memory ran out"}  # what the kernel does then
+
+
+class NoAnswer(Exception):
+    """A child did not answer; says why in a few words."""
+
+
+class Children:
+    """The processes at work. Once it is closed they are ended, and so is any that starts later."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._started: list[subprocess.Popen] = []
+        self._closed = False
+
+    def ask(self, question: str) -> str:
+        """What a child answers. Raises NoAnswer if it fails, was ended, or cannot be started."""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"text": True, "errors": "replace"}
+        try:
+            # A session of its own: Ctrl-C on a terminal is for this program, which ends its children itself.
+            child = subprocess.Popen(CHILD, **pipes, env=environment, start_new_session=True)
+        except OSError as error:
+            raise NoAnswer(f"could not be started ({error.strerror})") from error
+        with child:
+            with self._lock:
+                self._started.append(child)
+                if self._closed:
+                    child.kill()
+            answered, complained = child.communicate(question)
+        if child.returncode:
+            raise NoAnswer(_ending(child.returncode, complained))
+        return answered
+
+    def close(self) -> None:
+        """Ends all children, and any that is still to start."""
+        with self._lock:
+            self._closed = True
+            for child in self._started:
+                child.kill()
+
+
+def _ending(status: int, complained: str) -> str:
+    """How a child ended, with the last line of its traceback if it left one."""
+    if status < 0:
+        return OUT_OF_MEMORY.get(-status, f"was ended by signal {-status}")
+    said = [line for line in complained.splitlines() if line.strip()]
+    return f"failed ({said[-1] if said else f'status {status}'})"
+
+
+@contextmanager
+def studying(
+    source: Source, conventions: list[Convention], bootstrap: int, processes: int
+) -> Iterator[Callable[[], list[LossStudy]]]:
+    """Begins to study `conventions` in that many children at once; gives a function that waits for the studies.
+
+    With no processes the studies are made here, before it is given. Left by an error, it ends the children.
+    """
+    if not processes:
+        studies = [study_loss(source, convention, bootstrap=bootstrap) for convention in conventions]
+        yield lambda: studies
+        return
+    children = Children()
+    pool = ThreadPoolExecutor(processes)
+    begun = [_begin(pool, children, source, convention, bootstrap) for convention in conventions]
+
+    @functools.cache
+    def studies_of_children() -> list[LossStudy]:
+        # One after the other, and not in the pool: memory is what there may be too little of.
+        return [wait() for wait in begun]
+
+    try:
+        yield studies_of_children
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.close()
+        pool.shutdown()
+
+
+def _begin(
+    pool: ThreadPoolExecutor, children: Children, source: Source, convention: Convention, bootstrap: int
+) -> Callable[[], LossStudy]:
+    """Asks a child; the function that is given waits for its study, or makes it."""
+    try:
+        asked = pool.submit(_study, children, source, convention, bootstrap)
+    except RuntimeError as error:  # a system without room for another process has none for a thread either
+        reason = NoAnswer(f"could not be started ({error})")
+        return lambda: _here(source, convention, bootstrap, reason)
+
+    def wait() -> LossStudy:
+        try:
+            return asked.result()
+        except NoAnswer as error:
+            return _here(source, convention, bootstrap, error)
+
+    return wait
+
+
+def _study(children: Children, source: Source, convention: Convention, bootstrap: int) -> LossStudy:
+    answered = children.ask(exact_json.dumps((source, convention, bootstrap)))
+    try:
+        return exact_json.loads(answered)
+    except JSONDecodeError as error:
+        raise NoAnswer("was cut off in its answer") from error
+
+
+def _here(source: Source, convention: Convention, bootstrap: int, reason: Exception) -> LossStudy:
+    message = f"analysis: the process for {convention.loss} {reason}; its study is made in this one instead"
+    logging.getLogger(__name__).warning("%s", one_line(message))
+    return study_loss(source, convention, bootstrap=bootstrap)
+
+
+def answer() -> None:
+    """The child: studies what it is asked for on its standard input."""
+    try:
+        source, convention, bootstrap = exact_json.loads(sys.stdin.read())
+        print(exact_json.dumps(study_loss(source, convention, bootstrap=bootstrap)), end="", flush=True)
+    except (JSONDecodeError, BrokenPipeError):
+        os._exit(1)  # whoever asks was killed, in the middle of the question or before the answer: nobody listens

@@ -1,0 +1,116 @@
+"""Approach 1: the lower envelope of all loss curves, and the curves themselves."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from vsweep.analysis import plotting
+from vsweep.analysis.approaches import envelope, optimal_path
+from vsweep.analysis.data.points import Convention, Refusal
+from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, Drawing
+from vsweep.analysis.sections import law
+from vsweep.analysis.sections.base import Finding, LossStudy, Section
+from vsweep.analysis.uncertainty.approach import Approach, assess
+
+
+class LossCurves(Section[Approach]):
+    """The loss curves of the runs, and their lower envelope."""
+
+    name, title = "loss_curves", "Loss curves and their lower envelope"
+
+    def compute(self, study: LossStudy) -> Approach:
+        fitted = study.result(law.SECTION).result
+        return assess(study.points, envelope.METHOD, fitted, bootstrap=study.bootstrap)
+
+    def findings(self, study: LossStudy, result: Approach) -> list[Finding]:
+        return self.about(study, 120, _about_annealing(result))
+
+    def figures(self, study: LossStudy, result: Approach) -> Iterator[Drawing | Refusal]:
+        yield loss_curves(study)
+
+    def refusals(self, study: LossStudy, result: Approach) -> list[Refusal]:
+        return result.refusals
+
+    def to_json(self, study: LossStudy, result: Approach) -> dict:
+        return {result.method: law.approach_json(study, result)}
+
+
+SECTION = LossCurves()
+
+
+def _about_annealing(approach: Approach) -> list[str]:
+    result = approach.result
+    if isinstance(result, Refusal) or "annealed" not in result.optima or result.used["annealed"].all():
+        return []
+    share = 1 - result.used["annealed"].mean()
+    return [
+        f"{share:.0%} of the points of the lower envelope lie on runs that had not annealed yet. At a given compute a "
+        "longer unfinished run is lower than a shorter finished one, so the exponent is that of unfinished runs."
+    ]
+
+
+def loss_curves(study: LossStudy) -> Drawing | Refusal:
+    """Loss against compute: one curve a size and budget (mean over seeds), its end, and the envelope below."""
+    if study.empty:
+        return Refusal("loss_curves", "no points")
+    if study.points.curves is None:
+        return _points_with_hull(study)
+    curves = envelope.mean_curves(study.points)
+    if curves.empty:
+        return Refusal("loss_curves", "no finished run has a curve")
+    figure, (axes,) = plotting.new_figure()
+    colour = plotting.colours(study.cells["size"])
+    for (size, _), run in curves.groupby(["size", "budget"]):
+        axes.plot(run["flops"], np.exp(run["log_loss"]), color=colour.to_rgba(size), lw=1, alpha=0.75)
+    ends = study.cells
+    axes.scatter(ends["flops"], ends["loss"], c=colour.to_rgba(ends["size"]), s=14, zorder=3)
+    lowest = envelope.lower_envelope(study.points, study.convention.annealed_only)
+    counted = lowest[lowest["status"] == optimal_path.INTERIOR]
+    axes.plot(lowest["flops"], lowest["loss"], color=plotting.BLACK, lw=1, alpha=0.45, label="lower envelope")
+    if len(counted):
+        axes.scatter(counted["flops"], counted["loss"], color=plotting.ORANGE, s=7, zorder=4, label="used in the fit")
+    _finish(figure, axes, study.convention, colour, study.cells["size"])
+    plotting.legend_above(figure, 2)
+    numbers = curves.assign(loss=np.exp(curves["log_loss"])).drop(columns="log_loss")
+    caption = (
+        f"{len(ends)} loss curves, each a mean over its seeds. Dots are the final losses; the black line is the lower "
+        f"envelope, the lowest loss at each C. {len(counted)} of {len(lowest)} values of C are used in the fit: those "
+        f"where the lowest curve belongs to neither the smallest nor the largest size{_annealing(counted)}."
+    )
+    return Drawing("loss_curves", "Loss curves and their lower envelope", caption, figure, numbers)
+
+
+def _annealing(counted: pd.DataFrame) -> str:
+    if counted["annealed"].all():
+        return " and is in the last 15 % of its run"
+    share = 1 - counted["annealed"].mean()
+    return f". At {share:.0%} of them that run has not annealed yet, because too few sizes win after annealing"
+
+
+def _points_with_hull(study: LossStudy) -> Drawing | Refusal:
+    table = study.points.table
+    if study.one_compute:
+        return Refusal("loss_curves", "all points have the same compute")
+    figure, (axes,) = plotting.new_figure()
+    colour = plotting.colours(table["size"])
+    axes.scatter(table["flops"], table["loss"], c=colour.to_rgba(table["size"]), s=16)
+    hull = envelope.lower_hull(study.points)
+    axes.plot(hull["flops"], hull["loss"], color=plotting.BLACK, lw=1, marker="o", ms=4, mfc="none", label="lower hull")
+    _finish(figure, axes, study.convention, colour, study.cells["size"])
+    plotting.legend_above(figure, 1)
+    caption = (
+        f"{len(table)} points and the {len(hull)} vertices of their lower hull, the convex line below all points. The "
+        "table holds no loss curves."
+    )
+    return Drawing("loss_curves", "Loss against compute", caption, figure, table)
+
+
+def _finish(figure: Figure, axes: Axes, convention: Convention, colour: ScalarMappable, sizes: pd.Series) -> None:
+    """Axes of a figure of loss against compute, coloured by size."""
+    plotting.log_axis(axes, "x", FLOP_LABELS[convention.flops])
+    plotting.log_axis(axes, "y", LOSS_LABELS[convention.loss])
+    plotting.colour_bar(figure, axes, colour, sizes, SIZE_LABELS[convention.size])

@@ -1,0 +1,179 @@
+"""The runs themselves: how many there are, what their design can never tell, and how far seeds scatter."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from vsweep import schema
+from vsweep.analysis import plotting
+from vsweep.analysis.data.cells import MANY_SEEDS
+from vsweep.analysis.data.design_checks import DesignProblem, design_problems
+from vsweep.analysis.data.points import Refusal, Source, varying_settings
+from vsweep.analysis.formatting import metric
+from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, convention_json
+
+WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single seed says little
+
+
+class Runs(Section[tuple[DesignProblem, ...]]):
+    """The runs themselves: how many, their seeds, and what their design cannot tell."""
+
+    name, title = "runs", "Runs and seeds"
+
+    def compute(self, study: LossStudy) -> tuple[DesignProblem, ...]:
+        return tuple(design_problems(study.points.table, has_curves=study.points.curves is not None))
+
+    def findings(self, study: LossStudy, result: tuple[DesignProblem, ...]) -> list[Finding]:
+        source = [Finding(None, self.name, 0, text) for text in (about_runs(study.source) if study.first else [])]
+        if study.empty:
+            return source + self.about(study, 10, ["no finished run has a usable value, so nothing was fitted."])
+        return [
+            *source,
+            *self.about(study, 10, [problem.text for problem in result]),
+            *self.about(study, 80, about_seeds(study)),
+        ]
+
+    def figures(self, study: LossStudy, result: tuple[DesignProblem, ...]) -> Iterator[Drawing | Refusal]:
+        yield seed_spread(study)
+        if study.source.is_workdir:
+            yield loss_and_match(study)
+
+    def to_json(self, study: LossStudy, result: tuple[DesignProblem, ...]) -> dict:
+        ratio = study.cells["ratio"][study.cells["seeds"] > 1]
+        convention, points = study.convention, study.points
+        texts = {"objective": convention.objective.describe(), "text": convention.describe()}
+        spans = {} if study.empty else {name: _span(study, name) for name in ("params", "tokens", "flops")}
+        return {
+            "convention": {**convention_json(study), **texts},
+            "floor_value": _floor_value(study),
+            "range": spans,
+            "points": len(points.table),
+            "seeds": len(points.seeds),
+            "design": [{"kind": problem.kind, "text": problem.text, "fatal": problem.fatal} for problem in result],
+            "seed_noise_log": study.noise_log,
+            "seed_ratio": {"median": ratio.median(), "max": ratio.max()} if len(ratio) else None,
+        }
+
+
+SECTION = Runs()
+
+
+def _span(study: LossStudy, name: str) -> list[float]:
+    values = study.points.column(name)
+    return [values.min(), values.max()]
+
+
+def _floor_value(study: LossStudy) -> float | None:
+    """The floor of an excess loss, which every run of a task shares; null where runs have different ones, or none."""
+    table = study.points.table
+    if study.loss != "excess_loss" or "floor" not in table or table.empty:
+        return None
+    return float(table["floor"].iloc[0]) if np.ptp(table["floor"]) < 1e-9 else None
+
+
+# Sentences
+
+
+def about_runs(source: Source) -> list[str]:
+    """How many runs there are and what became of them."""
+    total = len(source.runs)
+    if not source.is_workdir:
+        return [f"The table holds {total} points.", *source.notes]
+    finished, diverged = source.count("finished"), source.count("diverged")
+    sentences = [f"{finished} of {total} runs are finished, {diverged} diverged.", *_about_lost_widths(source)]
+    if finished + diverged < total:
+        sentences.append("Training is still running: every number below will change.")
+    settings = varying_settings(source.runs)
+    if settings:
+        sentences.append(
+            f"The sweep also varies {', '.join(settings)}. Each cell of size and budget keeps the setting with the "
+            "lowest mean loss. The others are listed under excluded runs. The best of several is slightly optimistic."
+        )
+    return sentences
+
+
+def _about_lost_widths(source: Source) -> list[str]:
+    """Widths of which nothing is left: a fit to the others does not show that they are missing."""
+    all_diverged = (source.runs["status"] == schema.DIVERGED).groupby(source.runs["width"]).all()
+    lost = [str(width) for width in all_diverged.index[all_diverged]]
+    if not lost:
+        return []
+    widths = f"width{'s' if len(lost) > 1 else ''} {', '.join(lost)}"
+    return [f"Every run of {widths} diverged, so no fit uses them. Train them with a smaller lr or a warmup."]
+
+
+def about_seeds(study: LossStudy) -> list[str]:
+    """How far apart the seeds of a cell are."""
+    repeated = study.cells[study.cells["seeds"] > 1]
+    if repeated.empty:
+        seeds = "there is only one seed per cell" if study.points.seeds else "no seeds are named"
+        return [f"{seeds}, so the scatter between seeds is unknown."]
+    worst = repeated.loc[repeated["ratio"].idxmax()]
+    sentence = (
+        f"the worst seed's loss is {repeated['ratio'].median():.2f} times the best seed's in the median cell, and at "
+        f"most {worst['ratio']:.2f} times (N = {metric(worst['size'])}, D = {metric(worst['tokens'])})"
+    )
+    matters = worst["ratio"] > WIDE_SEED_RATIO
+    return [sentence + (". There a single seed says little." if matters else "."), *_about_many_seeds(study)]
+
+
+def _about_many_seeds(study: LossStudy) -> list[str]:
+    sentences = []
+    for cell in study.cells[study.cells["seeds"] >= MANY_SEEDS].itertuples():
+        low, middle, high = np.quantile(study.points.losses_of(cell.size, cell.budget), (0.05, 0.5, 0.95))
+        sentences.append(
+            f"over {cell.seeds} seeds at N = {metric(cell.size)}, D = {metric(cell.tokens)} the median loss is "
+            f"{middle:.3g}, and the middle 90 % lie between {low:.3g} and {high:.3g}."
+        )
+    return sentences
+
+
+# Figures
+
+
+def seed_spread(study: LossStudy) -> Drawing | Refusal:
+    """The distribution of the loss over seeds, one step line for each cell that has enough of them."""
+    name = f"seed_spread_{study.loss}"
+    many = study.cells[study.cells["seeds"] >= MANY_SEEDS]
+    if many.empty:
+        return Refusal(name, f"no cell with {MANY_SEEDS} seeds")
+    figure, (axes,) = plotting.new_figure()
+    colour = plotting.colours(many["tokens"])
+    numbers = []
+    for size, budget, tokens in many[["size", "budget", "tokens"]].itertuples(index=False):
+        losses = np.sort(study.points.losses_of(size, budget))
+        share = np.arange(1, len(losses) + 1) / len(losses)
+        axes.step(losses, share, where="post", color=colour.to_rgba(tokens), lw=1.4)
+        numbers.append(pd.DataFrame({"size": size, "budget": budget, "loss": losses, "share_at_or_below": share}))
+    plotting.log_axis(axes, "x", LOSS_LABELS[study.loss])
+    axes.set_ylabel("share of seeds at or below")
+    plotting.colour_bar(figure, axes, colour, many["tokens"], TOKENS_LABEL)
+    seeds = ", ".join(str(n) for n in sorted(set(many["seeds"])))
+    caption = f"Final losses of {seeds} seeds of the same size and budget, as cumulative shares."
+    return Drawing(name, "Scatter between seeds", caption, figure, pd.concat(numbers))
+
+
+def loss_and_match(study: LossStudy) -> Drawing | Refusal:
+    """Loss and exact match of every finished run against compute, one beside the other."""
+    table = study.points.table
+    matches = study.source.runs.set_index("run_id")["exact_match"]
+    if table.empty or matches.reindex(table["run_id"]).isna().all():
+        return Refusal("loss_and_match", "no finished run has an exact match")
+    table = table.assign(exact_match=pd.to_numeric(matches.reindex(table["run_id"])).to_numpy())
+    figure, (left, right) = plotting.new_figure(2)
+    colour = plotting.colours(table["size"])
+    for axes, column in ((left, "loss"), (right, "exact_match")):
+        axes.scatter(table["flops"], table[column], c=colour.to_rgba(table["size"]), s=16, alpha=0.8)
+        plotting.log_axis(axes, "x", FLOP_LABELS[study.convention.flops])
+    plotting.log_axis(left, "y", LOSS_LABELS[study.loss])
+    right.set_ylim(-0.03, 1.03)
+    right.set_ylabel("exact match (share of held-out examples)")
+    plotting.colour_bar(figure, right, colour, table["size"], SIZE_LABELS[study.convention.size])
+    caption = (
+        "One dot per run; seeds are shown separately. The loss can fall smoothly while the share of fully correct "
+        "answers rises suddenly."
+    )
+    numbers = table[["run_id", "params", "tokens", "flops", "seed", "loss", "exact_match"]]
+    return Drawing("loss_and_match", "Loss and exact match against compute", caption, figure, numbers)

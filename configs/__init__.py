@@ -1,0 +1,1 @@
+"""The bundled configs: `vsweep train addition:laptop` means the file addition.py here."""

@@ -1,0 +1,61 @@
+"""`python -m vsweep.config.document > docs/config.md`: the table of fields, for people."""
+
+from vsweep.config.fields import FIELDS, FIXED, RESUMABLE, SECTIONS, STACKED, STATIC, Field, of_section
+
+KINDS = {
+    STATIC: "swept; each value is a stack of its own",
+    STACKED: "swept inside a stack",
+    RESUMABLE: "one value; may change when a sweep is resumed",
+    FIXED: "one value",
+}
+INTRODUCTION = """\
+# Fields of a config
+
+This page is generated from the table in `vsweep/config/fields.py`:
+`python -m vsweep.config.document > docs/config.md`.
+
+A config file returns a `ConfigDict` that starts from `vsweep.config.default_dict()`. A field is set in the file, or on
+the command line: `--config.model.layers=2`. The sections below list every field. A field that may be swept can also
+stand in the section `sweep`, with several values: `--config.sweep.width=4,8,16`. The runs are the product of all swept
+fields.
+
+| kind | meaning |
+| --- | --- |
+"""
+COLUMNS = ("field", "default", "allowed", "unit", "kind", "in run ids", "meaning")
+
+
+def markdown() -> str:
+    """The whole of docs/config.md."""
+    kinds = "".join(f"| {kind} | {meaning} |\n" for kind, meaning in KINDS.items())
+    name = "\n`name` names the sweep, and its work directory is `runs/<name>` by default. Its default is `sweep`.\n"
+    return INTRODUCTION + kinds + name + "".join(map(_section, SECTIONS))
+
+
+def help_text() -> str:
+    """The fields in the form of `--help`: one line each, with its default, and `*` where it may be swept."""
+    width = max(len(field.path) for field in FIELDS)
+    lines = [
+        f"  {'*' if field.swept else ' '} {field.path:<{width}}  {field.default!s:<9}  {field.meaning}"
+        for section in SECTIONS
+        for field in of_section(section).values()
+    ]
+    heading = "fields of a config, their defaults, and * where --config.sweep.FIELD=VALUE,VALUE may vary them:"
+    return "\n".join([heading, *lines])
+
+
+def _section(section: str) -> str:
+    rule = " | ".join(["---"] * len(COLUMNS))
+    rows = "".join(f"| {' | '.join(_row(field))} |\n" for field in of_section(section).values())
+    return f"\n## {section}: {SECTIONS[section]}\n\n| {' | '.join(COLUMNS)} |\n| {rule} |\n{rows}"
+
+
+def _row(field: Field) -> tuple[str, ...]:
+    short = field.name if field.short is None else field.short
+    in_run_ids = f"`{short}{field.default}`" if field.swept else ""
+    default = f"`{field.default}`"
+    return (f"`{field.name}`", default, field.values.allowed, field.unit, field.kind, in_run_ids, field.meaning)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,258 @@
+"""What a sweep keeps: results, checkpoints at boundaries, the tables, and the events that report them.
+
+A checkpoint is written by a thread of its own while training goes on. The tables hold what a checkpoint has made safe.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from vsweep.host import devices
+from vsweep.host.progress import SilentProgress
+from vsweep.plan.grid import Stack
+from vsweep.plan.packing import StackPlan
+from vsweep.plan.sweep_plan import Due, SweepPlan
+from vsweep.schema import ANALYSIS, CHECKPOINT, CURVES_FILE, EVALUATE, RUNS_FILE, TIMES_FILE, TRAIN
+from vsweep.session import resume
+from vsweep.storage import checkpoint, results
+from vsweep.storage.background import BackgroundWriter
+from vsweep.storage.checkpoint import CorruptCheckpoints
+from vsweep.storage.lock import Lock
+from vsweep.storage.results import StackResults
+from vsweep.storage.workdir import WorkDir
+from vsweep.tables import write_tables
+from vsweep.train import metrics, rows
+from vsweep.train.dispatcher import Dispatched, Snapshot
+from vsweep.train.events import Boundary, Compiling, Finished, Interrupted
+from vsweep.train.rows import TokenCounter
+from vsweep.train.stack import Evaluation
+from vsweep.train.timing import Pace, Stopwatch, SweepClock
+from vsweep.train.train_step import NEVER
+
+
+class SweepRecorder:
+    """The results of all stacks, as their checkpoints have them; the tables; and events with what is new in those."""
+
+    def __init__(
+        self,
+        sweep: SweepPlan,
+        home: WorkDir,
+        lock: Lock,
+        progress: SilentProgress,
+        stopwatch: Stopwatch | None = None,
+    ):
+        self.sweep = sweep
+        self.home = home
+        self.lock = lock
+        self.counter = TokenCounter(sweep)
+        self.clock = SweepClock(sweep, progress)
+        self.stopwatch = stopwatch or Stopwatch()
+        self.results = [self._stored_results(stack) for stack in sweep.stacks]
+        self._run_rows: list[dict] = []  # of the tables, as they were last written
+        self._curve_rows: list[dict] = []
+        stored = [pair for stack_results in self.results for pair in stack_results.runs.items()]
+        self._reported_runs = {run_id for run_id, run in stored if run.has_ended}
+        self._reported_points = {(run_id, point["steps"]) for run_id, run in stored for point in run.curve}
+
+    def stacks_left(self) -> list[int]:
+        """Places in the plan of the stacks that have steps left."""
+        plans = enumerate(self.sweep.plans)
+        return [i for i, plan in plans if checkpoint.to_resume(self.home, self.sweep, plan).latest() != plan.steps]
+
+    def committed(self, index: int, results: StackResults) -> None:
+        """A checkpoint of stack `index` has made `results` safe: the tables follow. Called by the writing thread."""
+        self.results[index] = results
+        self.write_tables()
+
+    def write_tables(self) -> None:
+        """Rewrites the tables from the committed results of every stack."""
+        by_stack = list(zip(self.sweep.stacks, self.results, strict=True))
+        self._run_rows = [row for stack, r in by_stack for row in rows.run_rows(self.sweep, stack, r, self.counter)]
+        self._curve_rows = [row for stack, r in by_stack for row in rows.curve_rows(self.sweep, stack, r, self.counter)]
+        self.lock.confirm()
+        tables = {RUNS_FILE: self._run_rows, CURVES_FILE: self._curve_rows, TIMES_FILE: self._time_rows()}
+        write_tables(self.home.path, tables)
+
+    def analysed(self) -> None:
+        """The caller comes back from the end of the sweep, where the last report is drawn."""
+        self.stopwatch.lap(self.results[-1].seconds, ANALYSIS)
+        self.lock.confirm()
+        write_tables(self.home.path, {TIMES_FILE: self._time_rows()})
+
+    def compiling(self, stack: Stack) -> Compiling:
+        return Compiling(workdir=self.home.path, stack=stack.name)
+
+    def boundary(self, stack_plan: StackPlan, step: int) -> Boundary:
+        return Boundary(**self._news(), stack=stack_plan.name, step=step, steps=stack_plan.steps)
+
+    def interrupted(self, stack: Stack, reason: str) -> Interrupted:
+        """Writes the tables once more: a sweep that was stopped before its first chunk has some too."""
+        self.write_tables()
+        return Interrupted(**self._news(), stack=stack.name, reason=reason)
+
+    def finished(self) -> Finished:
+        return Finished(**self._news())
+
+    def _news(self) -> dict[str, Path | int | tuple[dict, ...]]:
+        """The fields of a Recorded event; the rows in it are not reported again."""
+        ended = {run_id for found in self.results for run_id, run in found.runs.items() if run.has_ended}
+        run_rows = [row for row in self._run_rows if row["run_id"] in ended - self._reported_runs]
+        points = [((row["run_id"], row["steps"]), row) for row in self._curve_rows]
+        new_points = [(key, row) for key, row in points if key not in self._reported_points]
+        self._reported_runs |= ended
+        self._reported_points.update(key for key, _ in new_points)
+        return {
+            "workdir": self.home.path,
+            "runs": self.sweep.runs,
+            "runs_ended": len(ended),
+            "run_rows": tuple(run_rows),
+            "curve_rows": tuple(row for _, row in new_points),
+        }
+
+    def _time_rows(self) -> list[dict]:
+        return [rows.time_row(*pair) for pair in zip(self.sweep.stacks, self.results, strict=True)]
+
+    def _stored_results(self, stack: Stack) -> StackResults:
+        """What the last checkpoint knows; the parameters of the runs it calls finished must be there, undamaged."""
+        stack_plan = self.sweep.plan_of(stack)
+        folder = checkpoint.to_resume(self.home, self.sweep, stack_plan)
+        found = StackResults.of_checkpoint(stack, folder, folder.latest())
+        finished = checkpoint.of_finished(self.home, self.sweep, stack_plan)
+        problems = {step: finished.problems(step) for step in finished.steps()}
+        kept = {name for step, bad in problems.items() if not bad for name in finished.names(step)}
+        lost = [run_id for run_id, run in found.runs.items() if run.finished and run_id not in kept]
+        if lost:
+            why = "".join(f"; step {step}: {bad[0]}" for step, bad in problems.items() if bad)
+            advice = f"move {self.home.path / 'stacks' / stack.name} away to train this stack from its start{why}"
+            raise CorruptCheckpoints(
+                [f"parameters of finished runs are missing or damaged: {', '.join(lost)}; {advice}"]
+            )
+        return found
+
+
+class StackRecorder:
+    """The results of one stack while it trains: reads what the devices have done, and writes its checkpoints."""
+
+    def __init__(self, recorder: SweepRecorder, index: int, counts: metrics.LabelCounts, pace: Pace):
+        """Of the stack at `index` in the plan; `pace` learns here what steps, evaluations and saves take."""
+        self.recorder = recorder
+        self.index = index
+        self.counts = counts
+        self.pace = pace
+        sweep, home = recorder.sweep, recorder.home
+        self.plan = sweep.plans[index]
+        self.checkpoints = checkpoint.to_resume(home, sweep, self.plan)
+        self.finished = checkpoint.of_finished(home, sweep, self.plan)
+        self.labels = {"device": devices.describe(sweep.hardware), "versions": results.versions()}
+        self.begun_at = self.checkpoints.latest()
+        self.results = StackResults.of_checkpoint(sweep.stacks[index], self.checkpoints, self.begun_at)
+        here = resume.environment(sweep.hardware)
+        moved = bool(self.begun_at) and bool(resume.differences(self.results.environment, here))
+        self.results.move_to(here, moved_at=self.begun_at if moved else None)
+        self.free_at = 0.0  # when the devices had nothing of the chunk before left to do
+        self.writer = BackgroundWriter()
+
+    def lap(self, activity: str) -> None:
+        """The time since the last lap was spent on `activity`, one of `schema.ACTIVITIES`."""
+        self.recorder.stopwatch.lap(self.results.seconds, activity)
+
+    @property
+    def train_s(self) -> float:
+        """Seconds that all chunks have taken until now."""
+        return self.results.seconds[TRAIN]
+
+    def start_clock(self, compile_s: float) -> None:
+        """Training starts, or goes on; the programs of each next stack will be waited for `compile_s`."""
+        self.recorder.clock.begin(self.begun_at or 0, compile_s, self._trained_s())
+
+    def read(self, chunk: Dispatched) -> None:
+        """Waits for a chunk and records its evaluations; runs that end with it are finished unless they diverged."""
+        chunk.done.block_until_ready()
+        measured = jax.device_get(chunk.evaluations)
+        self.lap(TRAIN)
+        self._account(chunk)
+        for due, evaluations in measured:
+            for run in due:
+                self._record(run, evaluations)
+        self.results.slot_steps = self.plan.slots * chunk.step
+        self.recorder.clock.advance(chunk.step, self._trained_s())
+        if chunk.snapshot is not None:
+            self._end_runs(chunk.step)
+        self.lap(TRAIN)
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Starts to write a checkpoint; the one before must have been `collect`ed.
+
+        The results are copied here, because the training thread goes on to add to them. After the last one no more time
+        of training is added, so a finished sweep writes the same tables again.
+        """
+        self.lap(TRAIN)
+        records = self.results.to_json()
+        self.writer.start(lambda: self.write(snapshot, records))
+
+    def collect(self, *, wait: bool) -> list[int]:
+        """[step] if that of a boundary has been committed since the last call; raises what went wrong in writing it."""
+        steps = self.writer.collect(wait=wait)
+        self.lap(CHECKPOINT)
+        return [step for step in steps if step in self.plan.boundaries]
+
+    def write(self, snapshot: Snapshot, records: dict) -> int:
+        """Returns the step, once everything is safe, in the order that loses nothing.
+
+        1. Keep the parameters of the runs that finished here. 2. Commit state and results together. 3. The tables.
+        4. Remove older checkpoints.
+        """
+        with self.pace.saving():
+            self.recorder.lock.confirm()
+            committed = StackResults.from_json(records)
+            self._keep_finished(snapshot, committed)
+            self.checkpoints.save(snapshot.step, jax.device_get(snapshot.arrays), records)
+            self.recorder.committed(self.index, committed)
+            self.checkpoints.prune()
+            return snapshot.step
+
+    def _keep_finished(self, snapshot: Snapshot, committed: StackResults) -> None:
+        ending = [entry for entry in self.plan.entries if entry.stop == snapshot.step]
+        kept = [entry for entry in ending if committed.runs[entry.run_id].finished]
+        if kept:
+            params = jax.device_get(snapshot.ended_params)
+            by_run = {entry.run_id: jax.tree.map(lambda leaf, e=entry: leaf[e.slot], params) for entry in kept}
+            self.finished.save(snapshot.step, by_run, records={}, names=tuple(by_run))
+
+    def _account(self, chunk: Dispatched) -> None:
+        """Evaluations take their time out of the training's, where both ran while the host waited or was at work for
+        the next chunk; what ran while it waited for something else is in the account of that.
+        """
+        seconds, done_at, ended_at = self.results.seconds, chunk.done_at.result(), chunk.ended_at.result()
+        self.pace.trained(chunk.steps, done_at - max(chunk.sent_at, self.free_at))
+        self.pace.evaluated(chunk.passes, ended_at - done_at)
+        self.free_at = ended_at
+        evaluation_s = min(ended_at - done_at, seconds[TRAIN] - chunk.train_s)
+        seconds[TRAIN] -= evaluation_s
+        seconds[EVALUATE] += evaluation_s
+
+    def _record(self, due: Due, evaluations: list[Evaluation]) -> None:
+        run, slot, run_step = self.results.runs[due.run_id], due.slot, due.run_step
+        if run.diverged_at_step is not None:
+            return
+        if evaluations[0].diverged_at_step_K[slot] != NEVER:
+            run.diverged_at_step = int(evaluations[0].diverged_at_step_K[slot])
+            return
+        columns = [np.concatenate([e.losses[field][slot] for e in evaluations]) for field in range(3)]
+        # The last update itself may have blown up: no later step could see it.
+        if not (evaluations[0].sound_K[slot] and np.isfinite(columns[0]).all()):
+            run.diverged_at_step = run_step
+            return
+        measured = metrics.summarise(*columns, self.counts)
+        run.curve.append({"steps": run_step, "train_loss": float(evaluations[0].train_loss_K[slot]), **measured})
+
+    def _end_runs(self, step: int) -> None:
+        for entry in self.plan.entries:
+            if entry.stop == step:
+                run = self.results.runs[entry.run_id]
+                run.finished = run.diverged_at_step is None
+                run.device, run.versions = self.labels["device"], self.labels["versions"]
+
+    def _trained_s(self) -> float:
+        return self.results.seconds[TRAIN] + self.results.seconds[EVALUATE]
