@@ -1,4 +1,5 @@
 import pytest
+
 from vsweep.analysis.data.column_choices import Choice, command, parse
 
 NAMES = ["val_bpb", "config.n_params", "tokens_B", "x*2", "a=b"]

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+
 from vsweep.analysis.data import formats
 from vsweep.analysis.data.formats import Unreadable, read_file
 

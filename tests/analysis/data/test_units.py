@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from vsweep.analysis.data import units
 
 
