@@ -1,12 +1,10 @@
 """Tables of other people's runs, in and out.
 
-CSV, TSV, JSON, JSON lines, parquet or a DataFrame. A bad table gets one message with all of its problems. Values are
+Any file that `formats` reads, or a DataFrame. A bad table gets one message with all of its problems. Values are
 only ever read as numbers or text: nothing in a table is evaluated or unpickled.
 """
 
-import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import atomic, schema
+from vsweep.analysis.data import formats
 from vsweep.analysis.data.column_names import (
     OPTIONAL,
     Column,
@@ -24,13 +23,13 @@ from vsweep.analysis.data.column_names import (
     read_numbers,
     recognise,
 )
+from vsweep.analysis.data.formats import PYARROW, RawTable
 
 if TYPE_CHECKING:
     from vsweep.analysis.data.points import Points
 
 IN_MEMORY = Path("the table")  # what messages and titles call a DataFrame, which has no file
 OWN_COLUMNS = {"run_id", "params", "params_non_embedding"}  # together only in a sweep's runs.csv
-PYARROW = "parquet needs one more package - pip install pyarrow"
 
 CLOSE = np.log(3.0)  # a budget is the compute (or the tokens) of its rows where the median row is within this of it
 PLAUSIBLE = np.log(1e4)  # the same where only N or only D is known and the other one guessed
@@ -51,19 +50,6 @@ class Table:
 
     runs: pd.DataFrame
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """A table as it was found, with any values; `rows` [n] are the numbers that its rows have in the file."""
-
-    name: str
-    frame: pd.DataFrame
-    rows: np.ndarray
-
-    @property
-    def columns(self) -> list[str]:
-        return [str(name).strip() for name in self.frame.columns]
 
 
 def read(source: Path | pd.DataFrame) -> Table:
@@ -88,10 +74,10 @@ def read(source: Path | pd.DataFrame) -> Table:
         values, notes = _complete(values, reading.columns, raw.rows)
     except ValueError as error:
         raise BadTable(f"{raw.name}: {error}") from error
-    return Table(_runs(values, raw.rows), reading.notes + tuple(notes))
+    return Table(_runs(values, raw.rows), raw.notes + reading.notes + tuple(notes))
 
 
-def _values(raw: _Raw, column: Column) -> tuple[np.ndarray, str]:
+def _values(raw: RawTable, column: Column) -> tuple[np.ndarray, str]:
     cells = raw.frame.iloc[:, column.at]
     if column.quantity == "seed":
         values, problem = read_labels(cells, raw.rows)
@@ -134,83 +120,15 @@ def group_close(values: np.ndarray, tolerance: float = 0.03) -> np.ndarray:
 # Files
 
 
-def _read(source: Path | pd.DataFrame) -> _Raw:
+def _read(source: Path | pd.DataFrame) -> RawTable:
     if isinstance(source, pd.DataFrame):
-        return _counted_from_one(str(IN_MEMORY), source)
+        return formats.of_frame(str(IN_MEMORY), source)
     if not source.is_file():
         raise BadTable(f"{source}: no such work directory or table")
-    reader, kind = READERS.get(source.suffix.lower(), (_read_text_table, "a CSV table"))
     try:
-        return reader(source)
-    except ImportError as error:
-        raise BadTable(f"{source}: {PYARROW}") from error
-    except (OSError, ValueError, RecursionError, NotImplementedError) as error:
-        raise BadTable(f"{source}: not {kind} - {' '.join(str(error).split())}") from error
-
-
-def _counted_from_one(name: str, frame: pd.DataFrame) -> _Raw:
-    # After a groupby the quantities sit in the index.
-    levels = [level for level in frame.index.names if level is not None and level not in frame.columns]
-    return _Raw(name, frame.reset_index(level=levels) if levels else frame, np.arange(1, len(frame) + 1))
-
-
-def _read_text_table(path: Path) -> _Raw:
-    """CSV or TSV with a header; its separator is the one of comma, tab and semicolon that the header has most of."""
-    text = path.read_text(encoding="utf-8-sig")
-    if "\0" in text:  # pandas ends a cell there
-        raise ValueError("it holds a NUL")
-    body = text.lstrip("\n")
-    if not body.strip():
-        raise ValueError("the file is empty")
-    separator = max(",\t;", key=body.partition("\n")[0].count)
-    # Blank lines stay at first, so that rows count as in the file; cells stay text, because only float() is exact.
-    cells = pd.read_csv(io.StringIO(body), sep=separator, header=None, dtype=str, skip_blank_lines=False)
-    frame = cells.iloc[1:].dropna(how="all")
-    frame.columns = cells.iloc[0].fillna("").tolist()
-    return _Raw(str(path), frame, frame.index.to_numpy() + 1 + len(text) - len(body))
-
-
-def _read_json_lines(path: Path) -> _Raw:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    rows = [row for row, line in enumerate(lines, start=1) if line.strip()]
-    return _Raw(str(path), _frame([_json(lines[row - 1], f"line {row}: ") for row in rows], rows), np.array(rows, int))
-
-
-def _read_json(path: Path) -> _Raw:
-    records = _json(path.read_text(encoding="utf-8-sig"), "one record a line is .jsonl; here the whole file: ")
-    if not isinstance(records, list):
-        raise ValueError(f"it holds one {type(records).__name__}; needed is a list of records")
-    return _counted_from_one(str(path), _frame(records, range(1, len(records) + 1)))
-
-
-def _json(text: str, where: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where}{error}") from error
-
-
-def _frame(records: list, rows: Sequence[int]) -> pd.DataFrame:
-    """The records as a table of Python objects, so that no value is converted on the way."""
-    wrong = [row for row, record in zip(rows, records, strict=True) if not isinstance(record, dict)]
-    if wrong:
-        raise ValueError(f"no record with named values in {named(wrong)}")
-    return pd.DataFrame(records, dtype=object)
-
-
-def _read_parquet(path: Path) -> _Raw:
-    # Without what pandas may have stored beside the columns (its index, its types): not every writer is pandas.
-    frame = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs={"ignore_metadata": True})
-    return _counted_from_one(str(path), frame)
-
-
-READERS = {
-    ".json": (_read_json, "a JSON table"),
-    ".jsonl": (_read_json_lines, "a table of JSON lines"),
-    ".ndjson": (_read_json_lines, "a table of JSON lines"),
-    ".parquet": (_read_parquet, "a parquet table"),
-    ".pq": (_read_parquet, "a parquet table"),
-}
+        return formats.read_file(source)
+    except (OSError, formats.Unreadable) as error:
+        raise BadTable(f"{source}: {error}") from error
 
 
 def write_four_columns(points: "Points", path: str | Path) -> None:

@@ -67,11 +67,11 @@ def points_of(source) -> Points:
         (GOOD + "3e6,1e8\n", "column loss: empty or NaN in row 4"),
         (
             GOOD + "3e6,1e8,3,1\n",
-            "not a CSV table - Error tokenizing data. C error: Expected 3 fields in line 4, saw 4",
+            "not a table of text - Error tokenizing data. C error: Expected 3 fields in line 4, saw 4",
         ),
         ("N,D,loss\n", "the table has no rows"),
-        ("", "not a CSV table - the file is empty"),
-        ("\n \n", "not a CSV table - the file is empty"),
+        ("", "not a table of text - the file is empty"),
+        ("\n \n", "not a table of text - the file is empty"),
     ],
 )
 def test_bad_table_names_column_and_rows(tmp_path, text, message):
@@ -108,11 +108,11 @@ def test_rows_count_as_in_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"\x00\x80\xff\xfe", "not a CSV table - 'utf-8' codec can't decode"),
-        ("a.csv", b'N,D,loss\n1,"2,3\n', "not a CSV table - Error tokenizing data. C error: EOF inside string"),
+        ("a.csv", b"N,D,loss\n1,\x00,3\n", "not a table of text - it holds a NUL"),
+        ("a.csv", b'N,D,loss\n1,"2,3\n', "not a table of text - Error tokenizing data. C error: EOF inside string"),
         ("a.parquet", b"N,D,loss\n1,2,3\n", "not a parquet table"),
-        ("a.json", b'{"N": [1], "D": [2]}', "not a JSON table - it holds one dict; needed is a list of records"),
-        ("a.json", b'{"N": 1}\n{"N": 1}\n', "one record a line is .jsonl; here the whole file: Extra data: line 2"),
+        ("a.json", b'{"N": [1], "D": 2}', "not a JSON table - it holds one dict; needed is a list of records"),
+        ("a.json", b'{"N": 1}\n{"N": \n', "not a JSON table - line 2: Expecting value"),
         ("a.json", b"[" * 100_000, "not a JSON table"),
         ("a.json", b"[]", "the table has no rows"),
         ("a.jsonl", b'{"N": 1}\n\n{"N": \n', "line 3: Expecting value"),
