@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from vsweep.analysis.data.column_names import NAMES
+# What may be chosen; `column_names` has the usual names of each.
+QUANTITIES = ("N", "D", "C", "loss", "seed", "unique_tokens", "budget", "weight")
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,16 @@ class Choice:
     column: str
     factor: float = 1.0
 
+    @property
+    def source(self) -> str:
+        """The column with its factor, such as `tokens_B*1e+09`."""
+        if self.factor == 1.0:
+            return self.column
+        short = f"{self.factor:g}"
+        return f"{self.column}*{short if float(short) == self.factor else repr(self.factor)}"
+
     def __str__(self) -> str:
-        return f"{self.quantity}={self.column}" + (f"*{self.factor:g}" if self.factor != 1.0 else "")
+        return f"{self.quantity}={self.source}"
 
 
 def parse(choices: Iterable[str] | Mapping[str, str], names: Iterable[str]) -> dict[str, Choice]:
@@ -47,9 +56,9 @@ def parse(choices: Iterable[str] | Mapping[str, str], names: Iterable[str]) -> d
 
 def _parsed(text: str, names: list[str]) -> Choice:
     quantity, equals, rest = text.partition("=")
-    known = {name.casefold(): name for name in NAMES}
+    known = {name.casefold(): name for name in QUANTITIES}
     if not equals or quantity.strip().casefold() not in known:
-        raise ValueError(f"--column {text}: needed is QUANTITY=COLUMN, with QUANTITY one of {', '.join(NAMES)}")
+        raise ValueError(f"--column {text}: needed is QUANTITY=COLUMN, with QUANTITY one of {', '.join(QUANTITIES)}")
     quantity, rest = known[quantity.strip().casefold()], rest.strip()
     if rest in names:
         return Choice(quantity, rest)

@@ -5,6 +5,7 @@ only ever read as numbers or text: nothing in a table is evaluated or unpickled.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from vsweep import atomic, schema
-from vsweep.analysis.data import formats
+from vsweep.analysis.data import extra_columns, formats, table_rows, units
+from vsweep.analysis.data.column_choices import Choice, command, parse
 from vsweep.analysis.data.column_names import (
     OPTIONAL,
     Column,
+    ColumnReading,
     named,
     plain,
     read_labels,
@@ -45,23 +48,87 @@ class Table:
     """Checked runs of a foreign table, one row each, and sentences on how its columns were read.
 
     `runs` has the columns run_id (such as `row 2`), params, tokens, flops_6nd (FLOP), loss, seed_block (None without
-    seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight.
+    seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight. Columns that
+    hold no quantity follow as they are. `warnings` are for the top of a report. `settings` names hyperparameters.
     """
 
     runs: pd.DataFrame
     notes: tuple[str, ...]
+    loss_unit: str = units.NATS
+    warnings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
-def read(source: Path | pd.DataFrame) -> Table:
+def read(
+    source: Path | pd.DataFrame,
+    *,
+    columns: Iterable[str] | Mapping[str, str] = (),
+    loss_unit: str | None = None,
+    where: Iterable[str] = (),
+) -> Table:
     """The runs of a table with a loss and any two of N, D and C (C = 6ND gives the third), under their usual names.
+
+    Args:
+      source: a file that `formats` reads, or a DataFrame.
+      columns: the user's own word on columns, as `column_choices.parse` takes it.
+      loss_unit: one of `units.LOSS_UNITS`; what the loss's name says by default, else nats per token.
+      where: conditions on the rows to keep, as `conditions.parse` takes them.
 
     Raises:
       BadTable: it cannot be read, a column is missing or doubtful, or values are missing, no numbers or not positive.
+        A magnitude that no such quantity has is doubtful too. The message gives the option that answers it.
     """
     raw = _read(source)
     if set(raw.columns) >= OWN_COLUMNS:
         raise BadTable(f"{raw.name}: this is a sweep's own table - give the work directory that holds it")
-    reading = recognise(raw.columns)
+    try:
+        choices = parse(columns, raw.columns)
+        return _read_runs(table_rows.kept(raw, where), choices, loss_unit)
+    except ValueError as error:
+        raise BadTable(f"{raw.name}: {error}") from error
+
+
+def _read_runs(raw: RawTable, choices: dict[str, Choice], loss_unit: str | None) -> Table:
+    if loss_unit is not None and loss_unit not in units.LOSS_UNITS:
+        raise ValueError(f"loss_unit: unknown - got {loss_unit!r}; allowed {', '.join(units.LOSS_UNITS)}")
+    reading = recognise(raw.columns, choices)
+    values = _checked_values(raw, reading)
+    again, note = table_rows.repeated(raw)
+    raw, values = table_rows.only(raw, ~again, note), {name: column[~again] for name, column in values.items()}
+    _raise_doubts(values, reading.columns)
+    loss, unit, loss_notes = _loss(values["loss"], reading.columns["loss"], loss_unit, raw.rows)
+    values, notes = _complete({**values, "loss": loss}, reading.columns, raw.rows)
+    runs = _runs(values, raw.rows)
+    extra = _extra(raw, reading.columns)
+    settings = tuple(name for name in extra if extra_columns.is_setting(name))
+    unused = extra.drop(columns=list(settings))
+    cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
+    notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
+    notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
+    warnings = tuple(extra_columns.about_studies(unused, cells, values["loss"]))
+    more = extra[[name for name in extra if name not in runs]]
+    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, warnings, settings)
+
+
+def _extra(raw: RawTable, used: dict[str, Column]) -> pd.DataFrame:
+    """The columns that hold no quantity, with a name each, and rows counted from 0."""
+    names, positions = raw.columns, {column.at for column in used.values()}
+    left = [at for at, name in enumerate(names) if at not in positions and name and names.index(name) == at]
+    return raw.frame.iloc[:, left].set_axis([names[at] for at in left], axis=1).reset_index(drop=True)
+
+
+def _about_settings(extra: pd.DataFrame, settings: tuple[str, ...], cells: pd.Series) -> str:
+    varying = [name for name in settings if extra[name].astype(str).groupby(cells).nunique().max() > 1]
+    if not varying:
+        return ""
+    return (
+        f"The table also varies {', '.join(varying)}. Each cell of N and D keeps the setting with the lowest mean "
+        "loss. The others are listed under excluded runs. The best of several is slightly optimistic."
+    )
+
+
+def _checked_values(raw: RawTable, reading: ColumnReading) -> dict[str, np.ndarray]:
+    """The values [n] of each column in plain units; raises ValueError with everything that is wrong with them."""
     problems, values = list(reading.problems), {}
     for quantity, column in reading.columns.items():
         values[quantity], problem = _values(raw, column)
@@ -69,12 +136,8 @@ def read(source: Path | pd.DataFrame) -> Table:
     if raw.frame.empty:
         problems.append("the table has no rows")
     if problems:
-        raise BadTable(f"{raw.name}: {'; '.join(problems)}")
-    try:
-        values, notes = _complete(values, reading.columns, raw.rows)
-    except ValueError as error:
-        raise BadTable(f"{raw.name}: {error}") from error
-    return Table(_runs(values, raw.rows), raw.notes + reading.notes + tuple(notes))
+        raise ValueError("; ".join(problems))
+    return values
 
 
 def _values(raw: RawTable, column: Column) -> tuple[np.ndarray, str]:
@@ -83,8 +146,50 @@ def _values(raw: RawTable, column: Column) -> tuple[np.ndarray, str]:
         values, problem = read_labels(cells, raw.rows)
     else:
         values, problem = read_numbers(cells, raw.rows, allow_zero=column.quantity == "loss")
+        values = values if column.factor == 1.0 else values * column.factor
     hint = " (this column may be left out)" if column.quantity in OPTIONAL else ""
     return values, f"column {column.label}: {problem}{hint}" if problem else ""
+
+
+def _raise_doubts(values: dict[str, np.ndarray], columns: dict[str, Column]) -> None:
+    """Raises ValueError for magnitudes that cannot be meant, with the options that answer the question."""
+    counts = {name: values[name] for name in "NDC" if name in values}
+    chosen = {name for name in counts if columns[name].chosen}
+    for doubt in units.doubts(counts) if chosen < set(counts) else []:
+        concerned = doubt.factors or counts
+        if set(concerned) <= chosen:
+            continue
+        scaled = [
+            Choice(name, columns[name].name, columns[name].factor * factor) for name, factor in doubt.factors.items()
+        ]
+        as_it_is = command(columns[name].choice for name in concerned)
+        if scaled:
+            raise ValueError(
+                f"{doubt.text} - read it with {command(scaled)} or, if it is right as it stands, {as_it_is}"
+            )
+        raise ValueError(
+            f"{doubt.text} - are N and D plain counts, and C in FLOP? A factor behind a column gives its unit, such as "
+            f"{command([Choice(name, columns[name].name, 1e9) for name in list(concerned)[-1:]])}. "
+            f"If they are right as they stand: {as_it_is}"
+        )
+
+
+def _loss(
+    loss: np.ndarray, column: Column, given: str | None, rows: np.ndarray
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """The loss [n], its unit, and notes: perplexities become nats per token, other units stay as they are."""
+    unit = given or column.unit or units.NATS
+    if unit == units.PERPLEXITY:
+        if (loss < 1).any():
+            raise ValueError(f"column {column.label}: below one in {named(rows[loss < 1])}, so it is no perplexity")
+        return np.log(loss), units.NATS, (f"The loss is ln {column.name}: a perplexity as nats per token.",)
+    middle = float(np.median(loss))
+    if unit == units.NATS and given is None and not column.chosen and middle > units.LARGEST_LOSS:
+        raise ValueError(
+            f"column {column.label}: {middle:.4g} in the median row is more nats per token than a vocabulary allows - "
+            f"is it a perplexity? Say --loss-unit {units.PERPLEXITY}, or --loss-unit {units.NATS} if it is right"
+        )
+    return loss, unit, () if unit == units.NATS else (f"The loss is in {unit}, and so are E and every loss below.",)
 
 
 def _runs(values: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:

@@ -40,6 +40,7 @@ LOSS_WORDS = {
     **dict.fromkeys(("bpb", "bpc", "bitsperbyte", "bitsperchar", "bitspercharacter"), BITS_PER_BYTE),
     **dict.fromkeys(("bitspertoken", "bpt"), BITS_PER_TOKEN),
     **dict.fromkeys(("ppl", "perplexity"), PERPLEXITY),
+    **dict.fromkeys(("nats", "natspertoken"), NATS),
 }
 LARGEST_LOSS = 12.0  # nats per token: ln of a vocabulary of 160,000
 
@@ -72,7 +73,7 @@ def from_name(name: str) -> Named | None:
     joined = "".join(words)
     for days in sorted(DAYS, key=len, reverse=True):
         if joined.endswith(days):
-            return Named(joined.removesuffix(days) + "compute", PF_DAY, "PF-days")
+            return Named(joined.removesuffix(days).removesuffix("compute") + "compute", PF_DAY, "PF-days")
     for at, word in enumerate(words):
         if word in FLOP_WORDS:
             base = "".join([*words[:at], "flops", *words[at + 1 :]])
@@ -113,6 +114,11 @@ def doubts(values: dict[str, np.ndarray]) -> list[Doubt]:
     Small models pass: 988 parameters and 125,000 tokens are no reason to ask, as long as the largest run has more than
     a thousand of each.
     """
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return _doubts_about_counts(values)
+
+
+def _doubts_about_counts(values: dict[str, np.ndarray]) -> list[Doubt]:
     small = {name: values[name].max() for name in "ND" if name in values and values[name].max() < LEAST_COUNT}
     if small:
         seen = " and ".join(f"the largest {name} is {value:.4g}" for name, value in small.items())
@@ -136,6 +142,8 @@ def _doubts_about_compute(values: dict[str, np.ndarray]) -> list[Doubt]:
     middle = float(np.median(ratio))
     if COMPUTE[0] <= middle <= COMPUTE[1]:
         return []
+    if not 0 < middle < np.inf:
+        return [Doubt(f"C / (6 N D) is {middle:.3g} in the median row", {})]
     power = 10.0 ** round(-np.log10(middle))
     seen = f"C / (6 N D) is {middle:.3g} in the median row"
     steady = np.ptp(np.log10(ratio)) < 1

@@ -86,9 +86,10 @@ def test_all_problems_are_named_at_once(tmp_path):
     text = "Model Size,tokens,train_tokens,seed\n1e6,1e8,1e8,0\n-1,1e8,1e8,\nbig,x,1e8,1\n" + "0,1e8,1e8,1\n" * 10
     said = refusal(write(tmp_path / "bad.csv", text)).removeprefix(f"{tmp_path / 'bad.csv'}: ")
     assert said.split("; ") == [
-        "columns tokens and train_tokens could each be D - keep one, or name the right one D",
+        "columns tokens and train_tokens could each be D - keep one, or name the right one, such as --column D=tokens",
         "missing column loss - needs loss and two of N, D, C",
         "it has Model Size, tokens, train_tokens, seed",
+        "name it with --column loss=COLUMN",
         "column Model Size (N): not a number in row 4, negative in row 3, zero in rows 5, 6, 7, 8, 9, 10, 11, 12 and 2 "
         "more (such as 'big')",
         "column seed: empty in row 3 (this column may be left out)",
@@ -176,10 +177,11 @@ def test_columns_are_known_by_usual_names(tmp_path, header, note):
 def test_exact_name_wins_over_usual_ones(tmp_path):
     both = load(write(tmp_path / "a.csv", "N,n_params,D,val_loss,loss\n1e6,9e9,1e8,9,3.5\n"))
     assert both.runs[["params", "loss"]].to_numpy().tolist() == [[1e6, 3.5]]
-    assert "The column N was read as N; n_params was not used." in both.notes
-    assert "The column loss was read as loss; val_loss was not used." in both.notes
+    assert "The column N was read as N; n_params was not used (--column N=n_params reads it)." in both.notes
+    assert "The column loss was read as loss; val_loss was not used (--column loss=val_loss reads it)." in both.notes
     doubtful = refusal(write(tmp_path / "b.csv", "N,D,val_loss,test_loss\n1e6,1e8,3,4\n"))
-    assert "columns val_loss and test_loss could each be loss - keep one, or name the right one loss" in doubtful
+    assert "columns val_loss and test_loss could each be loss - keep one, or name the right one" in doubtful
+    assert "such as --column loss=val_loss" in doubtful
     assert "columns loss and loss could each be loss" in refusal(write(tmp_path / "c.csv", "N,D,loss,loss\n1,2,3,4\n"))
 
 
@@ -201,7 +203,11 @@ def test_counted_compute_is_kept(tmp_path):
 
 def test_compute_in_other_units_is_refused(tmp_path):
     said = refusal(write(tmp_path / "a.csv", "N,C,loss\n1e9,1e20,3.5\n1e9,0.5,3\n1e9,0.7,3\n"))
-    assert "D = C / 6N is below one or infinite in rows 3, 4 - are N and D plain counts, and C in FLOP" in said
+    assert "C / 6N gives D = 1.17e-10, D / N = 1.17e-19, in the median row - are N and D plain counts" in said
+    assert said.endswith("If they are right as they stand: --column N=N --column C=C")
+    mostly = write(tmp_path / "b.csv", "N,C,loss\n1e9,1e20,3.5\n1e9,1e20,3.4\n1e9,1e20,3.3\n1e9,0.5,3\n1e9,0.7,3\n")
+    said = refusal(mostly)
+    assert "D = C / 6N is below one or infinite in rows 5, 6 - are N and D plain counts, and C in FLOP" in said
 
 
 def test_compute_budget_makes_isoflop_groups():
@@ -317,9 +323,10 @@ POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_
 @settings(max_examples=8, deadline=None, database=None)
 @given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE, POSITIVE), min_size=1, max_size=5))
 def test_any_positive_numbers_survive_every_kind_of_file(tmp_path_factory, rows):
-    points = points_of(pd.DataFrame(rows, columns=["C", "N", "D", "loss"]))
+    as_named = {name: name for name in ("C", "N", "D", "loss")}  # so that no magnitude is doubted
+    points = select(load(pd.DataFrame(rows, columns=list(as_named)), columns=as_named), Convention("loss"))
     folder = tmp_path_factory.mktemp("any")
     for suffix in SUFFIXES:
         write_four_columns(points, folder / f"a{suffix}")
-        back = points_of(folder / f"a{suffix}").table
+        back = select(load(folder / f"a{suffix}", columns=as_named), Convention("loss")).table
         assert list(zip(back["flops"], back["params"], back["tokens"], back["loss"], strict=True)) == rows

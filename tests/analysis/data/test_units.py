@@ -16,7 +16,7 @@ from vsweep.analysis.data import units
         ("total_gflops", "totalflops", 1e9),
         ("train PFLOPs", "trainflops", 1e15),
         ("pf_days", "compute", 8.64e19),
-        ("compute (PF-days)", "computecompute", 8.64e19),
+        ("compute (PF-days)", "compute", 8.64e19),
     ],
 )
 def test_a_unit_in_a_name(name, base, factor):
