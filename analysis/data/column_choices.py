@@ -37,7 +37,9 @@ def parse(choices: Iterable[str] | Mapping[str, str], names: Iterable[str]) -> d
     Raises:
       ValueError: every choice that is wrong, each with what is allowed.
     """
-    texts = [f"{quantity}={text}" for quantity, text in choices.items()] if isinstance(choices, Mapping) else choices
+    if isinstance(choices, Mapping):
+        choices = [f"{quantity}={text}" for quantity, text in choices.items()]
+    texts = [choices] if isinstance(choices, str) else choices
     names = list(names)
     found, problems = {}, []
     for text in texts:

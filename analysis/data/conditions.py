@@ -52,7 +52,7 @@ def keep(source: "Source", where: Iterable[str]) -> "Source":
     Raises:
       ValueError: no such column, no value, or a value that no run has.
     """
-    for text in where:
+    for text in [where] if isinstance(where, str) else where:
         condition = parse(text, list(source.runs.columns), str(source.path))
         source = replace(source, runs=source.runs[met(condition, source.runs[condition.column], str(source.path))])
     return source

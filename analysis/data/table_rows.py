@@ -37,7 +37,7 @@ def kept(raw: RawTable, where: Iterable[str] = ()) -> RawTable:
     Raises:
       ValueError: a condition of `where` that is wrong, or that no row meets.
     """
-    for text in where:
+    for text in [where] if isinstance(where, str) else where:
         raw = _where(raw, text)
     for at, name in enumerate(raw.columns):
         last = plain(name.rsplit(".", 1)[-1])
