@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from vsweep.analysis.data.column_names import AT_MOST, is_non_embedding, plain
+from vsweep.analysis.data.column_names import AT_MOST, plain
 from vsweep.analysis.data.units import is_time
 
 # Hyperparameters by the last part of their names, in small letters and without punctuation.
@@ -25,7 +25,8 @@ SETTINGS = set(
 )
 FEW = 20  # values of a column that can mark studies
 LEAST_CELLS = 3  # (N, D) that hold several values of such a column, below which chance could part them
-FAR_APART = 0.05  # in log loss, between the values of a column at one (N, D)
+FAR_APART = 0.05  # in log loss, between the values of a column of text at one (N, D)
+NUMBERS_APART = 0.2  # the same for a column of numbers: a shape such as depth moves the loss by less
 EXPLAINED = 0.5  # share of the scatter within cells that such a column must explain
 MANY = 30  # unused columns that a note names
 
@@ -57,15 +58,11 @@ def about_unused(frame: pd.DataFrame) -> str:
     varying = {name: values for name, values in varying.items() if values > 1}
     if not varying:
         return ""
-    shown = [f"{name} ({values} values{_remark(name)})" for name, values in varying.items()][:MANY]
+    shown = [
+        f"{name} ({values} values{', time and no FLOP' if is_time(name) else ''})" for name, values in varying.items()
+    ][:MANY]
     more = f" and {len(varying) - MANY} more" if len(varying) > MANY else ""
     return f"Not used, though {'it varies' if len(varying) == 1 else 'they vary'}: {', '.join(shown)}{more}."
-
-
-def _remark(name: str) -> str:
-    if is_time(name):
-        return ", time and no FLOP"
-    return f"; --column {shlex.quote(f'N={name}')} fits with this N" if is_non_embedding(name) else ""
 
 
 def about_studies(frame: pd.DataFrame, cells: pd.Series, loss: np.ndarray) -> Iterable[str]:
@@ -78,16 +75,17 @@ def about_studies(frame: pd.DataFrame, cells: pd.Series, loss: np.ndarray) -> It
     for name in frame:
         labels = frame[name].astype(str)[usable]
         if 2 <= labels.nunique() <= min(FEW, len(labels) // 2):
+            numbers = pd.to_numeric(labels, errors="coerce").notna().all()
             apart = _apart(logs, labels, cells[usable])
-            if apart is not None:
+            if apart > (NUMBERS_APART if numbers else FAR_APART):
                 yield _warning(name, labels, apart)
 
 
-def _apart(logs: pd.Series, labels: pd.Series, cells: pd.Series) -> float | None:
-    """How far apart in log loss the values of a column are within cells; None where they are close, or by chance."""
+def _apart(logs: pd.Series, labels: pd.Series, cells: pd.Series) -> float:
+    """How far apart in log loss the values of a column are within cells; 0 where that may be chance."""
     mixed = labels.groupby(cells).transform("nunique") > 1
     if cells[mixed].nunique() < LEAST_CELLS:
-        return None
+        return 0.0
     # Means of (cell, value) first, so that a value with many runs does not become the cell's mean.
     means = logs[mixed].groupby([cells[mixed], labels[mixed]]).mean()
     off = means - means.groupby(level=0).transform("mean")
@@ -96,7 +94,7 @@ def _apart(logs: pd.Series, labels: pd.Series, cells: pd.Series) -> float | None
     runs = logs[mixed] - logs[mixed].groupby([cells[mixed], labels[mixed]]).transform("mean")
     far = float(by_value.max() - by_value.min())
     explains = (left**2).sum() < (1 - EXPLAINED) * (off**2).sum() and far > 2 * float(np.sqrt((runs**2).mean()))
-    return far if far > FAR_APART and explains else None
+    return far if explains else 0.0
 
 
 def _warning(name: str, labels: pd.Series, apart: float) -> str:

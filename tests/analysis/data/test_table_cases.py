@@ -1,6 +1,7 @@
 """Small planted tables that are easily misread: each is read rightly, or refused with the way on."""
 
 import gzip
+import json
 import shlex
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from vsweep.analysis import pipeline
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.commands import analyse
 from vsweep.analysis.data import units
@@ -102,6 +104,18 @@ def test_loss_in_bits_keeps_its_unit():
     assert exponent(source) == pytest.approx(A, abs=0.005)
 
 
+def test_fits_name_the_unit_of_the_loss(tmp_path):
+    result = pipeline.analyse(CASES / "nested.jsonl", tmp_path, bootstrap=0)
+    assert json.loads(result.fits.read_text())["units"]["loss"] == "bits/byte"
+    assert "The loss is in bits/byte" in result.report.read_text()
+
+
+def test_shapes_and_repeats_are_no_studies():
+    gemstones = load(CASES.parent / "gemstones_hot_points.csv")
+    assert gemstones.warnings == ()
+    assert gemstones.notes == ("Not used, though they vary: run (22 values), width (11 values), depth (18 values).",)
+
+
 def test_dict_of_runs_is_read():
     source = load(CASES / "dict_of_runs.json")
     assert exponent(source) == pytest.approx(A, abs=0.005)
@@ -134,7 +148,7 @@ def test_each_cell_keeps_its_best_learning_rate():
 
 def test_second_size_is_offered():
     source = load(CASES / "two_N.csv")
-    assert "Not used, though it varies: N_non_emb (6 values; --column N=N_non_emb fits with this N)." in source.notes
+    assert "The column N was read as N; N_non_emb was not used (--column N=N_non_emb reads it)." in source.notes
     other = load(CASES / "two_N.csv", columns={"N": "N_non_emb"})
     assert other.runs["params"].min() == 2e7
     assert exponent(other) == pytest.approx(A, abs=0.005)
