@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsweep import program
-from vsweep.analysis import pipeline
+from vsweep.analysis import pipeline, reading_options
 from vsweep.analysis.answering import command
 from vsweep.analysis.data.foreign_tables import write_four_columns
 from vsweep.analysis.data.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
@@ -42,6 +42,9 @@ def analyse(arguments: list[str]) -> int:
         floor=options.floor,
         objective=Objective(options.residual, options.penalty, options.delta, options.overestimate),
         annealed_only=True if options.annealed_only else None,
+        columns=options.column,
+        loss_unit=options.loss_unit,
+        where=options.where,
     )
     print(printable(summary(result)))
     return 0
@@ -67,7 +70,7 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         type=Path,
-        help="work directory of a sweep, or a table (CSV, TSV, JSON, JSONL, parquet) with loss and two of N, D, C",
+        help="work directory of a sweep, or a table (CSV, JSON, parquet, xlsx) with loss and two of N, D, C",
     )
     parser.add_argument(
         "--out",
@@ -78,6 +81,7 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bootstrap", type=int, default=400, metavar="R", help="resamples of each fit; 0 for none (default: 400)"
     )
+    reading_options.add_to(parser)
     _add_conventions(parser)
     parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
@@ -138,7 +142,8 @@ def _others() -> str:
 
 def summary(result: Result) -> str:
     """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
-    lines = [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]
+    lines = [f"! {text}" for text in result.source.warnings]
+    lines += [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]
     lines.append(f"{'loss':<12} {'E':<6} {'approach':<17} {'a':>7} {'b':>7}  range of a")
     for study in result.studies:
         for approach in optimum.approaches(study):
@@ -155,7 +160,7 @@ def summary(result: Result) -> str:
 def table(arguments: list[str]) -> int:
     """Writes the finished runs of a source as the columns C, N, D, loss."""
     options = _table_parser().parse_args(arguments)
-    source = load(options.source)
+    source = load(options.source, columns=options.column, loss_unit=options.loss_unit, where=options.where)
     loss = options.loss or source.losses[0]
     if loss not in source.losses:
         raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")
@@ -170,6 +175,7 @@ def _table_parser() -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, help="work directory of a sweep, or any table")
     parser.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
     parser.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")
+    reading_options.add_to(parser)
     _add_conventions(parser)
     return parser
 

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,9 @@ def analyse(
     floor: float | None = None,
     objective: Objective | None = None,
     annealed_only: bool | None = None,
+    columns: Iterable[str] | Mapping[str, str] = (),
+    loss_unit: str | None = None,
+    where: Iterable[str] = (),
 ) -> Result:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -69,12 +72,15 @@ def analyse(
       floor: E of a loss whose floor is not known (`val_loss`, the loss of a table), instead of fitting it; 0 for none.
       objective: what the parametric fits minimise; Huber's penalty of log residuals by default.
       annealed_only: whether the envelope counts only the last 15 % of each run; None: where enough sizes win there.
+      columns: which column of a table is what, such as `{"N": "config.n_params", "D": "tokens_B*1e9"}`.
+      loss_unit: `nats/token`, `bits/byte`, `bits/token` or `perplexity` of a table (default: what its name says).
+      where: conditions on the runs to keep, such as `['dataset == "web"']` or `["layers=4,8"]`.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
       ValueError: an unknown convention, a negative bootstrap, or a table without `out`.
     """
-    loaded = load(source)
+    loaded = load(source, columns=columns, loss_unit=loss_unit, where=where)
     _check_options(loaded, out, bootstrap, size, flops, floor)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else _own_folder(loaded.path)

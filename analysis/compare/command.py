@@ -11,18 +11,18 @@ from pathlib import Path
 import pandas as pd
 
 from vsweep import atomic, program, schema
+from vsweep.analysis import reading_options
 from vsweep.analysis.answering import command, refuse
 from vsweep.analysis.compare.comparison import Comparison, compare
 from vsweep.analysis.compare.report import drawing, sentences, table, to_json
 from vsweep.analysis.compare.sources import convention_of, titles
 from vsweep.analysis.compare.verdict import MARGIN
+from vsweep.analysis.data import conditions
 from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, Source, load, select
 from vsweep.analysis.formatting import blocks, prose
 from vsweep.analysis.plotting import save
 
-__all__ = ["compare", "drawing", "keep", "main", "sentences", "split", "to_json"]
-
-LOOKED_AT = 20  # values of a column that a message names
+__all__ = ["compare", "drawing", "main", "sentences", "split", "to_json"]
 
 
 @command("compare")
@@ -46,9 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="two work directories or tables; one with --by")
     parser.add_argument("--by", metavar="COLUMN[=X,Y]", help="compare two halves of one sweep, such as lr=0.003,0.01")
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=X[,Y]", help="keep these runs only; may be repeated"
-    )
+    reading_options.add_to(parser)
     parser.add_argument("--loss", help="which loss (default: excess_loss of a sweep, loss of a table)")
     parser.add_argument(
         "--size", choices=SIZE_CONVENTIONS, default=SIZE_CONVENTIONS[0], help="which N (default: %(default)s)"
@@ -81,9 +79,8 @@ def _read(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _compared(options: argparse.Namespace) -> Comparison | Refusal:
-    sources = [load(path) for path in options.sources]
-    for condition in options.where:
-        sources = [keep(source, condition) for source in sources]
+    reading = {"columns": options.column, "loss_unit": options.loss_unit, "where": options.where}
+    sources = [load(path, **reading) for path in options.sources]
     names = titles(sources)
     if options.by:
         sources, names = split(sources[0], options.by)
@@ -104,60 +101,21 @@ def split(source: Source, by: str) -> tuple[list[Source], tuple[str, str]]:
       ValueError: no such column, not two values, or a value that no run has.
     """
     name, _, listed = by.partition("=")
-    column = _column(source, name, "by")
-    values = listed.split(",") if listed else _values(column)
+    column = _column(source, name)
+    values = listed.split(",") if listed else conditions.values_of(column)
     if len(values) != 2:
-        raise ValueError(f"by: two values of {name} are needed - got {_listed(values)}; choose two with {name}=X,Y")
-    halves = [_keep(source, name, [value]) for value in values]
+        raise ValueError(
+            f"by: two values of {name} are needed - got {conditions.listed(values)}; choose two with {name}=X,Y"
+        )
+    halves = []
+    for value in values:
+        kept = conditions.met(conditions.Condition(name, "==", (value,)), source.runs[name], str(source.path))
+        halves.append(replace(source, runs=source.runs[kept]))
     return halves, tuple(f"{name} = {value}" for value in values)
 
 
-def keep(source: Source, condition: str) -> Source:
-    """The runs of `source` that meet a condition such as `layers=4` or `width=8,16`.
-
-    Raises:
-      ValueError: no such column, no value, or a value that no run has.
-    """
-    name, _, listed = condition.partition("=")
-    if not listed:
-        raise ValueError(f"where: a column and its values - got {condition!r}; such as layers=4 or width=8,16")
-    return _keep(source, name, listed.split(","))
-
-
-def _keep(source: Source, name: str, values: list[str]) -> Source:
-    column = _column(source, name, "where")
-    kept = pd.Series(False, index=column.index)
-    for value in values:
-        alike = _is(column, value.strip())
-        if not alike.any():
-            raise ValueError(f"{name}: no run has {value!r}; {source.path} has {_listed(_values(column))}")
-        kept |= alike
-    return replace(source, runs=source.runs[kept])
-
-
-def _column(source: Source, name: str, option: str) -> pd.Series:
+def _column(source: Source, name: str) -> pd.Series:
     if name not in source.runs:
         has = [axis for axis in schema.AXES if axis in source.runs] or source.runs.columns
-        hint = "" if source.is_workdir else "; a table is read for its N, D, C and loss only - give two tables instead"
-        raise ValueError(f"{option}: no column {name!r} in {source.path}; it has {', '.join(has)}{hint}")
-    return source.runs[name].astype(object).where(source.runs[name].notna(), "none")
-
-
-def _is(column: pd.Series, value: str) -> pd.Series:
-    """Whether each cell is `value`, as text or as a number: 0.01 and 1e-2 are one."""
-    alike = column.astype(str).str.lower() == value.lower()
-    try:
-        return alike | (pd.to_numeric(column, errors="coerce") == float(value))
-    except ValueError:
-        return alike
-
-
-def _values(column: pd.Series) -> list[str]:
-    values = column.unique().tolist()
-    numeric = all(isinstance(value, (int, float)) for value in values)
-    return [str(value) for value in sorted(values, key=None if numeric else str)]
-
-
-def _listed(values: list[str]) -> str:
-    more = f" and {len(values) - LOOKED_AT} more" if len(values) > LOOKED_AT else ""
-    return ", ".join(values[:LOOKED_AT]) + more
+        raise ValueError(f"by: no column {name!r} in {source.path}; it has {', '.join(has)}")
+    return conditions.without_empty(source.runs[name])

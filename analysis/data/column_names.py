@@ -4,6 +4,8 @@ People name the same quantity in many ways. The exact name wins, then any usual 
 a question that only the owner of the table can answer, so they are a problem and never a guess.
 """
 
+import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import SequenceMatcher
@@ -11,6 +13,9 @@ from numbers import Real
 
 import numpy as np
 import pandas as pd
+
+from vsweep.analysis.data import units
+from vsweep.analysis.data.column_choices import Choice, command
 
 # What each quantity is called, in small letters and without spaces and punctuation.
 NAMES = {
@@ -28,6 +33,7 @@ NAMES = {
     "budgetcompute tokenbudget tokensbudget budgettokens",
     "weight": "weight sampleweight pointweight fitweight",
 }
+COUNTED = ("N", "D", "C", "unique_tokens", "budget")  # whose names may say thousands, millions or GFLOP
 OPTIONAL = ("seed", "unique_tokens", "budget", "weight")
 # What to look for in unknown names when N, D, C or the loss is missing, and from which likeness (of 1) on to offer one.
 TELLING = {"N": "params parameters modelsize", "D": "tokens", "C": "flops compute", "loss": "loss crossentropy"}
@@ -37,11 +43,23 @@ AT_MOST = 8  # rows named in a message
 
 @dataclass(frozen=True)
 class Column:
-    """One column that holds a known quantity: where it is, and its name in the table."""
+    """One column that holds a known quantity: where it is, its name in the table, and the factor to plain counts.
+
+    `unit` is the unit that its name says, in words for a count and one of `units.LOSS_UNITS` for a loss. `chosen` says
+    that the user named it, so that nothing about it is doubted.
+    """
 
     quantity: str
     at: int
     name: str
+    factor: float = 1.0
+    unit: str = ""
+    chosen: bool = False
+
+    @property
+    def choice(self) -> Choice:
+        """The option that reads it so."""
+        return Choice(self.quantity, self.name, self.factor)
 
     @property
     def label(self) -> str:
@@ -63,38 +81,102 @@ def plain(name: object) -> str:
     return "".join(letter for letter in str(name).casefold() if letter.isalnum())
 
 
-def recognise(names: list[str]) -> ColumnReading:
-    """Which of the columns `names` hold a quantity of `NAMES`, and what a law needs beyond them."""
+def recognise(names: list[str], choices: Mapping[str, Choice] | None = None) -> ColumnReading:
+    """Which of the columns `names` hold a quantity of `NAMES`, and what a law needs beyond them.
+
+    The user's own `choices` by quantity come first; a column that he chose is no candidate for anything else.
+    """
+    choices = choices or {}
+    taken = {choice.column for choice in choices.values()}
     columns, problems, notes, doubtful = {}, [], [], []
     for quantity in NAMES:
-        best, others = _candidates(quantity, names)
+        if quantity in choices:
+            columns[quantity] = _chosen(choices[quantity], names)
+            continue
+        best, others = _candidates(quantity, names, taken)
         if len(best) > 1:
             doubtful.append(quantity)
             several = " and ".join(names[at] for at in best)
-            problems.append(f"columns {several} could each be {quantity} - keep one, or name the right one {quantity}")
+            answer = command([_read_as(quantity, names, best[0]).choice])
+            problems.append(
+                f"columns {several} could each be {quantity} - keep one, or name the right one, such as {answer}"
+            )
         elif best:
-            columns[quantity] = Column(quantity, best[0], names[best[0]])
+            columns[quantity] = _read_as(quantity, names, best[0])
             if others:
-                unused = ", ".join(names[at] for at in others)
-                notes.append(f"The column {names[best[0]]} was read as {quantity}; {unused} was not used.")
-    renamed = [f"{quantity} is {column.name}" for quantity, column in columns.items() if column.label != column.name]
+                notes.append(_about_others(columns[quantity], names, others))
+    renamed = [
+        f"{quantity} is {column.choice.source}" for quantity, column in columns.items() if column.label != column.name
+    ]
     if renamed:
-        notes.insert(0, f"Columns were recognised by their names: {', '.join(renamed)}.")
+        how = "were chosen or recognised" if choices else "were recognised"
+        notes.insert(0, f"Columns {how} by their names: {', '.join(renamed)}.")
+    units_said = [f"{column.name} is in {column.unit}" for column in columns.values() if column.unit]
+    if units_said:
+        notes.append(f"Units were taken from the names: {', '.join(units_said)}.")
     missing = _missing({*columns, *doubtful}, names)
     return ColumnReading(columns, (*problems, missing) if missing else tuple(problems), tuple(notes))
 
 
-def _candidates(quantity: str, names: list[str]) -> tuple[list[int], list[int]]:
+def _chosen(choice: Choice, names: list[str]) -> Column:
+    unit = (units.loss_unit(choice.column) or "") if choice.quantity == "loss" and choice.factor == 1.0 else ""
+    return Column(choice.quantity, names.index(choice.column), choice.column, choice.factor, unit, chosen=True)
+
+
+def _read_as(quantity: str, names: list[str], at: int) -> Column:
+    """The column as `quantity`, with the unit that its name says."""
+    name = names[at]
+    if quantity == "loss":
+        return Column(quantity, at, name, unit=units.loss_unit(name) or "")
+    said = units.from_name(name) if quantity in COUNTED and plain(name) not in NAMES[quantity].split() else None
+    return Column(quantity, at, name, said.factor, said.text) if said else Column(quantity, at, name)
+
+
+def _about_others(column: Column, names: list[str], others: list[int]) -> str:
+    unused = ", ".join(names[at] for at in others)
+    answer = command([_read_as(column.quantity, names, others[0]).choice])
+    was = "were" if len(others) > 1 else "was"
+    return f"The column {column.name} was read as {column.quantity}; {unused} {was} not used ({answer} reads it)."
+
+
+def _candidates(quantity: str, names: list[str], taken: Set[str]) -> tuple[list[int], list[int]]:
     """Positions of the columns with the best claim to be `quantity`, and of those with a lesser one."""
-    known = NAMES[quantity].split()
     tests = (
         lambda name: name == quantity,
         lambda name: plain(name) == plain(quantity),
-        lambda name: plain(name) in known,
+        lambda name: plain(name) in NAMES[quantity].split(),
+        lambda name: _says_unit(quantity, name),
+        lambda name: _is_nested(quantity, name),
+        lambda name: quantity == "N" and is_non_embedding(name),
     )
-    tiers = [[at for at, name in enumerate(names) if test(name)] for test in tests]
+    free = [(at, name) for at, name in enumerate(names) if name not in taken]
+    tiers = [[at for at, name in free if test(name)] for test in tests]
     best = next((tier for tier in tiers if tier), [])
-    return best, [at for at in tiers[-1] if at not in best]
+    lesser = sorted({at for tier in tiers[2:] for at in tier} - set(best))
+    return best, lesser
+
+
+def _says_unit(quantity: str, name: str) -> bool:
+    """Whether a name is a usual one with a unit, such as `params_M`, `total_gflops` or `val_bpb`."""
+    if quantity == "loss":
+        return units.loss_unit(name) is not None and "train" not in plain(name)
+    said = units.from_name(name) if quantity in COUNTED else None
+    return said is not None and said.base in NAMES[quantity].split()
+
+
+def _is_nested(quantity: str, name: str) -> bool:
+    """Whether the last part of `config.n_params` is a usual name: no single letter, and no loss of training."""
+    last = plain(re.split(r"[./]", name)[-1])
+    if last == plain(name) or len(last) < 2 or (quantity == "loss" and "train" in plain(name)):
+        return False
+    return last in NAMES[quantity].split()
+
+
+def is_non_embedding(name: str) -> bool:
+    """Whether a column counts parameters without embeddings: a second N of many tables."""
+    words = plain(name)
+    without = any(part in words for part in ("nonemb", "noemb", "withoutemb", "exclemb"))
+    return without and (words.startswith("n") or "param" in words or "size" in words)
 
 
 def _missing(there: set[str], names: list[str]) -> str:
@@ -109,9 +191,24 @@ def _missing(there: set[str], names: list[str]) -> str:
         return ""
     # Of the last two either one will do.
     words = ", ".join(wanted) if wanted == ["loss"] else f"{', '.join(wanted[:-1])} (or {wanted[-1]})"
-    hints = [f"; closest to {quantity}: {name}" for quantity, name in _closest(wanted, names).items()]
+    closest = _closest(wanted, names)
+    hints = [f"; closest to {quantity}: {name}" for quantity, name in closest.items()]
+    hours = [name for name in names if units.is_time(name)]
+    if hours and "C" in wanted:
+        hints.append(f"; {hours[0]} is time and no FLOP: multiply it by the speed, in FLOP per hour or day")
     has = ", ".join(names) or "none"
-    return f"missing column {words} - needs loss and two of N, D, C; it has {has}{''.join(hints)}"
+    likely = sorted(wanted, key=lambda quantity: (quantity != "loss", quantity not in closest))
+    needed = likely[: max(1, len(wanted) - 1)]
+    answer = command(_hint(quantity, closest.get(quantity)) for quantity in needed)
+    return (
+        f"missing column {words} - needs loss and two of N, D, C; it has {has}{''.join(hints)}; name it with {answer}"
+    )
+
+
+def _hint(quantity: str, name: str | None) -> Choice:
+    """The option that names a missing column, with the factor where the name says a unit."""
+    said = units.from_name(name) if name and quantity in COUNTED else None
+    return Choice(quantity, name or "COLUMN", said.factor if said else 1.0)
 
 
 def _closest(wanted: list[str], names: list[str]) -> dict[str, str]:

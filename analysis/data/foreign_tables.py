@@ -1,12 +1,11 @@
 """Tables of other people's runs, in and out.
 
-CSV, TSV, JSON, JSON lines, parquet or a DataFrame. A bad table gets one message with all of its problems. Values are
+Any file that `formats` reads, or a DataFrame. A bad table gets one message with all of its problems. Values are
 only ever read as numbers or text: nothing in a table is evaluated or unpickled.
 """
 
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,22 +14,25 @@ import numpy as np
 import pandas as pd
 
 from vsweep import atomic, schema
+from vsweep.analysis.data import extra_columns, formats, table_rows, units
+from vsweep.analysis.data.column_choices import Choice, command, parse
 from vsweep.analysis.data.column_names import (
     OPTIONAL,
     Column,
+    ColumnReading,
     named,
     plain,
     read_labels,
     read_numbers,
     recognise,
 )
+from vsweep.analysis.data.formats import PYARROW, RawTable
 
 if TYPE_CHECKING:
     from vsweep.analysis.data.points import Points
 
 IN_MEMORY = Path("the table")  # what messages and titles call a DataFrame, which has no file
 OWN_COLUMNS = {"run_id", "params", "params_non_embedding"}  # together only in a sweep's runs.csv
-PYARROW = "parquet needs one more package - pip install pyarrow"
 
 CLOSE = np.log(3.0)  # a budget is the compute (or the tokens) of its rows where the median row is within this of it
 PLAUSIBLE = np.log(1e4)  # the same where only N or only D is known and the other one guessed
@@ -46,36 +48,87 @@ class Table:
     """Checked runs of a foreign table, one row each, and sentences on how its columns were read.
 
     `runs` has the columns run_id (such as `row 2`), params, tokens, flops_6nd (FLOP), loss, seed_block (None without
-    seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight.
+    seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight. Columns that
+    hold no quantity follow as they are. `warnings` are for the top of a report. `settings` names hyperparameters.
     """
 
     runs: pd.DataFrame
     notes: tuple[str, ...]
+    loss_unit: str = units.NATS
+    warnings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Raw:
-    """A table as it was found, with any values; `rows` [n] are the numbers that its rows have in the file."""
-
-    name: str
-    frame: pd.DataFrame
-    rows: np.ndarray
-
-    @property
-    def columns(self) -> list[str]:
-        return [str(name).strip() for name in self.frame.columns]
-
-
-def read(source: Path | pd.DataFrame) -> Table:
+def read(
+    source: Path | pd.DataFrame,
+    *,
+    columns: Iterable[str] | Mapping[str, str] = (),
+    loss_unit: str | None = None,
+    where: Iterable[str] = (),
+) -> Table:
     """The runs of a table with a loss and any two of N, D and C (C = 6ND gives the third), under their usual names.
+
+    Args:
+      source: a file that `formats` reads, or a DataFrame.
+      columns: the user's own word on columns, as `column_choices.parse` takes it.
+      loss_unit: one of `units.LOSS_UNITS`; what the loss's name says by default, else nats per token.
+      where: conditions on the rows to keep, as `conditions.parse` takes them.
 
     Raises:
       BadTable: it cannot be read, a column is missing or doubtful, or values are missing, no numbers or not positive.
+        A magnitude that no such quantity has is doubtful too. The message gives the option that answers it.
     """
     raw = _read(source)
     if set(raw.columns) >= OWN_COLUMNS:
         raise BadTable(f"{raw.name}: this is a sweep's own table - give the work directory that holds it")
-    reading = recognise(raw.columns)
+    try:
+        choices = parse(columns, raw.columns)
+        return _read_runs(table_rows.kept(raw, where), choices, loss_unit)
+    except ValueError as error:
+        raise BadTable(f"{raw.name}: {error}") from error
+
+
+def _read_runs(raw: RawTable, choices: dict[str, Choice], loss_unit: str | None) -> Table:
+    if loss_unit is not None and loss_unit not in units.LOSS_UNITS:
+        raise ValueError(f"loss_unit: unknown - got {loss_unit!r}; allowed {', '.join(units.LOSS_UNITS)}")
+    reading = recognise(raw.columns, choices)
+    values = _checked_values(raw, reading)
+    again, note = table_rows.repeated(raw)
+    raw, values = table_rows.only(raw, ~again, note), {name: column[~again] for name, column in values.items()}
+    _raise_doubts(values, reading.columns)
+    loss, unit, loss_notes = _loss(values["loss"], reading.columns["loss"], loss_unit, raw.rows)
+    values, notes = _complete({**values, "loss": loss}, reading.columns, raw.rows)
+    runs = _runs(values, raw.rows)
+    extra = _extra(raw, reading.columns)
+    settings = tuple(name for name in extra if extra_columns.is_setting(name))
+    unused = extra.drop(columns=list(settings))
+    cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
+    notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
+    notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
+    warnings = tuple(extra_columns.about_studies(unused, cells, values["loss"]))
+    more = extra[[name for name in extra if name not in runs]]
+    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, warnings, settings)
+
+
+def _extra(raw: RawTable, used: dict[str, Column]) -> pd.DataFrame:
+    """The columns that hold no quantity, with a name each, and rows counted from 0."""
+    names, positions = raw.columns, {column.at for column in used.values()}
+    left = [at for at, name in enumerate(names) if at not in positions and name and names.index(name) == at]
+    return raw.frame.iloc[:, left].set_axis([names[at] for at in left], axis=1).reset_index(drop=True)
+
+
+def _about_settings(extra: pd.DataFrame, settings: tuple[str, ...], cells: pd.Series) -> str:
+    varying = [name for name in settings if extra[name].astype(str).groupby(cells).nunique().max() > 1]
+    if not varying:
+        return ""
+    return (
+        f"The table also varies {', '.join(varying)}. Each cell of N and D keeps the setting with the lowest mean "
+        "loss. The others are listed under excluded runs. The best of several is slightly optimistic."
+    )
+
+
+def _checked_values(raw: RawTable, reading: ColumnReading) -> dict[str, np.ndarray]:
+    """The values [n] of each column in plain units; raises ValueError with everything that is wrong with them."""
     problems, values = list(reading.problems), {}
     for quantity, column in reading.columns.items():
         values[quantity], problem = _values(raw, column)
@@ -83,22 +136,60 @@ def read(source: Path | pd.DataFrame) -> Table:
     if raw.frame.empty:
         problems.append("the table has no rows")
     if problems:
-        raise BadTable(f"{raw.name}: {'; '.join(problems)}")
-    try:
-        values, notes = _complete(values, reading.columns, raw.rows)
-    except ValueError as error:
-        raise BadTable(f"{raw.name}: {error}") from error
-    return Table(_runs(values, raw.rows), reading.notes + tuple(notes))
+        raise ValueError("; ".join(problems))
+    return values
 
 
-def _values(raw: _Raw, column: Column) -> tuple[np.ndarray, str]:
+def _values(raw: RawTable, column: Column) -> tuple[np.ndarray, str]:
     cells = raw.frame.iloc[:, column.at]
     if column.quantity == "seed":
         values, problem = read_labels(cells, raw.rows)
     else:
         values, problem = read_numbers(cells, raw.rows, allow_zero=column.quantity == "loss")
+        values = values if column.factor == 1.0 else values * column.factor
     hint = " (this column may be left out)" if column.quantity in OPTIONAL else ""
     return values, f"column {column.label}: {problem}{hint}" if problem else ""
+
+
+def _raise_doubts(values: dict[str, np.ndarray], columns: dict[str, Column]) -> None:
+    """Raises ValueError for magnitudes that cannot be meant, with the options that answer the question."""
+    counts = {name: values[name] for name in "NDC" if name in values}
+    chosen = {name for name in counts if columns[name].chosen}
+    for doubt in units.doubts(counts) if chosen < set(counts) else []:
+        concerned = doubt.factors or counts
+        if set(concerned) <= chosen:
+            continue
+        scaled = [
+            Choice(name, columns[name].name, columns[name].factor * factor) for name, factor in doubt.factors.items()
+        ]
+        as_it_is = command(columns[name].choice for name in concerned)
+        if scaled:
+            raise ValueError(
+                f"{doubt.text} - read it with {command(scaled)} or, if it is right as it stands, {as_it_is}"
+            )
+        raise ValueError(
+            f"{doubt.text} - are N and D plain counts, and C in FLOP? A factor behind a column gives its unit, such as "
+            f"{command([Choice(name, columns[name].name, 1e9) for name in list(concerned)[-1:]])}. "
+            f"If they are right as they stand: {as_it_is}"
+        )
+
+
+def _loss(
+    loss: np.ndarray, column: Column, given: str | None, rows: np.ndarray
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """The loss [n], its unit, and notes: perplexities become nats per token, other units stay as they are."""
+    unit = given or column.unit or units.NATS
+    if unit == units.PERPLEXITY:
+        if (loss < 1).any():
+            raise ValueError(f"column {column.label}: below one in {named(rows[loss < 1])}, so it is no perplexity")
+        return np.log(loss), units.NATS, (f"The loss is ln {column.name}: a perplexity as nats per token.",)
+    middle = float(np.median(loss))
+    if unit == units.NATS and given is None and not column.chosen and middle > units.LARGEST_LOSS:
+        raise ValueError(
+            f"column {column.label}: {middle:.4g} in the median row is more nats per token than a vocabulary allows - "
+            f"is it a perplexity? Say --loss-unit {units.PERPLEXITY}, or --loss-unit {units.NATS} if it is right"
+        )
+    return loss, unit, () if unit == units.NATS else (f"The loss is in {unit}, and so are E and every loss below.",)
 
 
 def _runs(values: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:
@@ -134,83 +225,15 @@ def group_close(values: np.ndarray, tolerance: float = 0.03) -> np.ndarray:
 # Files
 
 
-def _read(source: Path | pd.DataFrame) -> _Raw:
+def _read(source: Path | pd.DataFrame) -> RawTable:
     if isinstance(source, pd.DataFrame):
-        return _counted_from_one(str(IN_MEMORY), source)
+        return formats.of_frame(str(IN_MEMORY), source)
     if not source.is_file():
         raise BadTable(f"{source}: no such work directory or table")
-    reader, kind = READERS.get(source.suffix.lower(), (_read_text_table, "a CSV table"))
     try:
-        return reader(source)
-    except ImportError as error:
-        raise BadTable(f"{source}: {PYARROW}") from error
-    except (OSError, ValueError, RecursionError, NotImplementedError) as error:
-        raise BadTable(f"{source}: not {kind} - {' '.join(str(error).split())}") from error
-
-
-def _counted_from_one(name: str, frame: pd.DataFrame) -> _Raw:
-    # After a groupby the quantities sit in the index.
-    levels = [level for level in frame.index.names if level is not None and level not in frame.columns]
-    return _Raw(name, frame.reset_index(level=levels) if levels else frame, np.arange(1, len(frame) + 1))
-
-
-def _read_text_table(path: Path) -> _Raw:
-    """CSV or TSV with a header; its separator is the one of comma, tab and semicolon that the header has most of."""
-    text = path.read_text(encoding="utf-8-sig")
-    if "\0" in text:  # pandas ends a cell there
-        raise ValueError("it holds a NUL")
-    body = text.lstrip("\n")
-    if not body.strip():
-        raise ValueError("the file is empty")
-    separator = max(",\t;", key=body.partition("\n")[0].count)
-    # Blank lines stay at first, so that rows count as in the file; cells stay text, because only float() is exact.
-    cells = pd.read_csv(io.StringIO(body), sep=separator, header=None, dtype=str, skip_blank_lines=False)
-    frame = cells.iloc[1:].dropna(how="all")
-    frame.columns = cells.iloc[0].fillna("").tolist()
-    return _Raw(str(path), frame, frame.index.to_numpy() + 1 + len(text) - len(body))
-
-
-def _read_json_lines(path: Path) -> _Raw:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    rows = [row for row, line in enumerate(lines, start=1) if line.strip()]
-    return _Raw(str(path), _frame([_json(lines[row - 1], f"line {row}: ") for row in rows], rows), np.array(rows, int))
-
-
-def _read_json(path: Path) -> _Raw:
-    records = _json(path.read_text(encoding="utf-8-sig"), "one record a line is .jsonl; here the whole file: ")
-    if not isinstance(records, list):
-        raise ValueError(f"it holds one {type(records).__name__}; needed is a list of records")
-    return _counted_from_one(str(path), _frame(records, range(1, len(records) + 1)))
-
-
-def _json(text: str, where: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where}{error}") from error
-
-
-def _frame(records: list, rows: Sequence[int]) -> pd.DataFrame:
-    """The records as a table of Python objects, so that no value is converted on the way."""
-    wrong = [row for row, record in zip(rows, records, strict=True) if not isinstance(record, dict)]
-    if wrong:
-        raise ValueError(f"no record with named values in {named(wrong)}")
-    return pd.DataFrame(records, dtype=object)
-
-
-def _read_parquet(path: Path) -> _Raw:
-    # Without what pandas may have stored beside the columns (its index, its types): not every writer is pandas.
-    frame = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs={"ignore_metadata": True})
-    return _counted_from_one(str(path), frame)
-
-
-READERS = {
-    ".json": (_read_json, "a JSON table"),
-    ".jsonl": (_read_json_lines, "a table of JSON lines"),
-    ".ndjson": (_read_json_lines, "a table of JSON lines"),
-    ".parquet": (_read_parquet, "a parquet table"),
-    ".pq": (_read_parquet, "a parquet table"),
-}
+        return formats.read_file(source)
+    except (OSError, formats.Unreadable) as error:
+        raise BadTable(f"{source}: {error}") from error
 
 
 def write_four_columns(points: "Points", path: str | Path) -> None:

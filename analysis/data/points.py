@@ -5,7 +5,7 @@ isoflop (the compute of its IsoFLOP group), unique_tokens and weight: one row a 
 Nothing is clipped: a loss without a logarithm, a diverged run or one still in training is listed with its reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema, tables
-from vsweep.analysis.data import foreign_tables
+from vsweep.analysis.data import conditions, extra_columns, foreign_tables
 from vsweep.analysis.data.column_names import named, read_numbers
 from vsweep.analysis.data.foreign_tables import BadTable, group_close
+from vsweep.analysis.data.units import NATS
 from vsweep.analysis.fitting.objective import Objective
 
 # What each loss of runs.csv means for the law. A known floor makes the law E = 0; otherwise E is fitted.
@@ -118,6 +119,9 @@ class Source:
     curves: pd.DataFrame | None
     notes: tuple[str, ...] = ()  # sentences on how the columns of a foreign table were read
     times: pd.DataFrame | None = None  # where the time of a sweep went, if it says so
+    loss_unit: str = NATS  # one of `units.LOSS_UNITS`, never perplexity
+    warnings: tuple[str, ...] = ()  # what makes a table doubtful, for the top of a report
+    settings: tuple[str, ...] = tuple(SETTING_COLUMNS)  # columns of hyperparameters
 
     @property
     def title(self) -> str:
@@ -185,22 +189,32 @@ class Points:
         return replace(self, table=table, curves=curves)
 
 
-def load(source: str | Path | pd.DataFrame) -> Source:
+def load(
+    source: str | Path | pd.DataFrame,
+    *,
+    columns: Iterable[str] | Mapping[str, str] = (),
+    loss_unit: str | None = None,
+    where: Iterable[str] = (),
+) -> Source:
     """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
 
     Args:
-      source: the directory; a CSV, TSV, JSON, JSON lines or parquet file; or a DataFrame. See `foreign_tables`.
+      source: the directory, a file in any format of `formats`, or a DataFrame.
+      columns: which column of a table is what, such as `{"D": "tokens_B*1e9"}` or `["D=tokens_B*1e9"]`.
+      loss_unit: unit of a table's loss, one of `units.LOSS_UNITS` (default: what its name says, else nats/token).
+      where: conditions on the runs to keep, such as `dataset == "web"` or `layers=4,8` (`conditions.parse`).
 
     Raises:
-      BadTable: nothing is there, a column is missing, or a value is missing, not a number, or not positive.
+      BadTable: nothing is there, a column is missing or doubtful, or a value is missing, not a number, or not positive.
+      ValueError: columns or a unit for a work directory, which has its own, or a condition that no run of it meets.
     """
-    if not isinstance(source, pd.DataFrame):
-        source = Path(source)
-        if source.is_dir():
-            return _load_workdir(source)
-    table = foreign_tables.read(source)
+    if not isinstance(source, pd.DataFrame) and (source := Path(source)).is_dir():
+        if columns or loss_unit:
+            raise ValueError(f"{source}: a work directory has its own columns; leave out --column and --loss-unit")
+        return conditions.keep(_load_workdir(source), where)
+    table = foreign_tables.read(source, columns=columns, loss_unit=loss_unit, where=where)
     path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
-    return Source(path, False, table.runs, None, table.notes)
+    return Source(path, False, table.runs, None, table.notes, None, table.loss_unit, table.warnings, table.settings)
 
 
 def _load_workdir(path: Path) -> Source:
@@ -317,14 +331,14 @@ def select(source: Source, convention: Convention) -> Points:
         }
     )
     table["size"] = table["params"] if source.is_workdir else group_close(table["params"].to_numpy(float))
-    table["width"] = runs.get("width", np.nan)
-    for name in ("floor", *OPTIONAL_COLUMNS):
+    table["width"] = runs["width"] if source.is_workdir else np.nan
+    for name in ("floor", *OPTIONAL_COLUMNS) if source.is_workdir else OPTIONAL_COLUMNS:
         if name in runs:
             table[name] = runs[name].astype(float)
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
-    steps = runs["diverged_at_step"] if "diverged_at_step" in runs else pd.Series(np.nan, runs.index)
+    steps = runs["diverged_at_step"] if source.is_workdir else pd.Series(np.nan, runs.index)
     excluded = _excluded(table, convention.loss, pd.to_numeric(steps))
-    excluded |= _worse_settings(runs, table.drop(index=list(excluded)))
+    excluded |= _worse_settings(runs, table.drop(index=list(excluded)), source.settings)
     exclusions = tuple(entry for _, entry in sorted(excluded.items()))
     table = table.drop(index=list(excluded)).drop(columns="status").reset_index(drop=True)
     return Points(convention, table, exclusions, _curves_of(source, table, convention))
@@ -358,26 +372,18 @@ def _excluded(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> di
     return {row: Exclusion(table.at[row, "run_id"], *why) for row, why in found.items()}
 
 
-def varying_settings(runs: pd.DataFrame) -> list[str]:
+def varying_settings(runs: pd.DataFrame, settings: Iterable[str] = SETTING_COLUMNS) -> list[str]:
     """The hyperparameters, other than shape, budget and seeds, that take more than one value."""
-    return [name for name in SETTING_COLUMNS if name in runs and runs[name].nunique(dropna=False) > 1]
+    return [name for name in settings if name in runs and runs[name].nunique(dropna=False) > 1]
 
 
-def _worse_settings(runs: pd.DataFrame, usable: pd.DataFrame) -> dict[int, Exclusion]:
+def _worse_settings(runs: pd.DataFrame, usable: pd.DataFrame, columns: tuple[str, ...]) -> dict[int, Exclusion]:
     """By row: the runs whose hyperparameters another setting of the same cell beats (mean log loss over seeds)."""
-    settings = varying_settings(runs)
+    settings = varying_settings(runs, columns)
     if not settings or usable.empty:
         return {}
-    # Not agg(", ".join): an empty cell (None examples, no clipping) is NaN, and no text to join.
-    keys = [", ".join(map(str, row)) for row in runs.loc[usable.index, settings].itertuples(index=False)]
-    usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
-    found = {}
-    for _, cell in usable.groupby(["size", "budget"]):
-        best = cell.groupby("setting")["log_loss"].mean().idxmin()
-        reason = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
-        for row, run_id in cell.loc[cell["setting"] != best, "run_id"].items():
-            found[row] = Exclusion(run_id, ExclusionKind.WORSE_SETTING, reason)
-    return found
+    worse = extra_columns.worse_settings(runs, usable, settings)
+    return {row: Exclusion(usable.at[row, "run_id"], ExclusionKind.WORSE_SETTING, why) for row, why in worse.items()}
 
 
 def _curves_of(source: Source, table: pd.DataFrame, convention: Convention) -> pd.DataFrame | None:

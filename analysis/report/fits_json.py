@@ -80,7 +80,7 @@ def to_json(
             "total": len(source.runs),
             **{status: source.count(status) for status in ("finished", "running", "diverged")},
         },
-        "units": UNITS,
+        "units": UNITS | {"loss": source.loss_unit},
         "findings": [str(finding) for finding in findings],
         **_merged(section.to_json_of_all(studies) for section in sections.SECTIONS),
         "losses": {study.loss: _loss(study) for study in studies},

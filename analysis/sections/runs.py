@@ -80,7 +80,7 @@ def about_runs(source: Source) -> list[str]:
     """How many runs there are and what became of them."""
     total = len(source.runs)
     if not source.is_workdir:
-        return [f"The table holds {total} points.", *source.notes]
+        return [*source.warnings, f"The table holds {total} points.", *source.notes]
     finished, diverged = source.count("finished"), source.count("diverged")
     sentences = [f"{finished} of {total} runs are finished, {diverged} diverged.", *_about_lost_widths(source)]
     if finished + diverged < total:

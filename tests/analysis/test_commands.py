@@ -2,11 +2,15 @@
 
 import json
 
+import pandas as pd
 import pytest
 
+from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW
 from vsweep.analysis.__main__ import main
 from vsweep.analysis.commands import folder_beside
+
+CASES = CHINCHILLA.parent / "cases"
 
 
 @pytest.fixture
@@ -55,6 +59,34 @@ def test_missing_table_is_named(tmp_path, capsys):
     assert main([str(tmp_path / "none.csv")]) == 2
     assert "none.csv: no such work directory or table" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+def test_refused_table_is_read_with_its_own_answer(table, tmp_path, capsys):
+    frame = pd.read_csv(table)
+    named = tmp_path / "named.csv"
+    frame.assign(D=frame["D"] / 1e9, group=["a", "b"] * 6).rename(columns={"D": "seen", "loss": "ce"}).to_csv(named)
+    assert main([str(named), "--bootstrap", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "missing column loss, D (or C)" in said
+    assert "name it with --column loss=COLUMN --column D=COLUMN" in said
+    columns = ["--column", "loss=ce", "--column", "D=seen*1e9"]
+    assert main([str(named), "--bootstrap", "0", *columns]) == 0
+    assert main(["table", str(named), str(tmp_path / "four.csv"), *columns, "--where", "group=a"]) == 0
+    four = pd.read_csv(tmp_path / "four.csv")
+    assert four[["N", "D", "loss"]].to_numpy() == pytest.approx(frame[["N", "D", "loss"]].to_numpy()[::2])
+
+
+def test_two_groups_of_one_table_are_compared(capsys):
+    two = CASES / "two_datasets.csv"
+    assert main(["compare", str(two), "--by", "dataset", "--bootstrap", "40"]) == 2
+    assert "the fitted floors differ: E = 0.8" in capsys.readouterr().err  # each half has its own law
+    assert main(["compare", str(two), "--by", "dataset", "--where", "dataset=web", "--bootstrap", "40"]) == 2
+    assert "by: two values of dataset are needed - got web" in capsys.readouterr().err
+
+
+def test_workdir_has_its_own_columns(planted_workdir, tmp_path, capsys):
+    assert main([str(planted_workdir), "--column", "loss=x", "--out", str(tmp_path / "out")]) == 2
+    assert "a work directory has its own columns" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["plan"], ["compare"], ["table"]])

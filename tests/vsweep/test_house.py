@@ -40,6 +40,7 @@ ROOMS = {
         "plotting": "what all figures share",
         "fitting": "laws, objectives and fits",
         "data": "tables in, points out",
+        "reading_options": "options of commands that read tables",
         "approaches": "the three approaches and the compute frontier",
         "uncertainty": "resamples and intervals",
         "sections": "what a study asks, section by section",

@@ -67,11 +67,11 @@ def points_of(source) -> Points:
         (GOOD + "3e6,1e8\n", "column loss: empty or NaN in row 4"),
         (
             GOOD + "3e6,1e8,3,1\n",
-            "not a CSV table - Error tokenizing data. C error: Expected 3 fields in line 4, saw 4",
+            "not a table of text - Error tokenizing data. C error: Expected 3 fields in line 4, saw 4",
         ),
         ("N,D,loss\n", "the table has no rows"),
-        ("", "not a CSV table - the file is empty"),
-        ("\n \n", "not a CSV table - the file is empty"),
+        ("", "not a table of text - the file is empty"),
+        ("\n \n", "not a table of text - the file is empty"),
     ],
 )
 def test_bad_table_names_column_and_rows(tmp_path, text, message):
@@ -86,9 +86,10 @@ def test_all_problems_are_named_at_once(tmp_path):
     text = "Model Size,tokens,train_tokens,seed\n1e6,1e8,1e8,0\n-1,1e8,1e8,\nbig,x,1e8,1\n" + "0,1e8,1e8,1\n" * 10
     said = refusal(write(tmp_path / "bad.csv", text)).removeprefix(f"{tmp_path / 'bad.csv'}: ")
     assert said.split("; ") == [
-        "columns tokens and train_tokens could each be D - keep one, or name the right one D",
+        "columns tokens and train_tokens could each be D - keep one, or name the right one, such as --column D=tokens",
         "missing column loss - needs loss and two of N, D, C",
         "it has Model Size, tokens, train_tokens, seed",
+        "name it with --column loss=COLUMN",
         "column Model Size (N): not a number in row 4, negative in row 3, zero in rows 5, 6, 7, 8, 9, 10, 11, 12 and 2 "
         "more (such as 'big')",
         "column seed: empty in row 3 (this column may be left out)",
@@ -108,11 +109,11 @@ def test_rows_count_as_in_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"\x00\x80\xff\xfe", "not a CSV table - 'utf-8' codec can't decode"),
-        ("a.csv", b'N,D,loss\n1,"2,3\n', "not a CSV table - Error tokenizing data. C error: EOF inside string"),
+        ("a.csv", b"N,D,loss\n1,\x00,3\n", "not a table of text - it holds a NUL"),
+        ("a.csv", b'N,D,loss\n1,"2,3\n', "not a table of text - Error tokenizing data. C error: EOF inside string"),
         ("a.parquet", b"N,D,loss\n1,2,3\n", "not a parquet table"),
-        ("a.json", b'{"N": [1], "D": [2]}', "not a JSON table - it holds one dict; needed is a list of records"),
-        ("a.json", b'{"N": 1}\n{"N": 1}\n', "one record a line is .jsonl; here the whole file: Extra data: line 2"),
+        ("a.json", b'{"N": [1], "D": 2}', "not a JSON table - it holds one dict; needed is a list of records"),
+        ("a.json", b'{"N": 1}\n{"N": \n', "not a JSON table - line 2: Expecting value"),
         ("a.json", b"[" * 100_000, "not a JSON table"),
         ("a.json", b"[]", "the table has no rows"),
         ("a.jsonl", b'{"N": 1}\n\n{"N": \n', "line 3: Expecting value"),
@@ -176,10 +177,11 @@ def test_columns_are_known_by_usual_names(tmp_path, header, note):
 def test_exact_name_wins_over_usual_ones(tmp_path):
     both = load(write(tmp_path / "a.csv", "N,n_params,D,val_loss,loss\n1e6,9e9,1e8,9,3.5\n"))
     assert both.runs[["params", "loss"]].to_numpy().tolist() == [[1e6, 3.5]]
-    assert "The column N was read as N; n_params was not used." in both.notes
-    assert "The column loss was read as loss; val_loss was not used." in both.notes
+    assert "The column N was read as N; n_params was not used (--column N=n_params reads it)." in both.notes
+    assert "The column loss was read as loss; val_loss was not used (--column loss=val_loss reads it)." in both.notes
     doubtful = refusal(write(tmp_path / "b.csv", "N,D,val_loss,test_loss\n1e6,1e8,3,4\n"))
-    assert "columns val_loss and test_loss could each be loss - keep one, or name the right one loss" in doubtful
+    assert "columns val_loss and test_loss could each be loss - keep one, or name the right one" in doubtful
+    assert "such as --column loss=val_loss" in doubtful
     assert "columns loss and loss could each be loss" in refusal(write(tmp_path / "c.csv", "N,D,loss,loss\n1,2,3,4\n"))
 
 
@@ -201,7 +203,11 @@ def test_counted_compute_is_kept(tmp_path):
 
 def test_compute_in_other_units_is_refused(tmp_path):
     said = refusal(write(tmp_path / "a.csv", "N,C,loss\n1e9,1e20,3.5\n1e9,0.5,3\n1e9,0.7,3\n"))
-    assert "D = C / 6N is below one or infinite in rows 3, 4 - are N and D plain counts, and C in FLOP" in said
+    assert "C / 6N gives D = 1.17e-10, D / N = 1.17e-19, in the median row - are N and D plain counts" in said
+    assert said.endswith("If they are right as they stand: --column N=N --column C=C")
+    mostly = write(tmp_path / "b.csv", "N,C,loss\n1e9,1e20,3.5\n1e9,1e20,3.4\n1e9,1e20,3.3\n1e9,0.5,3\n1e9,0.7,3\n")
+    said = refusal(mostly)
+    assert "D = C / 6N is below one or infinite in rows 5, 6 - are N and D plain counts, and C in FLOP" in said
 
 
 def test_compute_budget_makes_isoflop_groups():
@@ -317,9 +323,10 @@ POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_
 @settings(max_examples=8, deadline=None, database=None)
 @given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE, POSITIVE), min_size=1, max_size=5))
 def test_any_positive_numbers_survive_every_kind_of_file(tmp_path_factory, rows):
-    points = points_of(pd.DataFrame(rows, columns=["C", "N", "D", "loss"]))
+    as_named = {name: name for name in ("C", "N", "D", "loss")}  # so that no magnitude is doubted
+    points = select(load(pd.DataFrame(rows, columns=list(as_named)), columns=as_named), Convention("loss"))
     folder = tmp_path_factory.mktemp("any")
     for suffix in SUFFIXES:
         write_four_columns(points, folder / f"a{suffix}")
-        back = points_of(folder / f"a{suffix}").table
+        back = select(load(folder / f"a{suffix}", columns=as_named), Convention("loss")).table
         assert list(zip(back["flops"], back["params"], back["tokens"], back["loss"], strict=True)) == rows

@@ -37,7 +37,8 @@ def text_of(study: LossStudy) -> str:
 
 def table_of(loss: np.ndarray, tokens: np.ndarray) -> lines.Lines:
     """The lines of a table with one size and no seeds."""
-    source = load(pd.DataFrame({"N": 1e6, "D": tokens, "loss": loss}))
+    frame = pd.DataFrame({"N": 1e6, "D": tokens, "loss": loss})
+    source = load(frame, columns={"N": "N", "D": "D"})  # whatever their magnitudes
     return lines.fit_lines(select(source, Convention("loss")))
 
 
