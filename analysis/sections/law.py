@@ -14,11 +14,12 @@ from vsweep.analysis.data.points import Refusal
 from vsweep.analysis.formatting import percent, signed_percent
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assess, assessed, best_range, describe_range, fit, quantity
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
 from vsweep.analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.uncertainty.verdicts import NOISE_FACTOR, Judgement
 
-NOISE_FACTOR = 2.0  # of the seed noise: residuals up to it are about the noise
 MOST_RESAMPLES = 400  # in fits.json
 OPTIMUM = {"N_opt": "N", "D_opt": "D", "tokens_per_param": "tokens per parameter", "loss_opt": "loss"}
 LABELS = {
@@ -56,7 +57,7 @@ class Parametric(Section[Approach]):
         return result.refusals
 
     def to_json(self, study: LossStudy, result: Approach) -> dict:
-        return {result.method: approach_json(study, result)}
+        return {result.method: approach_json(study, result), "standing": asdict(standing(study))}
 
 
 SECTION = Parametric()
@@ -74,6 +75,11 @@ def describes(study: LossStudy) -> bool | None:
     if approach.refused or not study.noise_log:
         return None
     return approach.result.rms_log <= NOISE_FACTOR * study.noise_log
+
+
+def standing(study: LossStudy) -> Judgement:
+    """Whether these runs show the parametric law, and why not."""
+    return verdicts.of_law(study.points, study.result(SECTION), study.noise_log)
 
 
 # Sentences

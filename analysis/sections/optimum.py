@@ -14,9 +14,11 @@ from vsweep.analysis.plotting import APPROACHES, FLOP_LABELS, SIZE_LABELS, Drawi
 from vsweep.analysis.sections import forecast, law, lines, loss_curves, valleys
 from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Section, Table, convention_json
 from vsweep.analysis.sections.forecast import Forecast
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assessed, describe_range, numbers
 from vsweep.analysis.uncertainty.estimates import optimal_sizes
 from vsweep.analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis.uncertainty.verdicts import Judgement
 
 METHOD = "optimal_params"
 CLOSE = 0.05  # in a: approaches no further apart agree
@@ -115,17 +117,25 @@ def in_short(study: LossStudy) -> str:
     span = f"{min(exponents):.2f} to {max(exponents):.2f}" if len(exponents) > 1 else f"{exponents[0]:.2f}"
     families = len({approach.method.partition("_")[0] for approach in fitted})
     parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_law_interval(study)}"]
-    if law.describes(study) is False:
-        parts.insert(0, "the parametric law does not fit these runs to within the seed noise")
-    made = study.result(forecast.SECTION).forecast
-    if isinstance(made, Forecast):
-        parts.append(f"the forecast of {made.held_out} " + ("failed" if made.failed else "held"))
+    parts.insert(0, _about_standing(law.standing(study)))
+    predicted = study.result(forecast.SECTION)
+    if isinstance(predicted.forecast, Forecast):
+        parts.append(f"the forecast of {predicted.forecast.held_out} {predicted.judgement.verdict}")
     judged = [line for line in study.result(lines.SECTION).lines if line.holds is not None and not line.flat]
     if judged:
         broken = sum(not line.holds for line in judged)
         verdict = f"fails on {broken} of" if broken else "holds on all"
         parts.append(f"a power law with an offset {verdict} {len(judged)} lines of loss against N or D")
     return f"In short, by {study.loss}: {'; '.join(parts)}."
+
+
+def _about_standing(standing: Judgement) -> str:
+    says = {
+        verdicts.DESCRIBES: "the parametric law describes these runs",
+        verdicts.DOUBTFUL: "the parametric law is doubtful",
+        verdicts.NOT_SHOWN: "these runs do not show the parametric law",
+    }
+    return says[standing.verdict] + (f" ({standing.why})" if standing.reasons else "")
 
 
 def _law_interval(study: LossStudy) -> str:
