@@ -117,7 +117,7 @@ def in_short(study: LossStudy) -> str:
     span = f"{min(exponents):.2f} to {max(exponents):.2f}" if len(exponents) > 1 else f"{exponents[0]:.2f}"
     families = len({approach.method.partition("_")[0] for approach in fitted})
     parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_law_interval(study)}"]
-    parts.insert(0, _about_standing(law.standing(study)))
+    parts.insert(0, about_standing(law.standing(study)))
     predicted = study.result(forecast.SECTION)
     if isinstance(predicted.forecast, Forecast):
         parts.append(f"the forecast of {predicted.forecast.held_out} {predicted.judgement.verdict}")
@@ -129,7 +129,8 @@ def in_short(study: LossStudy) -> str:
     return f"In short, by {study.loss}: {'; '.join(parts)}."
 
 
-def _about_standing(standing: Judgement) -> str:
+def about_standing(standing: Judgement) -> str:
+    """The verdict on the parametric law with its reasons, as part of a sentence."""
     says = {
         verdicts.DESCRIBES: "the parametric law describes these runs",
         verdicts.DOUBTFUL: "the parametric law is doubtful",
