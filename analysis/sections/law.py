@@ -1,7 +1,7 @@
 """Approach 3: the parametric law L(N, D) = E + A/N^alpha + B/D^beta, how well it fits, and what it says is best."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,16 +11,19 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, thinned
 from vsweep.analysis.data.points import Refusal
-from vsweep.analysis.formatting import percent, signed_percent
+from vsweep.analysis.fitting.objective import HUBER, LOG
+from vsweep.analysis.formatting import percent, signed_percent, times
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assess, assessed, best_range, describe_range, fit, quantity
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
-from vsweep.analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.uncertainty.intervals import Range, Uncertainty
 from vsweep.analysis.uncertainty.verdicts import NOISE_FACTOR, Judgement
 
+LINEAR_SHARE = 0.1  # of the residual: with a lower threshold nearly all of Huber's penalty is linear
 MOST_RESAMPLES = 400  # in fits.json
+TRAINED_TO = 0.01  # a value within 1 % of the last one trained is no extrapolation
 OPTIMUM = {"N_opt": "N", "D_opt": "D", "tokens_per_param": "tokens per parameter", "loss_opt": "loss"}
 LABELS = {
     "N_opt": "N_opt (parameters)",
@@ -37,7 +40,8 @@ class Parametric(Section[Approach]):
 
     def compute(self, study: LossStudy) -> Approach:
         fitted = fit(study.points, parametric.METHOD)
-        return assess(study.points, parametric.METHOD, fitted, bootstrap=study.bootstrap)
+        assessed_law = assess(study.points, parametric.METHOD, fitted, bootstrap=study.bootstrap)
+        return _with_possible_floors(assessed_law, study)
 
     def findings(self, study: LossStudy, result: Approach) -> list[Finding]:
         if result.refused:
@@ -61,6 +65,23 @@ class Parametric(Section[Approach]):
 
 
 SECTION = Parametric()
+
+
+def _with_possible_floors(approach: Approach, study: LossStudy) -> Approach:
+    """The same with intervals of E that end at the lowest loss of a cell: no floor lies above a loss that was reached.
+
+    Intervals are stretched for what seeds share, and stretching knows nothing of the losses.
+    """
+    if approach.refused:
+        return approach
+    most = max(float(study.cells["loss"].min()), approach.quantities.get("E", 0.0))
+    uncertainty = []
+    for entry in approach.uncertainty:
+        floor = entry.ranges.get("E")
+        if floor is not None and floor.high > most:
+            entry = replace(entry, ranges={**entry.ranges, "E": Range(min(floor.low, most), most)})
+        uncertainty.append(entry)
+    return replace(approach, uncertainty=tuple(uncertainty))
 
 
 def law_of(study: LossStudy) -> parametric.Law | None:
@@ -102,7 +123,18 @@ def _about_fit(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
         sentences.append(
             f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
         )
-    return sentences + _about_floor(study, result)
+    return sentences + _about_penalty(result) + _about_floor(study, result)
+
+
+def _about_penalty(result: parametric.ParametricFit) -> list[str]:
+    """Huber's penalty far below the residuals is that of absolute values, whatever its name."""
+    objective, rms = result.objective, result.rms_log
+    if objective.penalty != HUBER or objective.residual != LOG or objective.delta > LINEAR_SHARE * rms:
+        return []
+    return [
+        f"the threshold of Huber's penalty, delta = {objective.delta:g}, is far below the residuals of {percent(rms)}: "
+        "this fit is one of least absolute deviations."
+    ]
 
 
 def _about_floor(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
@@ -124,9 +156,23 @@ def _about_optimum(study: LossStudy, approach: Approach) -> str:
     flops = f"{largest_flops(study.points):.3g}"
     parts = [
         f"{text} = {quantity(name, approach.quantities[name])}{best_range(approach, name)}"
+        f"{_extrapolated(study, name, approach.quantities[name])}"
         for name, text in OPTIMUM.items()
     ]
     return f"at C = {flops} FLOP, the largest compute here, the law predicts the optimum {', '.join(parts)}."
+
+
+def _extrapolated(study: LossStudy, name: str, value: float) -> str:
+    """A mark for N or D of the optimum beyond what was trained."""
+    column = {"N_opt": "params", "D_opt": "tokens"}.get(name)
+    if column is None:
+        return ""
+    low, high = study.points.column(column).min(), study.points.column(column).max()
+    if value > high * (1 + TRAINED_TO):
+        return f" [extrapolated, {times(value / high)} x above the largest trained]"
+    if value < low * (1 - TRAINED_TO):
+        return f" [extrapolated, {times(low / value)} x below the smallest trained]"
+    return ""
 
 
 def _about_seed_share(approach: Approach) -> list[str]:
@@ -134,10 +180,11 @@ def _about_seed_share(approach: Approach) -> list[str]:
     shares = [entry.seed_share["a"] for entry in approach.uncertainty if entry.seed_share]
     if not shares:
         return []
-    cause = "another grid or law would narrow it, and more seeds hardly"
-    if shares[0] > 0.5:
-        cause = "more seeds would narrow it"
-    return [f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds: {cause}."]
+    narrower = f"about {100 * (1 - np.sqrt(1 - shares[0])):.0f} % narrower"
+    return [
+        f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds. Ever more seeds would "
+        f"make its interval {narrower} at most. The rest is due to the grid and to what the law does not describe."
+    ]
 
 
 # Table

@@ -33,10 +33,9 @@ MOST_REFUSED = 0.1  # of the resamples
 WIDE_A, SENSELESS_A = 0.25, 0.5  # of the interval of a: .23 is from Hoffmann et al. to Kaplan et al.
 FAR, BY_ORDERS = 10.0, 100.0  # N_opt beyond the sizes, as a factor
 POOR_R2, NO_R2 = 0.9, 0.5
-LARGE_RESIDUAL_LOG = 0.1  # where no seeds say how far runs scatter
+LARGE_RESIDUAL_LOG = 0.05  # where no seeds say how far runs scatter
 STRAY_FACTOR, STRAY_LOG, STRAY_SHARE = 6.0, 0.1, 0.05  # of the typical residual; least; most of the runs
-CHANCE = 1e-3  # below it a pattern in the residuals is none of chance
-EFFECT_CHANCE = 0.01  # above it a dependence on N or D may be chance
+CHANCE = 0.01  # of an F test: above it a dependence on N or D, or a pattern in the residuals, may be chance
 PATTERN_LOG = 0.02  # a smaller pattern spoils no plan
 
 
@@ -185,7 +184,7 @@ def _by_effects(table: pd.DataFrame) -> list[tuple[str, str]]:
     found = []
     for name, other in (("N", y), ("D", x)):
         alone = _left(_powers(other, degree=2), log_loss)
-        if full[1] > 0 and _by_chance(alone, full) > EFFECT_CHANCE:
+        if full[1] > 0 and _by_chance(alone, full) > CHANCE:
             found.append((NOT_SHOWN, f"{name} hardly matters in these runs"))
     return found
 

@@ -67,7 +67,7 @@ def pooled(rng: np.random.Generator) -> pd.DataFrame:
     parts = []
     for _ in range(int(rng.integers(2, 5))):
         table = grid(rng, 1)
-        loss = a_law(rng, table).loss(table["N"], table["D"]) * rng.uniform(0.6, 1.6)
+        loss = a_law(rng, table).loss(table["N"], table["D"]) * rng.uniform(0.75, 1.35)
         parts.append(_noisy(rng, table, loss, 0.005))
     return pd.concat(parts, ignore_index=True)
 
@@ -84,7 +84,7 @@ def broken(rng: np.random.Generator) -> pd.DataFrame:
     table = grid(rng, int(rng.choice([1, 3])))
     law = a_law(rng, table)
     reach = np.log(table["N"]) + np.log(table["D"])
-    drop = rng.uniform(0.4, 0.9) / (1 + np.exp(-rng.uniform(2, 5) * (reach - reach.quantile(rng.uniform(0.5, 0.7)))))
+    drop = rng.uniform(0.25, 0.9) / (1 + np.exp(-rng.uniform(2, 5) * (reach - reach.quantile(rng.uniform(0.5, 0.7)))))
     return _noisy(rng, table, law.loss(table["N"], table["D"]) * np.exp(-drop), rng.uniform(0.002, 0.02))
 
 
@@ -95,10 +95,10 @@ def noise_only(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def diverged(rng: np.random.Generator) -> pd.DataFrame:
-    """A law of which a tenth to a third of the rows had diverged."""
+    """A law of which a tenth to a third of the rows had diverged, or had begun to."""
     table = planted_law(rng)
     wild = rng.permutation(len(table))[: round(rng.uniform(0.1, 0.33) * len(table))]
-    table.loc[wild, "loss"] *= rng.uniform(1.5, 6, len(wild))
+    table.loc[wild, "loss"] *= rng.uniform(1.2, 6, len(wild))
     return table
 
 
