@@ -18,7 +18,7 @@ from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assess, assessed, best_range, describe_range, fit, quantity
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
-from vsweep.analysis.uncertainty.intervals import Range, Uncertainty
+from vsweep.analysis.uncertainty.intervals import SEED_FITS, Range, Uncertainty
 from vsweep.analysis.uncertainty.verdicts import NOISE_FACTOR, Judgement
 
 LINEAR_SHARE = 0.1  # of the residual: with a lower threshold nearly all of Huber's penalty is linear
@@ -70,7 +70,8 @@ SECTION = Parametric()
 def _with_possible_floors(approach: Approach, study: LossStudy) -> Approach:
     """The same with intervals of E that end at the lowest loss of a cell: no floor lies above a loss that was reached.
 
-    Intervals are stretched for what seeds share, and stretching knows nothing of the losses.
+    Intervals are stretched for what seeds share, and stretching knows nothing of the losses. The spread over fits to
+    single seeds stays as it is, because these fits were made.
     """
     if approach.refused:
         return approach
@@ -78,7 +79,7 @@ def _with_possible_floors(approach: Approach, study: LossStudy) -> Approach:
     uncertainty = []
     for entry in approach.uncertainty:
         floor = entry.ranges.get("E")
-        if floor is not None and floor.high > most:
+        if floor is not None and floor.high > most and entry.kind != SEED_FITS:
             entry = replace(entry, ranges={**entry.ranges, "E": Range(min(floor.low, most), most)})
         uncertainty.append(entry)
     return replace(approach, uncertainty=tuple(uncertainty))

@@ -12,7 +12,7 @@ from vsweep.analysis.sections import law, optimum
 from vsweep.analysis.sections.base import LossStudy, begin
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach
-from vsweep.analysis.uncertainty.intervals import CELLS, SEED_FITS, Range, Uncertainty
+from vsweep.analysis.uncertainty.intervals import CELLS, Range, Uncertainty
 
 LAW = Law(E=1.8, A=400.0, B=410.0, alpha=0.34, beta=0.28)
 SIZES, BUDGETS = np.geomspace(2e7, 1e9, 6), np.geomspace(4e8, 3e10, 6)
@@ -124,7 +124,7 @@ def test_an_optimum_beyond_the_longest_run_is_extrapolated():
 def test_no_floor_lies_above_a_loss_that_was_reached(monkeypatch):
     of = study(LAW.loss(N, D) * scattered(0.004))
     fitted = of.result(law.SECTION)
-    wide = Uncertainty(SEED_FITS, "min..max", {"E": Range(0.5, 9.0), "a": Range(0.4, 0.5)}, 3)
+    wide = Uncertainty(CELLS, "90 % interval", {"E": Range(0.5, 9.0), "a": Range(0.4, 0.5)}, 3)
     monkeypatch.setattr(
         law, "assess", lambda *a, **k: Approach(fitted.method, fitted.result, fitted.quantities, (wide,))
     )
