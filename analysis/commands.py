@@ -16,7 +16,8 @@ from vsweep.analysis.data.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIO
 from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, Objective
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.pipeline import Result
-from vsweep.analysis.sections import optimum, runs
+from vsweep.analysis.sections import law, optimum, runs
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
 
 OTHERS = {
@@ -143,6 +144,8 @@ def _others() -> str:
 def summary(result: Result) -> str:
     """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
     lines = [f"! {text}" for text in result.source.warnings]
+    standing = law.standing(result.studies[0])
+    lines += [] if standing.verdict == verdicts.DESCRIBES else [f"! {optimum.about_standing(standing)}"]
     lines += [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]
     lines.append(f"{'loss':<12} {'E':<6} {'approach':<17} {'a':>7} {'b':>7}  range of a")
     for study in result.studies:

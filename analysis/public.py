@@ -12,7 +12,7 @@ from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refu
 from vsweep.analysis.pipeline import Result
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.results import Plan
-from vsweep.analysis.planner.saved_law import read_fits
+from vsweep.analysis.planner.saved_law import read_fits, refuse_unshown
 
 
 def compare(
@@ -60,6 +60,7 @@ def plan_from_law(
     reserve: float = 0.0,
     tokens: float | None = None,
     served: float | None = None,
+    anyway: bool = False,
 ) -> Plan:
     """What a fitted law says about training with `flops` FLOP, counted as 6ND (Hoffmann et al. 2022, equation 4).
 
@@ -68,13 +69,16 @@ def plan_from_law(
       loss: which loss of fits.json (default: the first whose law was fitted).
       level, reserve, tokens, served: the share that intervals cover, the share of `flops` to keep back, a fixed number
         of training tokens, and the tokens to serve over the model's life, as for `vsweep.analysis.planner.plan`.
+      anyway: plan even from a law that its runs do not show.
 
     Raises:
-      BadLaw: no such file or loss, or a law that was refused.
+      BadLaw: no such file or loss, a law that was refused, or one that its runs do not show.
       ValueError: a number outside its range.
     """
     options = {"level": level, "reserve": reserve, "tokens": tokens, "served": served}
     if isinstance(law, Law):
         return plan(law, flops, **options)
     saved = read_fits(law.fits if isinstance(law, Result) else law, loss)
+    if not anyway:
+        refuse_unshown(saved)
     return plan(saved.law, flops, resamples=saved.resamples, residual_sd_log=saved.residual_sd_log, **options)

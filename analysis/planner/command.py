@@ -10,7 +10,14 @@ from vsweep import program
 from vsweep.analysis.answering import command
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.results import GpuTime, Plan
-from vsweep.analysis.planner.saved_law import Extrapolation, SavedLaw, extrapolations, given_law, read_fits
+from vsweep.analysis.planner.saved_law import (
+    Extrapolation,
+    SavedLaw,
+    extrapolations,
+    given_law,
+    read_fits,
+    refuse_unshown,
+)
 from vsweep.analysis.planner.text import render
 from vsweep.analysis.report.fits_json import finite
 
@@ -23,6 +30,8 @@ def main(arguments: list[str]) -> int:
     if options.gpu_hours is not None:
         gpu = GpuTime(options.gpu_hours, options.gpus or 1.0, options.flops, options.mfu or 1.0)
     saved = given_law(options.law) if options.law else read_fits(options.fits, options.loss_convention)
+    if not options.anyway:
+        refuse_unshown(saved)
     answer = plan(
         saved.law,
         gpu.flops if gpu else options.compute,
@@ -42,7 +51,11 @@ def to_json(plan: Plan, saved: SavedLaw, gpu: GpuTime | None, outside: list[Extr
     """The numbers of the text and more. An interval that has no upper end has a `low` and null for `high`."""
     law = {name: getattr(saved, name) for name in ("source", "loss", "floor_value", "size", "flops", "ranges")}
     content = {
-        "law": {**law, "residual_sd_log": saved.residual_sd_log},
+        "law": {
+            **law,
+            "residual_sd_log": saved.residual_sd_log,
+            "standing": asdict(saved.standing) if saved.standing else None,
+        },
         "gpu": asdict(gpu) if gpu else None,
         "plan": asdict(plan),
         "extrapolations": [asdict(entry) for entry in outside],
@@ -97,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--level", type=_level, default=0.9, metavar="SHARE", help="coverage of the intervals (default: 0.9)"
     )
+    parser.add_argument("--anyway", action="store_true", help="plan even from a law that its runs do not show")
     parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
     return parser
 

@@ -13,6 +13,7 @@ from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.report.fits_json import SCHEMA
+from vsweep.analysis.uncertainty.verdicts import DESCRIBES, DOUBTFUL, NOT_SHOWN, Judgement
 
 CONSTANTS = ("E", "A", "B", "alpha", "beta")
 MOST, SMALLEST = sys.float_info.max, sys.float_info.min
@@ -30,7 +31,8 @@ class SavedLaw:
 
     `source` says in words where it is from; `resamples` is a Law of arrays [r], or None; `floor_value` is what was
     subtracted from the losses before the fit;
-    `size` and `flops` the conventions for N and C; `ranges` the lowest and highest of the fitted params, tokens, flops.
+    `size` and `flops` the conventions for N and C; `ranges` the lowest and highest of the fitted params, tokens, flops;
+    `standing` whether the runs show the law, None where the file says nothing about it.
     """
 
     source: str
@@ -42,6 +44,8 @@ class SavedLaw:
     size: str = "params"
     flops: str = "flops_6nd"
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    standing: Judgement | None = None
+    from_file: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,31 @@ def _fitted(path: str | Path, loss: str, entry: dict) -> SavedLaw:
         size=_one_of(f"{where}.convention.N", convention["N"], SIZE_CONVENTIONS),
         flops=_one_of(f"{where}.convention.C", convention["C"], (*FLOP_CONVENTIONS, OWN_FLOPS)),
         ranges=_ranges(f"{where}.range", entry.get("range") or {}),
+        standing=_standing(f"{where}.standing", entry.get("standing")),
+        from_file=True,
     )
+
+
+def _standing(where: str, entry: object) -> Judgement | None:
+    """The verdict on a law; None in a file that was written before there were verdicts."""
+    if entry is None:
+        return None
+    known = isinstance(entry, dict) and entry.get("verdict") in (DESCRIBES, DOUBTFUL, NOT_SHOWN)
+    reasons = entry.get("reasons") if known else None
+    if not isinstance(reasons, list) or not all(isinstance(reason, str) for reason in reasons):
+        raise BadLaw(f"{where}: must be a verdict and a list of reasons - got {entry!r}")
+    return Judgement(entry["verdict"], tuple(reasons))
+
+
+def refuse_unshown(saved: SavedLaw) -> None:
+    """Refuses to plan from a law that the runs do not show.
+
+    Raises:
+      BadLaw: with the reasons, and how to plan all the same.
+    """
+    if saved.standing is not None and saved.standing.verdict == NOT_SHOWN:
+        how = "to plan from it all the same, give --anyway (anyway=True in Python)"
+        raise BadLaw(f"{saved.source} is not shown by its runs - {saved.standing.why}; {how}")
 
 
 def _is_number(value: object, least: float = 0.0) -> bool:

@@ -10,6 +10,7 @@ from vsweep.analysis.formatting import amount, blocks, columns, facts, nats, pro
 from vsweep.analysis.planner.allocation import gamma, resamples_needed
 from vsweep.analysis.planner.results import AtFixedTokens, Estimate, FixedTokens, GpuTime, Plan, Reserve, Serving
 from vsweep.analysis.planner.saved_law import Extrapolation, SavedLaw
+from vsweep.analysis.uncertainty.verdicts import DESCRIBES, NOT_SHOWN
 
 SIZES = {"params": "all parameters", "params_non_embedding": "parameters without embeddings"}
 
@@ -27,6 +28,7 @@ def render(plan: Plan, saved: SavedLaw, gpu: GpuTime | None, outside: list[Extra
     """
     parts = [
         [_heading(plan, saved, gpu)],
+        _standing(saved),
         _warnings(outside),
         _optimum(plan, saved),
         _wrong_size(plan),
@@ -105,6 +107,17 @@ def _intervals_text(plan: Plan) -> str:
     if plan.resamples < needed:
         return f"none: {plan.resamples} resampled laws, and {_as_asked(plan.level)} needs {needed} or more"
     return f"low..high holds {_as_asked(plan.level)} of {plan.resamples} resampled laws"
+
+
+def _standing(saved: SavedLaw) -> Block:
+    """What speaks against the law; nothing where its runs show it, or where it was given by hand."""
+    if saved.standing is None:
+        note = "This file holds no verdict on its law. Run the analysis again to see whether the runs show it."
+        return [prose(note)] if saved.from_file else []
+    if saved.standing.verdict == DESCRIBES:
+        return []
+    title = "THE RUNS DO NOT SHOW THIS LAW" if saved.standing.verdict == NOT_SHOWN else "THIS LAW IS DOUBTFUL"
+    return [title, *(prose(f"! {reason}") for reason in saved.standing.reasons)]
 
 
 def _warnings(outside: list[Extrapolation]) -> Block:

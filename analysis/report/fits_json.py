@@ -36,8 +36,11 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       none
       compute_line    {a, C0, C0_pf_days, floor, rms_log, vertices} or {refused}: L(C) = floor + (C/C0)^-a under all
                       loss curves (under the runs of a table without curves)
-      forecast        {held_out, fitted, predicted, yardstick, yardstick_log, failed, laws} or {refused}; `laws` lists
-                      law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
+      standing        {verdict, reasons}: whether the runs show the parametric law. `verdict` is "describes", "doubtful"
+                      or "not shown"
+      forecast        {held_out, fitted, predicted, cells, noise_log, yardstick_log, yardstick, limit_log, failed,
+                      verdict, reasons, laws} or {refused}; `verdict` is "held", "failed" or "cannot be judged". `laws`
+                      lists law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
       learning_curve  list of {law, runs, flops, rms_log}: forecast error against the compute of the runs fitted
       lines           list of one-dimensional laws (fields of analysis.sections.lines.Line)
       sensitivity     list of {kind, choice, points, a, alpha, beta, refusal} or {refused}: the parametric law with one

@@ -65,16 +65,39 @@ class Gap:
         return self.all_annealed
 
     @property
+    def embeddings_in_order(self) -> tuple[float, float]:
+        """What counting the embeddings adds to a: as the first of the two steps, and as the second."""
+        return self.all_one_schedule - self.without_one_schedule, self.all_annealed - self.without_annealed
+
+    @property
+    def annealing_in_order(self) -> tuple[float, float]:
+        """What annealing each run to its own budget adds to a: as the first of the two steps, and as the second."""
+        return self.without_annealed - self.without_one_schedule, self.all_annealed - self.all_one_schedule
+
+    @property
     def by_embeddings(self) -> float:
         """What counting the embeddings adds to a, the mean over both orders of the two steps."""
-        steps = (self.all_one_schedule - self.without_one_schedule, self.all_annealed - self.without_annealed)
-        return sum(steps) / 2
+        return sum(self.embeddings_in_order) / 2
 
     @property
     def by_annealing(self) -> float:
         """What annealing each run to its own budget adds to a, the mean over both orders of the two steps."""
-        steps = (self.without_annealed - self.without_one_schedule, self.all_annealed - self.all_one_schedule)
-        return sum(steps) / 2
+        return sum(self.annealing_in_order) / 2
+
+    @property
+    def split(self) -> str:
+        """How the difference divides into the two choices; no mean where the two orders differ in sign."""
+        embeddings, annealing = self.embeddings_in_order, self.annealing_in_order
+        if min(embeddings[0] * embeddings[1], annealing[0] * annealing[1]) >= 0:
+            return (
+                f"counting embeddings explains {self.by_embeddings:+.3f} and annealing {self.by_annealing:+.3f} "
+                f"({APPROACHES[self.method][0]}; means over both orders)"
+            )
+        return (
+            "no single share belongs to either choice, because its sign depends on their order: counting embeddings "
+            f"explains {embeddings[0]:+.3f} and then annealing {annealing[1]:+.3f}, or annealing {annealing[0]:+.3f} "
+            f"and then counting embeddings {embeddings[1]:+.3f} ({APPROACHES[self.method][0]})"
+        )
 
 
 @dataclass(frozen=True)
@@ -123,9 +146,7 @@ class Disagreement:
         return (
             f"Kaplan's way gives a = {gap.kaplan:.3f} on these runs: N without embeddings, and the losses of small "
             f"budgets read off the longest runs. Chinchilla's way gives a = {gap.chinchilla:.3f}: all parameters, and "
-            f"each run annealed by itself. Of the difference of {gap.chinchilla - gap.kaplan:+.3f}, counting "
-            f"embeddings explains {gap.by_embeddings:+.3f} and annealing {gap.by_annealing:+.3f} "
-            f"({APPROACHES[gap.method][0]}; means over both orders)."
+            f"each run annealed by itself. Of the difference of {gap.chinchilla - gap.kaplan:+.3f}, {gap.split}."
         )
 
 

@@ -22,15 +22,16 @@ from vsweep.analysis.fitting.fit import FormFit, fit_form
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.sections.law import standing
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
 from vsweep.analysis.uncertainty.repeated_data import repeats_data
+from vsweep.analysis.uncertainty.verdicts import Judgement
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
 EXPENSIVE_SHARE = 0.2  # of the points, by compute, where a table has no few distinct budgets
 CELLS_A_BUDGET = 3  # at least, where a budget is held out
-NEGLIGIBLE_LOG = 0.01  # a forecast within 1 % has not failed, however quiet the runs are
-FAILS_BEYOND = 2.0  # times the noise between seeds (or the residual of the fitted runs, where there are no seeds)
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
 RESAMPLES = 200  # are enough for the share of points inside an interval
 POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
@@ -73,11 +74,17 @@ class LawForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How well the runs of `held_out` are predicted from all the others; `laws` begins with the parametric law."""
+    """How well the runs of `held_out` are predicted from all the others; `laws` begins with the parametric law.
+
+    `predicted` counts runs and `cells` their distinct (N, D). `noise_log` is the sd of log loss between seeds of the
+    runs held out, None without repeats.
+    """
 
     held_out: str
     fitted: int
     predicted: int
+    cells: int
+    noise_log: float | None
     yardstick_log: float
     yardstick: str
     laws: tuple[LawForecast, ...]
@@ -103,17 +110,22 @@ class Forecast:
     def mean_log(self) -> float:
         return self.main.mean_log
 
-    @property
-    def failed(self) -> bool:
-        return self.rms_log > max(FAILS_BEYOND * self.yardstick_log, NEGLIGIBLE_LOG)
+    def judged(self, law: Judgement) -> Judgement:
+        """Whether it held; `law` is the verdict on the parametric law of all runs."""
+        main = self.main
+        return verdicts.of_forecast(main.rms_log, main.fitted_rms_log, main.coverage, self.cells, self.noise_log, law)
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """The forecast of the held-out runs, and its error against the compute of the fit (columns of `learning_curve`)."""
+    """The forecast of the held-out runs, and its error against the compute of the fit (columns of `learning_curve`).
+
+    `judgement` says whether the forecast held; None where there is none.
+    """
 
     forecast: Forecast | Refusal
     learning_curve: pd.DataFrame | Refusal
+    judgement: Judgement | None
 
 
 class HeldOut(Section[Forecasts]):
@@ -124,12 +136,12 @@ class HeldOut(Section[Forecasts]):
     def compute(self, study: LossStudy) -> Forecasts:
         made = forecast(study.points, bootstrap=study.bootstrap)
         # The learning curve takes longer than all other forecasts, so it is drawn for one loss only.
-        return Forecasts(
-            made, learning_curve(study.points) if study.first else Refusal(LEARNING_CURVE, "not asked for")
-        )
+        curve = learning_curve(study.points) if study.first else Refusal(LEARNING_CURVE, "not asked for")
+        judgement = None if isinstance(made, Refusal) else made.judged(standing(study))
+        return Forecasts(made, curve, judgement)
 
     def findings(self, study: LossStudy, result: Forecasts) -> list[Finding]:
-        return self.about(study, 60, about_forecast(result.forecast))
+        return self.about(study, 60, about_forecast(result))
 
     def figures(self, study: LossStudy, result: Forecasts) -> Iterator[Drawing | Refusal]:
         yield forecast_error(study, result)
@@ -142,16 +154,19 @@ class HeldOut(Section[Forecasts]):
 
     def to_json(self, study: LossStudy, result: Forecasts) -> dict:
         curve = or_refused(result.learning_curve, lambda table: table.to_dict("records"))
-        return {"forecast": or_refused(result.forecast, _json), "learning_curve": curve}
+        made = or_refused(result.forecast, lambda made: _json(made, result.judgement))
+        return {"forecast": made, "learning_curve": curve}
 
 
 SECTION = HeldOut()
 
 
-def _json(made: Forecast) -> dict:
+def _json(made: Forecast, judgement: Judgement) -> dict:
     content = asdict(made)
     laws = content.pop("laws")
-    return {**content, "failed": made.failed, "laws": list(laws)}
+    failed = judgement.verdict == verdicts.FAILED
+    limit = verdicts.limit_log(made.noise_log)
+    return {**content, "limit_log": limit, "failed": failed, **asdict(judgement), "laws": list(laws)}
 
 
 def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
@@ -172,10 +187,20 @@ def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
     found = [_law_forecast(contender, cheap, held, bootstrap) for contender in laws]
     if found[0] is None:
         return Refusal(METHOD, f"without {held_out}: no parametric law describes the other points")
-    noise = seed_noise_log(cells(held))
+    table = cells(held)
+    noise = seed_noise_log(table)
     yardstick = "seed noise" if noise else "residual of the fitted points"
     rows = tuple(row for row in found if row is not None)
-    return Forecast(held_out, len(cheap.table), len(held.table), noise or rows[0].fitted_rms_log, yardstick, rows)
+    return Forecast(
+        held_out,
+        len(cheap.table),
+        len(held.table),
+        len(table),
+        noise,
+        noise or rows[0].fitted_rms_log,
+        yardstick,
+        rows,
+    )
 
 
 def _split(points: Points) -> tuple[str, pd.Series] | Refusal:
@@ -319,23 +344,29 @@ def learning_curve(points: Points) -> pd.DataFrame | Refusal:
 # Sentences
 
 
-def about_forecast(made: Forecast | Refusal) -> list[str]:
-    """Sentences on the forecast of the largest budget, or why there is none."""
-    if isinstance(made, Refusal):
+def about_forecast(result: Forecasts) -> list[str]:
+    """Sentences on the forecast of the largest budget and its verdict; none where there is no forecast."""
+    made, judgement = result.forecast, result.judgement
+    if isinstance(made, Refusal) or judgement is None:
         return []
     how = "too high" if made.mean_log > 0 else "too low"
-    verdict = "failed" if made.failed else "held"
+    because = f", because {judgement.why}" if judgement.reasons else ""
     sentences = [
-        f"the forecast {verdict}: the law fitted without {made.held_out} misses those {made.predicted} runs by "
-        f"{percent(made.rms_log)}, on average {percent(abs(made.mean_log))} {how}. The {made.yardstick} "
-        f"is {percent(made.yardstick_log)}{_inside(made.main)}."
+        f"the forecast {judgement.verdict}{because}. The law fitted without {made.held_out} misses those "
+        f"{made.predicted} runs by {percent(made.rms_log)}, on average {percent(abs(made.mean_log))} {how}. "
+        f"The {made.yardstick} is {percent(made.yardstick_log)}{_inside(made.main)}."
     ]
-    best = made.better
-    if best is not None:
-        sentences.append(
-            f"of {len(made.laws)} laws {best.law} predicts them best, within {percent(best.rms_log)}{_inside(best)}."
-        )
-    return sentences
+    return sentences + ([] if made.better is None else [_about_best(made, made.better)])
+
+
+def _about_best(made: Forecast, best: LawForecast) -> str:
+    """The law with the lowest error, which is not a forecast that held: it was chosen after the fact."""
+    limit = verdicts.limit_log(made.noise_log)
+    verdict = "It was chosen after the fact, so this is no forecast that held."
+    if best.rms_log > limit:
+        verdict = f"That too is above the limit of {percent(limit)}."
+    found = f"of {len(made.laws)} laws {best.law} predicts them best, within {percent(best.rms_log)}"
+    return f"{found}{_inside(best)}. {verdict}"
 
 
 def _inside(law: LawForecast) -> str:

@@ -1,7 +1,7 @@
 """Approach 3: the parametric law L(N, D) = E + A/N^alpha + B/D^beta, how well it fits, and what it says is best."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +13,10 @@ from vsweep.analysis.approaches.optimal_path import PathFit, thinned
 from vsweep.analysis.data.points import Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.fitting.objective import SQUARED
-from vsweep.analysis.formatting import count, metric, percent, signed_percent
+from vsweep.analysis.formatting import count, metric, percent, signed_percent, times
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
-from vsweep.analysis.uncertainty import repeated_data
+from vsweep.analysis.uncertainty import repeated_data, verdicts
 from vsweep.analysis.uncertainty.approach import (
     Approach,
     assess,
@@ -28,11 +28,12 @@ from vsweep.analysis.uncertainty.approach import (
     quantity,
 )
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
-from vsweep.analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.uncertainty.intervals import SEED_FITS, Range, Uncertainty
+from vsweep.analysis.uncertainty.verdicts import NOISE_FACTOR, Judgement
 
-NOISE_FACTOR = 2.0  # of the seed noise: residuals up to it are about the noise
 MOST_RESAMPLES = 400  # in fits.json
 NAMED = 4  # so many outliers are named in a sentence
+TRAINED_TO = 0.01  # a value within 1 % of the last one trained is no extrapolation
 OPTIMUM = {"N_opt": "N", "D_opt": "D", "tokens_per_param": "tokens per parameter", "loss_opt": "loss"}
 LABELS = {
     "N_opt": "N_opt (parameters)",
@@ -49,7 +50,8 @@ class Parametric(Section[Approach]):
 
     def compute(self, study: LossStudy) -> Approach:
         fitted = fit(study.points, parametric.METHOD)
-        return assess(study.points, parametric.METHOD, fitted, bootstrap=study.bootstrap)
+        assessed_law = assess(study.points, parametric.METHOD, fitted, bootstrap=study.bootstrap)
+        return _with_possible_floors(assessed_law, study)
 
     def findings(self, study: LossStudy, result: Approach) -> list[Finding]:
         if result.refused:
@@ -69,7 +71,7 @@ class Parametric(Section[Approach]):
         return result.refusals
 
     def to_json(self, study: LossStudy, result: Approach) -> dict:
-        return {result.method: approach_json(study, result)}
+        return {result.method: approach_json(study, result), "standing": asdict(standing(study))}
 
 
 SECTION = Parametric()
@@ -102,6 +104,24 @@ class Repeated(Section[repeated_data.RepeatedData | None]):
 REPEATED = Repeated()
 
 
+def _with_possible_floors(approach: Approach, study: LossStudy) -> Approach:
+    """The same with intervals of E that end at the lowest loss of a cell: no floor lies above a loss that was reached.
+
+    Intervals are stretched for what seeds share, and stretching knows nothing of the losses. The spread over fits to
+    single seeds stays as it is, because these fits were made.
+    """
+    if approach.refused:
+        return approach
+    most = max(float(study.cells["loss"].min()), approach.quantities.get("E", 0.0))
+    uncertainty = []
+    for entry in approach.uncertainty:
+        floor = entry.ranges.get("E")
+        if floor is not None and floor.high > most and entry.kind != SEED_FITS:
+            entry = replace(entry, ranges={**entry.ranges, "E": Range(min(floor.low, most), most)})
+        uncertainty.append(entry)
+    return replace(approach, uncertainty=tuple(uncertainty))
+
+
 def law_of(study: LossStudy) -> parametric.Law | None:
     """The fitted law, None where it was refused."""
     approach = study.result(SECTION)
@@ -114,6 +134,11 @@ def describes(study: LossStudy) -> bool | None:
     if approach.refused or not study.noise_log:
         return None
     return approach.result.rms_log <= NOISE_FACTOR * study.noise_log
+
+
+def standing(study: LossStudy) -> Judgement:
+    """Whether these runs show the parametric law, and why not."""
+    return verdicts.of_law(study.points, study.result(SECTION), study.noise_log)
 
 
 # Sentences
@@ -191,9 +216,23 @@ def _about_optimum(study: LossStudy, approach: Approach) -> str:
     flops = f"{largest_flops(study.points):.3g}"
     parts = [
         f"{text} = {quantity(name, approach.quantities[name])}{best_range(approach, name)}"
+        f"{_extrapolated(study, name, approach.quantities[name])}"
         for name, text in OPTIMUM.items()
     ]
     return f"at C = {flops} FLOP, the largest compute here, the law predicts the optimum {', '.join(parts)}."
+
+
+def _extrapolated(study: LossStudy, name: str, value: float) -> str:
+    """A mark for N or D of the optimum beyond what was trained."""
+    column = {"N_opt": "params", "D_opt": "tokens"}.get(name)
+    if column is None:
+        return ""
+    low, high = study.points.column(column).min(), study.points.column(column).max()
+    if value > high * (1 + TRAINED_TO):
+        return f" [extrapolated, {times(value / high)} x above the largest trained]"
+    if value < low * (1 - TRAINED_TO):
+        return f" [extrapolated, {times(low / value)} x below the smallest trained]"
+    return ""
 
 
 def _about_seed_share(approach: Approach) -> list[str]:
@@ -201,10 +240,11 @@ def _about_seed_share(approach: Approach) -> list[str]:
     shares = [entry.seed_share["a"] for entry in approach.uncertainty if entry.seed_share]
     if not shares:
         return []
-    cause = "another grid or law would narrow it, and more seeds hardly"
-    if shares[0] > 0.5:
-        cause = "more seeds would narrow it"
-    return [f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds: {cause}."]
+    narrower = f"about {100 * (1 - np.sqrt(1 - shares[0])):.0f} % narrower"
+    return [
+        f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds. Ever more seeds would "
+        f"make its interval {narrower} at most. The rest is due to the grid and to what the law does not describe."
+    ]
 
 
 def _about_repeats(result: repeated_data.RepeatedData) -> list[str]:

@@ -14,13 +14,17 @@ from vsweep.analysis.plotting import APPROACHES, FLOP_LABELS, SIZE_LABELS, Drawi
 from vsweep.analysis.sections import forecast, law, lines, loss_curves, valleys
 from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Section, Table, convention_json
 from vsweep.analysis.sections.forecast import Forecast
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assessed, describe_range, numbers
 from vsweep.analysis.uncertainty.estimates import optimal_sizes
-from vsweep.analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis.uncertainty.intervals import LEVEL, SEED_FITS
+from vsweep.analysis.uncertainty.verdicts import Judgement
 
 METHOD = "optimal_params"
 CLOSE = 0.05  # in a: approaches no further apart agree
-WIDE_RANGE = 0.25  # of a: as wide as the difference between Kaplan's exponent and Hoffmann's
+# Of a. Two ranges of this width that just meet are as far apart as two thirds of the difference between Kaplan's
+# exponent and Hoffmann's: wider ones would meet whether the approaches agree or not.
+WIDE_RANGE = 0.15
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,11 @@ class Agreement:
         apart = f"the approaches are {self.apart:.3f} apart in a"
         if self.widest is None:
             return f"{apart}. Not all of them have a range, so it is unknown whether that is much."
+        if self.apart >= CLOSE and not self.meet:
+            return f"{apart}. Their ranges do not all overlap: they disagree."
         if self.widest >= WIDE_RANGE:
             return f"{apart}. One of their ranges is {self.widest:.2f} wide, so these runs cannot tell them apart."
-        if self.meet or self.apart < CLOSE:
-            return f"{apart}. No range is wider than {self.widest:.2f}: they agree."
-        return f"{apart}. Their ranges do not all overlap: they disagree."
+        return f"{apart}. No range is wider than {self.widest:.2f}: they agree."
 
 
 class Optimum(Section[Agreement]):
@@ -61,6 +65,7 @@ class Optimum(Section[Agreement]):
             *headline,
             *self.about(study, 20, _about_exponents(fitted_approaches(study), result)),
             *self.about(study, 40, _without_interval(approaches(study))),
+            *self.about(study, 40, about_single_seeds(fitted_approaches(study))),
         ]
 
     def figures(self, study: LossStudy, result: Agreement | Refusal) -> Iterator[Drawing | Refusal]:
@@ -115,17 +120,26 @@ def in_short(study: LossStudy) -> str:
     span = f"{min(exponents):.2f} to {max(exponents):.2f}" if len(exponents) > 1 else f"{exponents[0]:.2f}"
     families = len({approach.method.partition("_")[0] for approach in fitted})
     parts = [f"N_opt ~ C^a with a = {span} by {families} of 3 approaches{_law_interval(study)}"]
-    if law.describes(study) is False:
-        parts.insert(0, "the parametric law does not fit these runs to within the seed noise")
-    made = study.result(forecast.SECTION).forecast
-    if isinstance(made, Forecast):
-        parts.append(f"the forecast of {made.held_out} " + ("failed" if made.failed else "held"))
+    parts.insert(0, about_standing(law.standing(study)))
+    predicted = study.result(forecast.SECTION)
+    if isinstance(predicted.forecast, Forecast):
+        parts.append(f"the forecast of {predicted.forecast.held_out} {predicted.judgement.verdict}")
     judged = [line for line in study.result(lines.SECTION).lines if line.holds is not None and not line.flat]
     if judged:
         broken = sum(not line.holds for line in judged)
         verdict = f"fails on {broken} of" if broken else "holds on all"
         parts.append(f"a power law with an offset {verdict} {len(judged)} lines of loss against N or D")
     return f"In short, by {study.loss}: {'; '.join(parts)}."
+
+
+def about_standing(standing: Judgement) -> str:
+    """The verdict on the parametric law with its reasons, as part of a sentence."""
+    says = {
+        verdicts.DESCRIBES: "the parametric law describes these runs",
+        verdicts.DOUBTFUL: "the parametric law is doubtful",
+        verdicts.NOT_SHOWN: "these runs do not show the parametric law",
+    }
+    return says[standing.verdict] + (f" ({standing.why})" if standing.reasons else "")
 
 
 def _law_interval(study: LossStudy) -> str:
@@ -166,6 +180,21 @@ def _without_interval(found: Sequence[Approach]) -> list[str]:
                     f"{approach.name} has no interval, because {refused} leave nothing to fit: its exponent depends on "
                     "a few runs."
                 )
+    return sentences
+
+
+def about_single_seeds(fitted: Sequence[Approach]) -> list[str]:
+    """Approaches whose exponent from all seeds lies outside those from single seeds, and how that can be."""
+    sentences = []
+    for approach in fitted:
+        single = next((entry for entry in assessed(approach, "a") if entry.kind == SEED_FITS), None)
+        if single is None or single.ranges["a"].low <= approach.a <= single.ranges["a"].high:
+            continue
+        sentences.append(
+            f"{approach.name} gives a = {approach.a:.3f} for all seeds together, outside the {numbers(single, 'a')} of "
+            "single seeds. Exponents are not linear in the losses, so that a fit to all runs is no mean of the fits to "
+            "single seeds. Such a shift shows that a few runs decide the exponent."
+        )
     return sentences
 
 

@@ -42,11 +42,12 @@ def path_quantities(path: PathFit | PathRefits, at: float) -> Quantities:
 
 def law_quantities(law: parametric.Law, points: Points, at: float, floor_free: bool) -> Quantities:
     """The same for a law, or for many laws [r] at once: then each value is [r]."""
-    params, tokens = (sizes[..., 0] for sizes in optimal_sizes(law, points, np.array([at])))
     a, b = path_exponents(law, points)
     values = {"a": a, "b": b, "alpha": law.alpha, "beta": law.beta, "A": law.A, "B": law.B}
-    values |= {"N_opt": params, "D_opt": tokens, "tokens_per_param": tokens / params}
-    values["loss_opt"] = law.loss(params, tokens)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the optimum of a senseless law is no number
+        params, tokens = (sizes[..., 0] for sizes in optimal_sizes(law, points, np.array([at])))
+        values |= {"N_opt": params, "D_opt": tokens, "tokens_per_param": tokens / params}
+        values["loss_opt"] = law.loss(params, tokens)
     return {**values, "E": law.E} if floor_free else values
 
 

@@ -12,6 +12,7 @@ from tests.analysis.fits_file import content_of, write
 from vsweep.analysis import planner
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.planner import plan, read_fits
+from vsweep.analysis.public import plan_from_law
 
 LAPTOP_FITS = Path(__file__).parents[3] / "docs" / "laptop" / "fits.json"
 C = 1.3e19
@@ -113,6 +114,54 @@ def test_conventions_of_the_law_are_named(tmp_path, capsys):
 def test_laptop_fits_can_be_planned_by(capsys):
     assert planner.main([str(LAPTOP_FITS), "--compute", "1e12"]) == 0
     assert "A plan by the law of excess_loss" in capsys.readouterr().out
+
+
+def judged(verdict: str) -> dict:
+    content = content_of()
+    content["losses"]["val_loss"]["standing"] = {"verdict": verdict, "reasons": ["R^2 is 0.14", "N hardly matters"]}
+    return content
+
+
+def test_no_plan_from_a_law_that_is_not_shown(tmp_path, capsys):
+    path = write(tmp_path, judged("not shown"))
+    assert planner.main([path, "--compute", "1e18"]) == 2
+    error = capsys.readouterr().err
+    assert "is not shown by its runs - R^2 is 0.14; N hardly matters" in error
+    assert "--anyway" in error
+    with pytest.raises(planner.BadLaw, match="not shown"):
+        plan_from_law(path, 1e18)
+    assert plan_from_law(path, 1e18, anyway=True).flops == 1e18
+    assert planner.main([path, "--compute", "1e18", "--anyway"]) == 0
+    text = capsys.readouterr().out
+    assert "THE RUNS DO NOT SHOW THIS LAW" in text
+    assert "! R^2 is 0.14" in text
+    assert planner.main([path, "--compute", "1e18", "--anyway", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["law"]["standing"]["verdict"] == "not shown"
+
+
+@pytest.mark.parametrize(("verdict", "warned"), [("doubtful", True), ("describes", False)])
+def test_a_doubtful_law_is_planned_by_with_a_warning(tmp_path, capsys, verdict, warned):
+    assert planner.main([write(tmp_path, judged(verdict)), "--compute", "1e18"]) == 0
+    text = capsys.readouterr().out
+    assert ("THIS LAW IS DOUBTFUL" in text) == warned
+    assert "holds no verdict" not in text
+
+
+def test_an_older_file_holds_no_verdict(fits, capsys):
+    assert planner.main([fits, "--compute", "1e18"]) == 0
+    assert "This file holds no verdict on its law" in capsys.readouterr().out
+    planner.main(["--law", "hoffmann", "--compute", "1e18"])
+    assert "verdict" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "standing", ["describes", {"verdict": "fine", "reasons": []}, {"verdict": "describes", "reasons": [1]}]
+)
+def test_a_damaged_verdict_is_refused(tmp_path, capsys, standing):
+    content = content_of()
+    content["losses"]["val_loss"]["standing"] = standing
+    assert planner.main([write(tmp_path, content), "--compute", "1e18"]) == 2
+    assert "standing: must be a verdict" in capsys.readouterr().err
 
 
 def without(content: dict, *keys: str) -> dict:

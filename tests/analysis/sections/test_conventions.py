@@ -181,3 +181,20 @@ def test_the_figure_shows_every_exponent_and_kaplans_choices(rows, found):
     assert len(plain) == sum(row.a is not None for row in rows)
     none = [replace(row, a=None, b=None, refusal="flat") for row in rows]
     assert isinstance(conventions.drawing(none, Refusal("conventions", "no curves")), Refusal)
+
+
+# Wording
+
+
+def test_a_split_whose_orders_agree_is_averaged():
+    gap = Gap("envelope", 0.7, 0.6, 0.58, 0.5)
+    assert "embeddings explains -0.090 and annealing -0.110" in gap.split
+    assert "means over both orders" in gap.split
+
+
+def test_a_split_whose_orders_differ_in_sign_is_not_averaged():
+    gap = Gap("envelope", 0.5, 0.55, 0.6, 0.58)
+    assert "no single share belongs to either choice" in gap.split
+    assert "counting embeddings explains +0.050 and then annealing +0.030" in gap.split
+    assert "annealing +0.100 and then counting embeddings -0.020" in gap.split
+    assert "mean" not in gap.split

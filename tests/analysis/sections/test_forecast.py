@@ -13,13 +13,16 @@ from vsweep.analysis.report import fits_json
 from vsweep.analysis.sections import forecast as forecasts
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.forecast import Forecast, forecast, learning_curve
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
+from vsweep.analysis.uncertainty.verdicts import Judgement
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 LAW = Law(E=1.8, A=400.0, B=410.0, alpha=0.34, beta=0.28)
 SIZES, BUDGETS, SEEDS = np.geomspace(2e7, 1e9, 7), np.geomspace(4e8, 3e10, 7), range(3)
 N, D, SEED = (values.ravel() for values in np.meshgrid(SIZES, BUDGETS, SEEDS))
 NOISE = 0.01
+DESCRIBES = Judgement(verdicts.DESCRIBES)
 
 
 def points(loss: np.ndarray, **columns: np.ndarray) -> Points:
@@ -46,7 +49,8 @@ def test_the_true_law_predicts_the_largest_budget(foretold):
     assert foretold.yardstick_log == pytest.approx(NOISE, rel=0.3)
     assert foretold.main.law == "chinchilla, E fitted"
     assert foretold.rms_log == pytest.approx(NOISE, rel=0.35)
-    assert not foretold.failed
+    assert foretold.judged(DESCRIBES).verdict == verdicts.HELD
+    assert foretold.judged(Judgement(verdicts.NOT_SHOWN, ("two sizes",))).verdict == verdicts.CANNOT
 
 
 def test_a_wrong_law_predicts_worse_than_noise(foretold):
@@ -170,7 +174,54 @@ def test_no_bootstrap_leaves_out_intervals_only():
         fits_json.to_json(source, [study_loss(source, Convention("loss"), bootstrap=resamples)], [], [])
         for resamples in (0, 20)
     ]
-    of_resamples = {"ranges", "resamples", "coverage"}
+    of_resamples = {"ranges", "resamples", "coverage", "standing", "verdict", "reasons"}  # a verdict needs intervals
     assert without(found[0], of_resamples) == without(found[1], of_resamples)
     assert len(found[0]["losses"]["loss"]["forecast"]["laws"]) > 1
     assert found[0]["losses"]["loss"]["learning_curve"][0]["rms_log"] > 0
+
+
+@pytest.mark.parametrize(
+    ("rms", "coverage", "cells", "seed_noise", "verdict"),
+    [
+        (0.019, 0.9, 10, None, verdicts.HELD),
+        (0.021, 0.9, 10, None, verdicts.FAILED),
+        (0.09, 0.9, 10, 0.05, verdicts.HELD),
+        (0.11, 0.9, 10, 0.05, verdicts.FAILED),
+        (0.009, 0.9, 10, 1e-4, verdicts.HELD),
+        (0.019, 0.5, 10, None, verdicts.FAILED),
+        (0.019, 1.0, 4, None, verdicts.CANNOT),
+        (0.5, 1.0, 4, None, verdicts.FAILED),
+        (0.019, None, 10, None, verdicts.CANNOT),
+        (0.5, 0.9, 10, 0.6, verdicts.CANNOT),
+    ],
+    ids=[
+        "within the tolerance",
+        "beyond the tolerance",
+        "within the noise",
+        "beyond the noise",
+        "quiet runs",
+        "intervals that miss",
+        "too few cells",
+        "too few cells, far off",
+        "no intervals",
+        "loud seeds",
+    ],
+)
+def test_a_forecast_holds_within_limits_only(rms, coverage, cells, seed_noise, verdict):
+    assert verdicts.of_forecast(rms, 0.01, coverage, cells, seed_noise, DESCRIBES).verdict == verdict
+
+
+def test_a_forecast_from_scattered_runs_is_luck():
+    judged = verdicts.of_forecast(0.01, 0.3, 0.9, 10, None, DESCRIBES)
+    assert judged.verdict == verdicts.CANNOT
+    assert "the fitted runs themselves lie" in judged.why
+
+
+def test_the_best_of_several_laws_has_not_held():
+    core = ((400 / N**0.34) ** 4 + (410 / D**0.28) ** 4) ** (1 / 4)
+    made = forecast(points((1.8 + core) * noise(1, 0.002)))
+    found = forecasts.Forecasts(made, Refusal("learning_curve", ""), made.judged(DESCRIBES))
+    text = " ".join(forecasts.about_forecast(found))
+    assert "predicts them best" in text
+    assert "chosen after the fact, so this is no forecast that held" in text
+    assert text.count("held") == 1

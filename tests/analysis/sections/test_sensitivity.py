@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from vsweep.analysis.data.points import Convention, Refusal, load
@@ -24,6 +26,14 @@ def test_choices_hardly_move_a_good_law():
     assert sentence.startswith(
         "under 9 other choices of penalty, runs and convention the parametric law has a = 0.509 to"
     )
+
+
+def test_a_threshold_far_below_the_residuals_is_named():
+    table = pd.read_csv(CASES / "base.csv")
+    table["loss"] *= np.exp(0.1 * np.random.default_rng(0).standard_normal(len(table)))
+    loud = base.begin(load(table), Convention("loss"), bootstrap=0)
+    sentences = [finding.text for finding in sensitivity.SECTION.findings(loud, loud.result(sensitivity.SECTION))]
+    assert "Huber's penalty acts as least absolute deviations" in sentences[-1]
 
 
 def test_squares_lose_the_law_of_a_diverged_table():
