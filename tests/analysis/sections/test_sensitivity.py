@@ -33,7 +33,7 @@ def test_a_threshold_far_below_the_residuals_is_named():
     table["loss"] *= np.exp(0.1 * np.random.default_rng(0).standard_normal(len(table)))
     loud = base.begin(load(table), Convention("loss"), bootstrap=0)
     sentences = [finding.text for finding in sensitivity.SECTION.findings(loud, loud.result(sensitivity.SECTION))]
-    assert "Huber's penalty acts as least absolute deviations" in sentences[-1]
+    assert any("Huber's penalty acts as least absolute deviations" in sentence for sentence in sentences)
 
 
 def test_squares_lose_the_law_of_a_diverged_table():
