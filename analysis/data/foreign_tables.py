@@ -183,7 +183,7 @@ def _loss(
         if (loss < 1).any():
             raise ValueError(f"column {column.label}: below one in {named(rows[loss < 1])}, so it is no perplexity")
         return np.log(loss), units.NATS, (f"The loss is ln {column.name}: a perplexity as nats per token.",)
-    middle = float(np.median(loss))
+    middle = float(np.quantile(loss, 0.5, method="lower"))  # no sum of two losses, which may overflow
     if unit == units.NATS and given is None and not column.chosen and middle > units.LARGEST_LOSS:
         raise ValueError(
             f"column {column.label}: {middle:.4g} in the median row is more nats per token than a vocabulary allows - "

@@ -111,7 +111,7 @@ def said(table: pd.DataFrame) -> tuple[verdicts.Judgement, verdicts.Judgement]:
     noise = seed_noise_log(cells(points))
     fitted = assess(points, parametric.METHOD, fit(points, parametric.METHOD), bootstrap=RESAMPLES)
     law = verdicts.of_law(points, fitted, noise)
-    made = forecast(points, bootstrap=RESAMPLES, rivals=False)
+    made = forecast(points, bootstrap=RESAMPLES)
     if isinstance(made, Refusal):
         return law, verdicts.Judgement(verdicts.CANNOT, (made.reason,))
     return law, made.judged(law)

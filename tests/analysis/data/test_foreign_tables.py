@@ -321,7 +321,7 @@ POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_
 
 
 @settings(max_examples=8, deadline=None, database=None)
-@given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE, POSITIVE), min_size=1, max_size=5))
+@given(rows=st.lists(st.tuples(POSITIVE, POSITIVE, POSITIVE, POSITIVE), min_size=1, max_size=5, unique=True))
 def test_any_positive_numbers_survive_every_kind_of_file(tmp_path_factory, rows):
     as_named = {name: name for name in ("C", "N", "D", "loss")}  # so that no magnitude is doubted
     points = select(load(pd.DataFrame(rows, columns=list(as_named)), columns=as_named), Convention("loss"))
