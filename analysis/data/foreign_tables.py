@@ -320,8 +320,8 @@ def _with_third(values: dict[str, np.ndarray], rows: np.ndarray) -> tuple[dict[s
             name, formula, third = "N", "C / 6D", values["C"] / (6 * values["D"])
     wrong = ~np.isfinite(third) | (third < 1)
     if wrong.any():
-        units = "are N and D plain counts, and C in FLOP (not thousands, not PF-days)?"
-        raise ValueError(f"{name} = {formula} is below one or infinite in {named(rows[wrong])} - {units}")
+        question = "are N and D plain counts, and C in FLOP (not thousands, not PF-days)?"
+        raise ValueError(f"{name} = {formula} is below one or infinite in {named(rows[wrong])} - {question}")
     return {**values, name: third}, "" if name == "C" else f"The table has no {name}: it is {formula}."
 
 

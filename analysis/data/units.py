@@ -142,10 +142,10 @@ def _doubts_about_compute(values: dict[str, np.ndarray]) -> list[Doubt]:
     middle = float(np.median(ratio))
     if COMPUTE[0] <= middle <= COMPUTE[1]:
         return []
-    if not 0 < middle < np.inf:
-        return [Doubt(f"C / (6 N D) is {middle:.3g} in the median row", {})]
-    power = 10.0 ** round(-np.log10(middle))
     seen = f"C / (6 N D) is {middle:.3g} in the median row"
+    if not 0 < middle < np.inf:
+        return [Doubt(seen, {})]
+    power = 10.0 ** round(-np.log10(middle))
     steady = np.ptp(np.log10(ratio)) < 1
     return [Doubt(seen, {"C": power} if steady else {})]
 
@@ -159,10 +159,9 @@ def _doubts_about_third(values: dict[str, np.ndarray]) -> list[Doubt]:
     if RATIOS[0] <= middle <= RATIOS[1] and third.max() >= LEAST_COUNT:
         return []
     seen = f"C / 6{name} gives {other} = {np.median(third):.3g}, D / N = {middle:.3g}, in the median row"
-    fitting = [power for power in (1e3, 1e6, 1e9, 1e12, 1e15) if 1 <= middle * power <= 1e3]
-    direction = 1.0 if name == "N" else -1.0
-    if direction < 0:
-        fitting = [power for power in (1e3, 1e6, 1e9, 1e12, 1e15) if 1 <= middle / power <= 1e3]
+    # A C that is too small by some factor makes D = C / 6N too small by it, and N = C / 6D too.
+    scale = 1.0 if name == "N" else -1.0
+    fitting = [power for power in (1e3, 1e6, 1e9, 1e12, 1e15) if 1 <= middle * power**scale <= 1e3]
     return [Doubt(seen, {"C": fitting[0]} if len(fitting) == 1 else {})]
 
 

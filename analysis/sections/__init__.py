@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from vsweep.analysis.data.points import Convention, Refusal, Source
 from vsweep.analysis.sections import (
     conventions,
-    exclusions,
     forecast,
     law,
     lines,
     loss_curves,
     optimum,
+    repeated,
     runs,
     sensitivity,
     valleys,
@@ -24,13 +24,13 @@ SECTIONS: tuple[Section, ...] = (
     loss_curves.SECTION,
     valleys.SECTION,
     law.SECTION,
-    law.REPEATED,
+    repeated.SECTION,
     loss_curves.COMPUTE_LINE,
     forecast.SECTION,
     lines.SECTION,
     conventions.SECTION,
     sensitivity.SECTION,
-    exclusions.SECTION,
+    runs.EXCLUSIONS,
 )
 
 

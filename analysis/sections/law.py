@@ -11,12 +11,11 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, thinned
 from vsweep.analysis.data.points import Refusal
-from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.fitting.objective import SQUARED
 from vsweep.analysis.formatting import count, metric, percent, signed_percent, times
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
-from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
-from vsweep.analysis.uncertainty import repeated_data, verdicts
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import (
     Approach,
     assess,
@@ -24,7 +23,6 @@ from vsweep.analysis.uncertainty.approach import (
     best_range,
     describe_range,
     fit,
-    numbers,
     quantity,
 )
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
@@ -77,33 +75,6 @@ class Parametric(Section[Approach]):
 SECTION = Parametric()
 
 
-class Repeated(Section[repeated_data.RepeatedData | None]):
-    """What a repeated token is worth, where the table names unique tokens and repeats them; None where it does not."""
-
-    name, title = "repeated_data", "Repeated data"
-
-    def compute(self, study: LossStudy) -> repeated_data.RepeatedData | Refusal | None:
-        return repeated_data.fit(study.points, study.bootstrap)
-
-    def findings(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> list[Finding]:
-        if result is None or isinstance(result, Refusal):
-            return []
-        return self.about(study, 40, _about_repeats(result))
-
-    def tables(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> list[Table]:
-        if result is None or isinstance(result, Refusal):
-            return []
-        rows = tuple((name, f"{value:.4g}", _repeated_range(result, name)) for name, value in result.values.items())
-        note = f"{DataConstrained().formula}. Source: {DataConstrained().source}."
-        return [Table("Constants of the law of repeated data", ("quantity", "value", "range"), rows, note)]
-
-    def to_json(self, study: LossStudy, result: repeated_data.RepeatedData | Refusal | None) -> dict:
-        return {} if result is None else {self.name: or_refused(result, _repeated_json)}
-
-
-REPEATED = Repeated()
-
-
 def _with_possible_floors(approach: Approach, study: LossStudy) -> Approach:
     """The same with intervals of E that end at the lowest loss of a cell: no floor lies above a loss that was reached.
 
@@ -128,14 +99,6 @@ def law_of(study: LossStudy) -> parametric.Law | None:
     return None if approach.refused else approach.result.law
 
 
-def describes(study: LossStudy) -> bool | None:
-    """Whether the parametric law describes the runs to about the noise; None without a fit or without a noise."""
-    approach = study.result(SECTION)
-    if approach.refused or not study.noise_log:
-        return None
-    return approach.result.rms_log <= NOISE_FACTOR * study.noise_log
-
-
 def standing(study: LossStudy) -> Judgement:
     """Whether these runs show the parametric law, and why not."""
     return verdicts.of_law(study.points, study.result(SECTION), study.noise_log)
@@ -155,9 +118,8 @@ def _about_fit(study: LossStudy, result: parametric.ParametricFit) -> list[str]:
     ]
     if study.noise_log:
         ratio = result.rms_log / study.noise_log
-        verdict = "the law fits these runs to about the noise"
-        if not describes(study):
-            verdict = "the law does not fit these runs"
+        near = ratio <= NOISE_FACTOR
+        verdict = "the law fits these runs to about the noise" if near else "the law does not fit these runs"
         noise = percent(study.noise_log)
         sentences.append(
             f"that residual is {ratio:.1f} times the scatter between seeds in a typical cell ({noise}): {verdict}."
@@ -245,34 +207,6 @@ def _about_seed_share(approach: Approach) -> list[str]:
         f"{100 * shares[0]:.0f} % of the variance of a in the parametric law is due to seeds. Ever more seeds would "
         f"make its interval {narrower} at most. The rest is due to the grid and to what the law does not describe."
     ]
-
-
-def _about_repeats(result: repeated_data.RepeatedData) -> list[str]:
-    """What a repeated token and a parameter too many are worth."""
-    r_d, r_n = (_repetitions(result, name) for name in ("R_D", "R_N"))
-    return [
-        f"the law of repeated data has R_D* = {r_d} and R_N* = {r_n}, with a root-mean-square residual of "
-        f"{percent(result.rms_log)}. After R_D* repetitions a repeated token is worth 1/e of a new one."
-    ]
-
-
-def _repetitions(result: repeated_data.RepeatedData, name: str) -> str:
-    if result.values[name] > repeated_data.UNBOUNDED:
-        return f"more than {repeated_data.UNBOUNDED:g} (these runs do not show an end)"
-    known = result.uncertainty
-    bounds = f" ({numbers(known, name)}, {known.form})" if known and name in known.ranges else ""
-    return f"{result.values[name]:.3g}{bounds}"
-
-
-def _repeated_range(result: repeated_data.RepeatedData, name: str) -> str:
-    known = result.uncertainty
-    return describe_range(known, name) if known and name in known.ranges else ""
-
-
-def _repeated_json(result: repeated_data.RepeatedData) -> dict:
-    known = (result.uncertainty,) if result.uncertainty else ()
-    ranges = {name: entries for name in result.values if (entries := ranges_json(known, name))}
-    return {**result.values, "rms_log": result.rms_log, "points": result.points, "ranges": ranges}
 
 
 # Table

@@ -1,5 +1,6 @@
-"""The runs themselves: how many there are, what their design can never tell, and how far seeds scatter."""
+"""The runs themselves: how many, what their design can never tell, how far seeds scatter, and which no fit sees."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,10 +10,10 @@ from vsweep import schema
 from vsweep.analysis import plotting
 from vsweep.analysis.data.cells import MANY_SEEDS
 from vsweep.analysis.data.design_checks import DesignProblem, design_problems
-from vsweep.analysis.data.points import Refusal, Source, varying_settings
+from vsweep.analysis.data.points import Exclusion, Refusal, Source, varying_settings
 from vsweep.analysis.formatting import metric
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
-from vsweep.analysis.sections.base import Finding, LossStudy, Section, convention_json
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, convention_json
 
 WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single seed says little
 
@@ -57,7 +58,30 @@ class Runs(Section[tuple[DesignProblem, ...]]):
         }
 
 
-SECTION = Runs()
+class Exclusions(Section[tuple[Exclusion, ...]]):
+    """Which runs no fit has seen, and why."""
+
+    name, title = "exclusions", "Excluded runs"
+
+    def compute(self, study: LossStudy) -> tuple[Exclusion, ...]:
+        return study.points.exclusions
+
+    def findings(self, study: LossStudy, result: tuple[Exclusion, ...]) -> list[Finding]:
+        if not result:
+            return []
+        counts = Counter(exclusion.kind for exclusion in result)  # in the order of the runs
+        parts = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        return self.about(study, 140, [f"excluded from the fits: {parts}."])
+
+    def tables(self, study: LossStudy, result: tuple[Exclusion, ...]) -> list[Table]:
+        rows = tuple((entry.run_id, entry.kind, entry.reason) for entry in result)
+        return [Table("Excluded runs", ("run", "kind", "reason"), rows)] if rows else []
+
+    def to_json(self, study: LossStudy, result: tuple[Exclusion, ...]) -> dict:
+        return {"exclusions": [{"run_id": entry.run_id, "reason": entry.reason} for entry in result]}
+
+
+SECTION, EXCLUSIONS = Runs(), Exclusions()
 
 
 def _span(study: LossStudy, name: str) -> list[float]:

@@ -241,7 +241,7 @@ def test_a_bad_flag_and_the_analysis_are_answered_without_loading_jax():
 
 
 def test_the_launcher_is_short():
-    assert len((ROOT / "launch.py").read_text(encoding="utf-8").splitlines()) < 90
+    assert len((ROOT / "launch.py").read_text(encoding="utf-8").splitlines()) < 25
 
 
 OF_FORM = ("core", "starts", "describe")  # methods of every law, described once: fitting/chinchilla.py, Form

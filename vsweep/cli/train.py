@@ -12,6 +12,7 @@ from absl import app, logging
 from absl import flags as absl_flags
 from ml_collections import config_flags
 
+from vsweep import program
 from vsweep.atomic import CannotWrite
 from vsweep.cli import flags
 from vsweep.config.problems import ConfigError
@@ -93,7 +94,8 @@ def follow(events: Iterator, display) -> int:
                 return interruption.EXIT_STATUS
             case Finished() if not trained and has_final_report(event.workdir, event.runs):
                 paths = f"{event.workdir / RUNS_FILE}, {event.workdir / REPORT}"
-                display.say(f"all runs have ended: {paths}; to draw it again: python -m analysis {event.workdir}")
+                again = f"{program.command('analyse')} {event.workdir}"
+                display.say(f"all runs have ended: {paths}; to draw it again: {again}")
                 status = 0
             case Finished():
                 status = report(event.workdir, "all runs have ended", display, final=True)

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from vsweep.config.problems import Problem
 from vsweep.plan.sweep_plan import SweepPlan
 
 
@@ -18,7 +19,7 @@ class Planned(Event):
     """The first event: what would be trained. Nothing has been touched; going on starts the training."""
 
     plan: SweepPlan
-    wall_problems: tuple[str, ...] = ()  # of a wall limit in which nothing could be gained
+    wall_problems: tuple[Problem, ...] = ()  # of a wall limit in which nothing could be gained
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

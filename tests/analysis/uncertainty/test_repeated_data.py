@@ -6,7 +6,7 @@ import pytest
 
 from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
 from vsweep.analysis.report import fits_json
-from vsweep.analysis.sections import base, law
+from vsweep.analysis.sections import base, repeated
 from vsweep.analysis.uncertainty import repeated_data
 
 N, D, U = (values.ravel() for values in np.meshgrid(np.geomspace(2e7, 2e9, 5), np.geomspace(4e8, 1e11, 6), [1e9, 8e9]))
@@ -52,12 +52,12 @@ def test_too_few_points_are_refused():
 
 def test_worth_of_repeats_is_reported():
     study = base.begin(load(table()), Convention("loss"), bootstrap=20)
-    result = study.result(law.REPEATED)
-    (sentence,) = [finding.text for finding in law.REPEATED.findings(study, result)]
+    result = study.result(repeated.SECTION)
+    (sentence,) = [finding.text for finding in repeated.SECTION.findings(study, result)]
     assert sentence.startswith("the law of repeated data has R_D* = 15.")
     assert "90 % interval" in sentence
-    content = fits_json.finite(law.REPEATED.to_json(study, result))["repeated_data"]
+    content = fits_json.finite(repeated.SECTION.to_json(study, result))["repeated_data"]
     assert content["R_D"] == result.values["R_D"]
     assert content["ranges"]["R_N"][0]["low"] < content["R_N"]
-    ((*_, last),) = [part.rows for part in law.REPEATED.tables(study, result)]
+    ((*_, last),) = [part.rows for part in repeated.SECTION.tables(study, result)]
     assert last[0] == "R_N"

@@ -1,0 +1,65 @@
+"""The law of repeated data (Muennighoff et al. 2023): what a token is worth that a run has seen before."""
+
+from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.fitting.alternative_laws import DataConstrained
+from vsweep.analysis.formatting import percent
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.sections.law import ranges_json
+from vsweep.analysis.uncertainty import repeated_data
+from vsweep.analysis.uncertainty.approach import describe_range, numbers
+from vsweep.analysis.uncertainty.repeated_data import RepeatedData
+
+
+class Repeated(Section[RepeatedData | None]):
+    """What a repeated token is worth, where the table names unique tokens and repeats them; None where it does not."""
+
+    name, title = "repeated_data", "Repeated data"
+
+    def compute(self, study: LossStudy) -> RepeatedData | Refusal | None:
+        return repeated_data.fit(study.points, study.bootstrap)
+
+    def findings(self, study: LossStudy, result: RepeatedData | Refusal | None) -> list[Finding]:
+        if result is None or isinstance(result, Refusal):
+            return []
+        return self.about(study, 40, _about_repeats(result))
+
+    def tables(self, study: LossStudy, result: RepeatedData | Refusal | None) -> list[Table]:
+        if result is None or isinstance(result, Refusal):
+            return []
+        rows = tuple((name, f"{value:.4g}", _repeated_range(result, name)) for name, value in result.values.items())
+        note = f"{DataConstrained().formula}. Source: {DataConstrained().source}."
+        return [Table("Constants of the law of repeated data", ("quantity", "value", "range"), rows, note)]
+
+    def to_json(self, study: LossStudy, result: RepeatedData | Refusal | None) -> dict:
+        return {} if result is None else {self.name: or_refused(result, _repeated_json)}
+
+
+SECTION = Repeated()
+
+
+def _about_repeats(result: RepeatedData) -> list[str]:
+    """What a repeated token and a parameter too many are worth."""
+    r_d, r_n = (_repetitions(result, name) for name in ("R_D", "R_N"))
+    return [
+        f"the law of repeated data has R_D* = {r_d} and R_N* = {r_n}, with a root-mean-square residual of "
+        f"{percent(result.rms_log)}. After R_D* repetitions a repeated token is worth 1/e of a new one."
+    ]
+
+
+def _repetitions(result: RepeatedData, name: str) -> str:
+    if result.values[name] > repeated_data.UNBOUNDED:
+        return f"more than {repeated_data.UNBOUNDED:g} (these runs do not show an end)"
+    known = result.uncertainty
+    bounds = f" ({numbers(known, name)}, {known.form})" if known and name in known.ranges else ""
+    return f"{result.values[name]:.3g}{bounds}"
+
+
+def _repeated_range(result: RepeatedData, name: str) -> str:
+    known = result.uncertainty
+    return describe_range(known, name) if known and name in known.ranges else ""
+
+
+def _repeated_json(result: RepeatedData) -> dict:
+    known = (result.uncertainty,) if result.uncertainty else ()
+    ranges = {name: entries for name in result.values if (entries := ranges_json(known, name))}
+    return {**result.values, "rms_log": result.rms_log, "points": result.points, "ranges": ranges}
