@@ -138,12 +138,12 @@ def _about_outliers(study: LossStudy, result: parametric.ParametricFit) -> list[
     ]
     more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
     counted = count(len(named), "outlier")
-    pull = "They pull the fit, because its penalty is not robust"
-    if result.objective.penalty != SQUARED:
-        pull = "They hardly move the fit, because its penalty is robust"
+    effect = "The fit hardly moves, because its penalty is robust"
+    if result.objective.penalty == SQUARED:
+        effect = "They pull the fit, because its penalty is not robust"
     return [
         f"{counted} of {result.points} points, more than {parametric.OUTLIER_SD:g} robust standard deviations off the "
-        f"law: {', '.join([*named[:NAMED], *more])}. {pull}."
+        f"law: {', '.join([*named[:NAMED], *more])}. {effect}."
     ]
 
 
