@@ -7,8 +7,8 @@ other columns, `planner.plan(law, flops)`, `compare.comparison.compare(first, se
 `compare_one_variable(x, loss)`. Loads no jax.
 """
 
-from vsweep.analysis.data.points import BadTable
 from vsweep.analysis.fitting.breaks import compare_one_variable
 from vsweep.analysis.pipeline import Result, analyse
+from vsweep.analysis.tables.foreign_tables import BadTable
 
 __all__ = ["BadTable", "Result", "analyse", "compare_one_variable"]

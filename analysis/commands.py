@@ -11,8 +11,10 @@ from pathlib import Path
 from vsweep import program
 from vsweep.analysis import pipeline, reading_options
 from vsweep.analysis.answering import command
-from vsweep.analysis.data.foreign_tables import write_four_columns
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention, load, select
+from vsweep.analysis.data.four_columns import write_four_columns
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention
 from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, Objective
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.pipeline import Result

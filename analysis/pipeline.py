@@ -11,17 +11,16 @@ import pandas as pd
 
 from vsweep import atomic
 from vsweep.analysis import sections
-from vsweep.analysis.data.points import (
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.source import (
     FLOP_CONVENTIONS,
     FREE,
     LOSSES,
     OWN_FLOPS,
     SIZE_CONVENTIONS,
-    BadTable,
     Convention,
     Refusal,
     Source,
-    load,
 )
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.plotting import Drawing, save
@@ -29,6 +28,7 @@ from vsweep.analysis.report import child_processes, fits_json, page
 from vsweep.analysis.result import Viewable
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import Finding, LossStudy
+from vsweep.analysis.tables.foreign_tables import BadTable
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed

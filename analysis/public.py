@@ -8,7 +8,9 @@ from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.compare import comparison
 from vsweep.analysis.compare.comparison import Comparison
 from vsweep.analysis.compare.sources import convention_of, titles
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal
 from vsweep.analysis.pipeline import Result
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.results import Plan

@@ -2,7 +2,7 @@
 
 import argparse
 
-from vsweep.analysis.data.units import LOSS_UNITS
+from vsweep.analysis.tables.units import LOSS_UNITS
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from vsweep.analysis.data.points import Source
+from vsweep.analysis.data.source import Source
 from vsweep.analysis.plotting import Drawing
 
 SHOWN = "isoflop_valleys"  # the figure that says most; the first one where it could not be drawn

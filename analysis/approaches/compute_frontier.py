@@ -12,7 +12,8 @@ import pandas as pd
 
 from vsweep.analysis.approaches import envelope, optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 
 METHOD = "compute_line"
 PF_DAY = 8.64e19  # FLOP: 1e15 a second for a day

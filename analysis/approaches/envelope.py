@@ -19,7 +19,8 @@ from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED
 from vsweep.analysis.data.cells import seed_noise_log
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 
 METHOD = "envelope"
 GRID_POINTS = 1500

@@ -21,7 +21,8 @@ from scipy import interpolate
 
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 
 PARABOLA, AKIMA = "isoflop_parabola", "isoflop_akima"
 MIN_SIZES = 4

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from vsweep.analysis.data.cells import cells
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import metric
 
 INTERIOR, EDGE_SMALL, EDGE_LARGE = "interior", "edge: smallest size", "edge: largest size"

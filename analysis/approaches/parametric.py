@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
 from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits
 from vsweep.analysis.fitting.objective import Objective

@@ -17,10 +17,12 @@ from vsweep.analysis.compare.comparison import Comparison, compare
 from vsweep.analysis.compare.report import drawing, sentences, table, to_json
 from vsweep.analysis.compare.sources import convention_of, titles
 from vsweep.analysis.compare.verdict import MARGIN
-from vsweep.analysis.data import conditions
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, Source, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal, Source
 from vsweep.analysis.formatting import blocks, prose
 from vsweep.analysis.plotting import save
+from vsweep.analysis.tables import conditions
 
 __all__ = ["compare", "drawing", "main", "sentences", "split", "to_json"]
 

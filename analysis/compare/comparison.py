@@ -26,7 +26,8 @@ from vsweep.analysis.compare.paired_bootstrap import (
     resampled_laws,
 )
 from vsweep.analysis.compare.verdict import MARGIN, Verdict, judge
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.uncertainty import intervals
 from vsweep.analysis.uncertainty.approach import fit_parametric
 from vsweep.analysis.uncertainty.bootstrap import CELLS, RUNS, SEEDS, WITHIN, unbiased

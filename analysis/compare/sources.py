@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Source
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Source
 
 
 def titles(sources: Sequence[Source]) -> tuple[str, ...]:

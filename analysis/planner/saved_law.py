@@ -10,7 +10,7 @@ import numpy as np
 
 from vsweep import program
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.report.fits_json import SCHEMA
 from vsweep.analysis.uncertainty.verdicts import DESCRIBES, DOUBTFUL, NOT_SHOWN, Judgement

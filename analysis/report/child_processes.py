@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from json import JSONDecodeError
 
-from vsweep.analysis.data.points import Convention, Source
+from vsweep.analysis.data.source import Convention, Source
 from vsweep.analysis.formatting import one_line
 from vsweep.analysis.report import exact_json
 from vsweep.analysis.sections import study_loss

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vsweep.analysis.data.points import Convention, Source
+from vsweep.analysis.data.source import Convention, Source
 from vsweep.analysis.sections import SECTIONS
 from vsweep.analysis.sections.base import LossStudy
 

@@ -11,7 +11,7 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       conventions), method ("envelope", "isoflop_parabola", "isoflop_akima", "parametric"), a, b (null
                       where refused), ranges, refused (null or the reason)
     conventions       {loss, rows, kaplan_and_chinchilla}: the same runs under every convention, and with Kaplan's
-                      choices one by one (fields of Row and Disagreement in sections.conventions); null for a table
+                      choices one by one (fields of Row, Disagreement in sections.checks.conventions); null for a table
     losses            by loss:
       convention      {loss, E, N, C, objective, text}
       floor_value     the exact floor that was subtracted from the loss before it was fitted; null where none was
@@ -61,7 +61,7 @@ from dataclasses import asdict
 import numpy as np
 
 from vsweep.analysis import sections
-from vsweep.analysis.data.points import Refusal, Source
+from vsweep.analysis.data.source import Refusal, Source
 from vsweep.analysis.sections.base import Finding, LossStudy
 
 SCHEMA = 2

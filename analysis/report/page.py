@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 
 from vsweep.analysis import sections
-from vsweep.analysis.data.points import Refusal, Source
+from vsweep.analysis.data.source import Refusal, Source
 from vsweep.analysis.formatting import count
 from vsweep.analysis.plotting import Drawing
 from vsweep.analysis.report import definitions, timing

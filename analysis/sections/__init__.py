@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 
-from vsweep.analysis.data.points import Convention, Refusal, Source
+from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.sections import (
-    conventions,
-    forecast,
     law,
     lines,
     loss_curves,
     optimum,
     repeated,
     runs,
-    sensitivity,
     valleys,
 )
 from vsweep.analysis.sections.base import LAST, Finding, LossStudy, Section, begin
+from vsweep.analysis.sections.checks import conventions, forecast, sensitivity
 from vsweep.analysis.uncertainty.approach import NAMES
 
 SECTIONS: tuple[Section, ...] = (

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from vsweep.analysis.data.cells import cells, seed_noise_log
-from vsweep.analysis.data.points import Convention, Points, Refusal, Source, select
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.plotting import Drawing
 
 R = TypeVar("R")

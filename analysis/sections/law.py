@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, thinned
-from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.objective import SQUARED
 from vsweep.analysis.formatting import count, metric, percent, signed_percent, times
 from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing

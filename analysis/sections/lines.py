@@ -14,7 +14,8 @@ import pandas as pd
 
 from vsweep.analysis import plotting
 from vsweep.analysis.data.cells import cells, seed_noise_log
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.breaks import NEGLIGIBLE_LOG, Curve, OneVariableLaw, judge, winner
 from vsweep.analysis.fitting.one_variable import Broken
 from vsweep.analysis.formatting import count, metric, percent

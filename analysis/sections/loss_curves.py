@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import compute_frontier, envelope, optimal_path
 from vsweep.analysis.approaches.compute_frontier import ComputeLine
-from vsweep.analysis.data.points import Convention, Refusal
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, Drawing
 from vsweep.analysis.sections import law

@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import optimal_path
-from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.plotting import APPROACHES, FLOP_LABELS, SIZE_LABELS, Drawing
-from vsweep.analysis.sections import forecast, law, lines, loss_curves, valleys
+from vsweep.analysis.sections import law, lines, loss_curves, valleys
 from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Section, Table, convention_json
-from vsweep.analysis.sections.forecast import Forecast
+from vsweep.analysis.sections.checks import forecast
+from vsweep.analysis.sections.checks.forecast import Forecast
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assessed, describe_range, numbers
 from vsweep.analysis.uncertainty.estimates import optimal_sizes

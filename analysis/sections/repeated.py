@@ -1,6 +1,6 @@
 """The law of repeated data (Muennighoff et al. 2023): what a token is worth that a run has seen before."""
 
-from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused

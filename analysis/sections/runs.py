@@ -10,7 +10,8 @@ from vsweep import schema
 from vsweep.analysis import plotting
 from vsweep.analysis.data.cells import MANY_SEEDS
 from vsweep.analysis.data.design_checks import DesignProblem, design_problems
-from vsweep.analysis.data.points import Exclusion, Refusal, Source, varying_settings
+from vsweep.analysis.data.points import Exclusion, varying_settings
+from vsweep.analysis.data.source import Refusal, Source
 from vsweep.analysis.formatting import metric
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, convention_json

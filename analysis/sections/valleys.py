@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import isoflop, optimal_path
-from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, Drawing
 from vsweep.analysis.sections import law

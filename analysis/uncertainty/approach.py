@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from vsweep.analysis.approaches import envelope, isoflop, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import metric
 from vsweep.analysis.uncertainty import approach_intervals, intervals
 from vsweep.analysis.uncertainty.estimates import largest_flops, quantities

@@ -11,7 +11,8 @@ import numpy as np
 
 from vsweep.analysis.approaches import envelope, isoflop, optimal_path, parametric
 from vsweep.analysis.approaches.optimal_path import PathFit, PathRefits
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.uncertainty import bootstrap, intervals
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, path_quantities
 from vsweep.analysis.uncertainty.intervals import Quantities, Uncertainty

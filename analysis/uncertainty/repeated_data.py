@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vsweep.analysis.approaches.parametric import SMALLEST_EXPONENT, why_undetermined
-from vsweep.analysis.data.points import Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.fitting.chinchilla import Data
 from vsweep.analysis.fitting.fit import FormFit, fit_form

@@ -19,7 +19,7 @@ from tests.analysis.planted import LAW, Planted, broken, write_planted, write_ru
 from vsweep import analysis, atomic, schema, tables
 from vsweep.analysis import __main__ as command
 from vsweep.analysis import pipeline
-from vsweep.analysis.data.points import TEXT_COLUMNS, load
+from vsweep.analysis.data.loading import TEXT_COLUMNS, load
 from vsweep.analysis.report import definitions, page
 from vsweep.analysis.sections.runs import about_runs
 

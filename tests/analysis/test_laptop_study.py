@@ -7,7 +7,9 @@ import pytest
 
 from vsweep import schema, tables
 from vsweep.analysis.approaches import isoflop, optimal_path
-from vsweep.analysis.data.points import Convention, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import Convention
 
 LAPTOP = Path(__file__).parents[2] / "docs" / "laptop"
 

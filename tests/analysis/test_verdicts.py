@@ -10,8 +10,10 @@ from tests.analysis.planted import BUDGETS, WIDTHS, params_of
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.cells import cells, seed_noise_log
-from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
-from vsweep.analysis.sections.forecast import forecast
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention, Refusal
+from vsweep.analysis.sections.checks.forecast import forecast
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import assess, fit
 

@@ -10,7 +10,9 @@ from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import FLOOR, LAW
 from vsweep.analysis.approaches import compute_frontier, envelope, lower_hull
 from vsweep.analysis.data.cells import cells
-from vsweep.analysis.data.points import Convention, Refusal, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import Convention, Refusal
 
 KAPLAN = Path(__file__).parents[2] / "data" / "kaplan_mini_curves.csv"
 BATCH, CONTEXT, LAYERS, SKIPPED = 32, 1024, 12, 10

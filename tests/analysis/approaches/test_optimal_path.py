@@ -12,7 +12,9 @@ from tests.analysis.planted import LAW, Planted, broken, params_of, write_plante
 from vsweep.analysis.approaches import envelope, isoflop, optimal_path
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.cells import cells
-from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.formatting import metric
 
 EXCESS = Convention("excess_loss")

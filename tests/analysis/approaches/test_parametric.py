@@ -7,7 +7,7 @@ import pytest
 from tests.analysis.planted import LAW
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.data.points import Refusal
+from vsweep.analysis.data.source import Refusal
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 NO_FLOOR_RUNS = Path(__file__).parents[2] / "data" / "addition_without_floor.csv"

@@ -15,8 +15,10 @@ from vsweep import tables
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.compare import command, comparison, paired_bootstrap, report, verdict
 from vsweep.analysis.compare.comparison import Comparison
-from vsweep.analysis.data import conditions
-from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.data import loading
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.plotting import save
 from vsweep.analysis.uncertainty import bootstrap
 from vsweep.analysis.uncertainty.approach import fit_parametric
@@ -301,7 +303,7 @@ def test_two_tables_are_compared_by_their_names(tmp_path, capsys):
 def test_conditions_choose_the_runs_of_both_sets(two_rates):
     kept = load(two_rates, where=["width=8,16.0"])
     assert set(kept.runs["width"]) == {8, 16}
-    assert set(conditions.keep(kept, ["tied_embeddings=true"]).runs["width"]) == {8, 16}
+    assert set(loading.keep(kept, ["tied_embeddings=true"]).runs["width"]) == {8, 16}
 
 
 @pytest.mark.parametrize(

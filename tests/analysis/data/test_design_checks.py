@@ -6,7 +6,9 @@ import pytest
 
 from tests.analysis.conftest import CHINCHILLA
 from vsweep.analysis.data.design_checks import DesignProblem, design_problems
-from vsweep.analysis.data.points import Convention, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import Convention
 
 SIZES = np.geomspace(1e7, 1e10, 10)
 BUDGETS = np.geomspace(1e8, 1e11, 5)

@@ -4,7 +4,10 @@ import pytest
 
 from tests.analysis.planted import FLOOR, Planted, write_planted, write_runs
 from vsweep import schema, tables
-from vsweep.analysis.data.points import BadTable, Convention, group_close, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import group_close, select
+from vsweep.analysis.data.source import Convention
+from vsweep.analysis.tables.foreign_tables import BadTable
 
 
 def rewrite(workdir, change):

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from tests.analysis.planted import BUDGETS, Planted, write_planted
-from vsweep.analysis.data.points import Convention, Refusal, Source, load
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.report import child_processes, exact_json
-from vsweep.analysis.sections import forecast, law, optimum, study_loss
+from vsweep.analysis.sections import law, optimum, study_loss
 from vsweep.analysis.sections.base import LossStudy
+from vsweep.analysis.sections.checks import forecast
 
 ROOT = Path(__file__).parents[3]
 CONVENTIONS = [Convention("answer_loss"), Convention("val_loss")]

@@ -9,7 +9,8 @@ import pytest
 
 from tests.analysis import hostile
 from vsweep import analysis
-from vsweep.analysis.data.points import Convention, Refusal, load
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.plotting import Drawing, new_figure
 from vsweep.analysis.report import page
 from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Table, begin

@@ -4,7 +4,8 @@ import pytest
 from tests.analysis.planted import Planted, write_planted
 from vsweep import atomic, schema, tables
 from vsweep.analysis import sections
-from vsweep.analysis.data.points import Convention, load
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.source import Convention
 from vsweep.analysis.report import page, timing
 from vsweep.analysis.sections.base import HEADLINE, Finding, begin
 

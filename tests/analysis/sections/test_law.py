@@ -6,7 +6,8 @@ import pytest
 
 from vsweep.analysis import sections
 from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.data.points import Convention, load
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.source import Convention
 from vsweep.analysis.sections import law, optimum
 from vsweep.analysis.sections.base import LossStudy, begin
 from vsweep.analysis.uncertainty import verdicts

@@ -6,9 +6,12 @@ import pytest
 
 from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
 from tests.analysis.planted import LAW, Planted, broken, write_planted
-from vsweep.analysis.data.points import Convention, Refusal, load, select
-from vsweep.analysis.sections import findings_of, forecast, lines, optimum, study_loss
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import Convention, Refusal
+from vsweep.analysis.sections import findings_of, lines, optimum, study_loss
 from vsweep.analysis.sections.base import LossStudy
+from vsweep.analysis.sections.checks import forecast
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.intervals import SEED_FITS
 

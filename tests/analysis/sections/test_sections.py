@@ -9,7 +9,8 @@ import pytest
 from tests.analysis.planted import Planted, write_planted
 from vsweep import analysis, schema, tables
 from vsweep.analysis import sections
-from vsweep.analysis.data.points import ExclusionKind, Refusal
+from vsweep.analysis.data.points import ExclusionKind
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.plotting import Drawing, new_figure
 from vsweep.analysis.report import fits_json
 from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Section, Table

@@ -10,7 +10,9 @@ import pytest
 
 from tests.analysis.conftest import CHINCHILLA
 from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.data.points import Convention, Points, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention
 from vsweep.analysis.uncertainty import approach_intervals
 from vsweep.analysis.uncertainty.approach import fit_parametric
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, quantities

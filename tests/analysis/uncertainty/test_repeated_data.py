@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.report import fits_json
 from vsweep.analysis.sections import base, repeated
 from vsweep.analysis.uncertainty import repeated_data

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from tests.analysis.conftest import CHINCHILLA
 from tests.analysis.planted import LAW
-from vsweep.analysis.data.foreign_tables import write_four_columns
-from vsweep.analysis.data.points import BadTable, Convention, Points, load, select
+from vsweep.analysis.data.four_columns import write_four_columns
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention
+from vsweep.analysis.tables.foreign_tables import BadTable
 
 GOOD = "N,D,loss\n1e6,1e8,3.5\n2e6,1e8,3.3\n"
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")

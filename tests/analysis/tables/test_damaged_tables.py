@@ -12,7 +12,8 @@ import pytest
 from tests.analysis.planted import BUDGETS, Planted, write_planted
 from vsweep import atomic, schema, tables
 from vsweep.analysis import commands
-from vsweep.analysis.data.points import TEXT_COLUMNS, BadTable, load
+from vsweep.analysis.data.loading import TEXT_COLUMNS, load
+from vsweep.analysis.tables.foreign_tables import BadTable
 
 TABLES = (schema.RUNS_FILE, schema.CURVES_FILE, schema.TIMES_FILE)
 CELLS = (b"", b"nan", b"inf", b"-inf", b"-1", b"0", b"1e400", b"x", b"True", b"9" * 30, b"1e300", b"1e-300", b"\xff")

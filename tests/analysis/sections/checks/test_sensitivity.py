@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vsweep.analysis.data.points import Convention, Refusal, load
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.sections import base, sensitivity
 
-CASES = Path(__file__).parents[2] / "data" / "cases"
+CASES = Path(__file__).parents[3] / "data" / "cases"
 
 
 def study(source: Path, loss: str = "loss") -> base.LossStudy:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from vsweep.analysis.data.column_names import AT_MOST, plain
-from vsweep.analysis.data.units import is_time
+from vsweep.analysis.tables.column_names import AT_MOST, plain
+from vsweep.analysis.tables.units import is_time
 
 # Hyperparameters by the last part of their names, in small letters and without punctuation.
 SETTINGS = set(

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vsweep.analysis.data import conditions
-from vsweep.analysis.data.column_names import named, plain
-from vsweep.analysis.data.formats import RawTable
+from vsweep.analysis.tables import conditions
+from vsweep.analysis.tables.column_names import named, plain
+from vsweep.analysis.tables.formats import RawTable
 
 STATES = ("status", "state", "runstatus", "runstate")
 DONE = {"finished", "complete", "completed", "done", "success", "succeeded", "ok", "good", "converged"}

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from vsweep.analysis.approaches.parametric import ParametricFit
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Points, Refusal, select
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal
 from vsweep.analysis.fitting.objective import ABSOLUTE, HUBER, LOG, SQUARED, Objective
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.sections import law

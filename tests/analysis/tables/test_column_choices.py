@@ -1,6 +1,6 @@
 import pytest
 
-from vsweep.analysis.data.column_choices import Choice, command, parse
+from vsweep.analysis.tables.column_choices import Choice, command, parse
 
 NAMES = ["val_bpb", "config.n_params", "tokens_B", "x*2", "a=b"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vsweep.analysis.data import formats
-from vsweep.analysis.data.formats import Unreadable, read_file
+from vsweep.analysis.tables import formats
+from vsweep.analysis.tables.formats import Unreadable, read_file
 
 FRAME = pd.DataFrame({"N": [2e7, 5e7, 1e8], "D": [4e8, 1e9, 2.5e9], "loss": [4.69, 4.26, 3.98]})
 CSV = FRAME.to_csv(index=False)

@@ -4,15 +4,10 @@ A condition is one column, one comparison and its values. It is parsed and never
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:
-    from vsweep.analysis.data.points import Source
 
 LOOKED_AT = 20  # values of a column that a message names
 EXAMPLE = "layers=4 or width=8,16"
@@ -44,18 +39,6 @@ def parse(text: str, names: list[str], where: str) -> Condition:
     if len(column) < 2 or not column[1].strip() or column[0].strip() in names:
         raise ValueError(f"where: a column and its values - got {text!r}; such as {EXAMPLE}")
     raise ValueError(f"where: no column {column[0].strip()!r} in {where}; it has {', '.join(names)}")
-
-
-def keep(source: "Source", where: Iterable[str]) -> "Source":
-    """The runs of a loaded source that meet every condition, such as `layers=4` or `width=8,16`.
-
-    Raises:
-      ValueError: no such column, no value, or a value that no run has.
-    """
-    for text in [where] if isinstance(where, str) else where:
-        condition = parse(text, list(source.runs.columns), str(source.path))
-        source = replace(source, runs=source.runs[met(condition, source.runs[condition.column], str(source.path))])
-    return source
 
 
 def _values_in(text: str) -> tuple[str, ...]:

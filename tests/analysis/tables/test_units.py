@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vsweep.analysis.data import units
+from vsweep.analysis.tables import units
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,17 @@ Any file that `formats` reads, or a DataFrame. A bad table gets one message with
 only ever read as numbers or text: nothing in a table is evaluated or unpickled.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from vsweep import atomic, schema
-from vsweep.analysis.data import extra_columns, formats, table_rows, units
-from vsweep.analysis.data.column_choices import Choice, command, parse
-from vsweep.analysis.data.column_names import (
+from vsweep import schema
+from vsweep.analysis.tables import extra_columns, formats, table_rows, units
+from vsweep.analysis.tables.column_choices import Choice, command, parse
+from vsweep.analysis.tables.column_names import (
     OPTIONAL,
     Column,
     ColumnReading,
@@ -26,10 +24,7 @@ from vsweep.analysis.data.column_names import (
     read_numbers,
     recognise,
 )
-from vsweep.analysis.data.formats import PYARROW, RawTable
-
-if TYPE_CHECKING:
-    from vsweep.analysis.data.points import Points
+from vsweep.analysis.tables.formats import RawTable
 
 IN_MEMORY = Path("the table")  # what messages and titles call a DataFrame, which has no file
 OWN_COLUMNS = {"run_id", "params", "params_non_embedding"}  # together only in a sweep's runs.csv
@@ -234,41 +229,6 @@ def _read(source: Path | pd.DataFrame) -> RawTable:
         return formats.read_file(source)
     except (OSError, formats.Unreadable) as error:
         raise BadTable(f"{source}: {error}") from error
-
-
-def write_four_columns(points: "Points", path: str | Path) -> None:
-    """Writes C (FLOP), N, D and loss of the finished runs in full precision, for other tools; `read` gives them back.
-
-    The suffix says how: .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .pq.
-
-    Raises:
-      ValueError: another suffix, no run to write, or (parquet) pyarrow is not installed.
-    """
-    path, names = Path(path), {"flops": "C", "params": "N", "tokens": "D", "loss": "loss"}
-    if points.table.empty:
-        raise ValueError(f"{path}: not written - no finished run has a usable {points.convention.loss}")
-    frame = points.table[list(names)].rename(columns=names).astype(float)
-    match path.suffix.lower():
-        case ".csv" | ".tsv" as suffix:
-            separator = "," if suffix == ".csv" else "\t"
-            atomic.write_text_atomically(path, frame.to_csv(index=False, sep=separator, lineterminator="\n"))
-        case ".json":
-            atomic.write_json_atomically(path, frame.to_dict("records"))
-        case ".jsonl" | ".ndjson":
-            lines = (json.dumps(row, allow_nan=False) + "\n" for row in frame.to_dict("records"))
-            atomic.write_text_atomically(path, "".join(lines))
-        case ".parquet" | ".pq":
-            _write_parquet(frame, path)
-        case other:
-            raise ValueError(f"{path}: unknown suffix {other!r}; allowed .csv, .tsv, .json, .jsonl, .parquet")
-
-
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    try:
-        content = frame.to_parquet(index=False, engine="pyarrow")
-    except ImportError as error:
-        raise ValueError(f"{path}: {PYARROW}") from error
-    atomic.write_bytes_atomically(path, content)
 
 
 # N, D, C and budgets

@@ -15,7 +15,8 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import is_law, why_undetermined
 from vsweep.analysis.data.cells import cells, seed_noise_log
-from vsweep.analysis.data.points import Convention, Points, Refusal
+from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
 from vsweep.analysis.fitting.fit import FormFit, fit_form

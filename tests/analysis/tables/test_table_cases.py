@@ -13,8 +13,11 @@ import pytest
 from vsweep.analysis import pipeline
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.commands import analyse
-from vsweep.analysis.data import units
-from vsweep.analysis.data.points import BadTable, Convention, Source, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import Convention, Source
+from vsweep.analysis.tables import units
+from vsweep.analysis.tables.foreign_tables import BadTable
 
 CASES = Path(__file__).parent.parent.parent / "data" / "cases"
 A = 0.513  # of the planted law

@@ -10,12 +10,14 @@ from tests.analysis.conftest import CHINCHILLA, MANY_BUDGETS
 from tests.analysis.planted import LAW
 from vsweep.analysis.approaches import isoflop, parametric
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
-from vsweep.analysis.data.points import Convention, Refusal, Source, load, select
-from vsweep.analysis.sections import conventions
-from vsweep.analysis.sections.conventions import ALL, WITHOUT, Disagreement, Gap, Row
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import Convention, Refusal, Source
+from vsweep.analysis.sections.checks import conventions
+from vsweep.analysis.sections.checks.conventions import ALL, WITHOUT, Disagreement, Gap, Row
 from vsweep.analysis.uncertainty.approach import METHODS
 
-LAPTOP = Path(__file__).parents[3] / "docs" / "laptop"
+LAPTOP = Path(__file__).parents[4] / "docs" / "laptop"
 BESIROGLU = Law(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
 OMEGA = 47_491.0  # of Pearce and Song 2024: a vocabulary of 32,000, depth grows with width
 

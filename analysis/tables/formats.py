@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 
-from vsweep.analysis.data.column_names import named
+from vsweep.analysis.tables.column_names import named
 
 LARGEST_BYTES = 2_000_000_000  # of a file after decompression
 SEPARATORS = ",\t;|"

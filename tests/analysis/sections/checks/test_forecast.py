@@ -8,16 +8,18 @@ import pandas as pd
 import pytest
 
 from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.data.points import Convention, Points, Refusal, load, select
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.report import fits_json
-from vsweep.analysis.sections import forecast as forecasts
 from vsweep.analysis.sections import study_loss
-from vsweep.analysis.sections.forecast import Forecast, forecast, learning_curve
+from vsweep.analysis.sections.checks import forecast as forecasts
+from vsweep.analysis.sections.checks.forecast import Forecast, forecast, learning_curve
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
 from vsweep.analysis.uncertainty.verdicts import Judgement
 
-CASES = Path(__file__).parents[2] / "data" / "cases"
+CASES = Path(__file__).parents[3] / "data" / "cases"
 LAW = Law(E=1.8, A=400.0, B=410.0, alpha=0.34, beta=0.28)
 SIZES, BUDGETS, SEEDS = np.geomspace(2e7, 1e9, 7), np.geomspace(4e8, 3e10, 7), range(3)
 N, D, SEED = (values.ravel() for values in np.meshgrid(SIZES, BUDGETS, SEEDS))

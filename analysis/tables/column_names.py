@@ -14,8 +14,8 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from vsweep.analysis.data import units
-from vsweep.analysis.data.column_choices import Choice, command
+from vsweep.analysis.tables import units
+from vsweep.analysis.tables.column_choices import Choice, command
 
 # What each quantity is called, in small letters and without spaces and punctuation.
 NAMES = {

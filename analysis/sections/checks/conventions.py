@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import envelope, isoflop, parametric
 from vsweep.analysis.approaches.parametric import Law
-from vsweep.analysis.data.points import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Points, Refusal, Source, select
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Convention, Refusal, Source
 from vsweep.analysis.plotting import APPROACHES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.uncertainty.approach import METHODS, NAMES, Fit, fit, fit_parametric
@@ -274,7 +275,7 @@ def one_schedule(points: Points) -> Points | Refusal:
         return Refusal(METHOD, "no loss curves: the losses of small budgets cannot be read off the longest runs")
     if points.table["budget"].nunique() < 2:
         return Refusal(METHOD, "one budget only: nothing can be read off a longer run")
-    table, curves = points.table, points.curves[points.curves["loss"] > 0]
+    table, curves = points.table, points.curves.query("loss > 0 and steps > 0")
     longest = table[table["budget"] == table.groupby("size")["budget"].transform("max")].drop(columns="budget")
     missing = sorted(set(longest["run_id"]) - set(curves["run_id"]))
     if missing:

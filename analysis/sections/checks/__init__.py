@@ -1,0 +1,1 @@
+"""What would change the answer: a forecast of what was trained, other conventions, other objectives."""
