@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import extra_columns, formats, table_rows, units
+from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, table_rows, units
 from vsweep.analysis.tables.column_choices import Choice, command, parse
 from vsweep.analysis.tables.column_names import (
     OPTIONAL,
@@ -96,7 +96,7 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], loss_unit: str | None)
     runs = _runs(values, raw.rows)
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
-    unused = extra.drop(columns=list(settings))
+    unused = extra.drop(columns=[name for name in extra if name in settings or downstream_metrics.is_metric(name)])
     cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
     notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
     notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
