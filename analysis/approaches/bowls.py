@@ -3,8 +3,10 @@
 Minima are those of a parabola in log loss and log setting, through the lowest value and its neighbours. A minimum at
 the smallest or largest value that was tried is none: it is named and not fitted.
 
-Where several settings vary, a bowl is cut through the runs that have the other settings of the cell's best run. A
-learning rate has one bowl for each batch size, because its optimum depends on it.
+Where several settings vary, a bowl is cut through the runs that have the other settings of the cell's best run. Where
+one other setting takes the same values beside each value of this one (a product design), a point of the bowl is the
+lowest loss over that other setting, found in the same way: a cut at one of the values tried would bend the minimum
+towards it. A learning rate has one bowl for each batch size, because its optimum depends on it.
 """
 
 import re
@@ -68,10 +70,13 @@ def find(points: Points, setting: str, settings: list[str]) -> Bowls | Refusal:
     keys = ["size", "budget"] + (["batch"] if batch else [])
     if table.groupby(keys)["value"].nunique().max() < 2:
         return Refusal(method, f"no cell has two values of {setting}: it varies between cells only")
-    cuts = [_cut(group) for _, group in table.groupby(keys)]
+    product = _product(table, keys, others)
+    if product:
+        table = table.assign(other=_numbers(table[product]), held=f"the best {product}")
+    cuts = [_profile(group) if product else _cut(group) for _, group in table.groupby(keys)]
     minima = pd.DataFrame([_minimum(cut) for cut in cuts])
     runs = pd.concat(cuts)[["size", "budget", "batch", "value", "seed", "loss"]].reset_index(drop=True)
-    return Bowls(setting, batch, runs, minima, tuple(_notes(setting, tied, others, batch, table)))
+    return Bowls(setting, batch, runs, minima, tuple(_notes(setting, tied, others, batch, table, product)))
 
 
 def is_learning_rate(name: str) -> bool:
@@ -131,10 +136,33 @@ def _cut(group: pd.DataFrame) -> pd.DataFrame:
     return group[group["held"] == means.idxmin()[0]]
 
 
+def _product(table: pd.DataFrame, keys: list[str], others: list[str]) -> str | None:
+    """The only other setting, where it takes the same three or more values beside each value of this one."""
+    if len(others) != 1 or isinstance(_numbers(table[others[0]]), str):
+        return None
+    for _, cell in table.groupby(keys):
+        sets = cell.groupby("value")[others[0]].agg(frozenset)
+        if sets.nunique() > 1 or len(sets.iloc[0]) < MIN_VALUES:
+            return None
+    return others[0]
+
+
+def _profile(group: pd.DataFrame) -> pd.DataFrame:
+    """One row a value of the setting: the lowest loss over the column `other`."""
+    rows = []
+    for _, at_value in group.groupby("value"):
+        mean = at_value.groupby("other")["log_loss"].mean()
+        found = lowest_point(mean.index.to_numpy(float), mean.to_numpy())
+        lowest = np.log(found["loss"]) if found["status"] == INTERIOR else float(mean.min())
+        rows.append({**at_value.iloc[0].to_dict(), "seed": None, "log_loss": lowest, "loss": float(np.exp(lowest))})
+    return pd.DataFrame(rows)
+
+
 def _minimum(cut: pd.DataFrame) -> dict:
     """One row of `Bowls.minima`."""
     mean = cut.groupby("value")["log_loss"].mean()
-    row = {name: float(cut[name].mean()) for name in ("size", "budget", "params", "tokens", "batch")}
+    row = {name: float(cut[name].iloc[0]) for name in ("size", "budget", "batch")}
+    row |= {name: float(cut[name].mean()) for name in ("params", "tokens")}
     found = lowest_point(mean.index.to_numpy(float), mean.to_numpy())
     return {**row, "values": len(mean), **found, "held": cut["held"].iloc[0]}
 
@@ -163,10 +191,14 @@ def lowest_point(value: np.ndarray, log_loss: np.ndarray) -> dict:
     return {**best, "status": INTERIOR}
 
 
-def _notes(setting: str, tied: list[str], others: list[str], batch: str | None, table: pd.DataFrame) -> list[str]:
+def _notes(
+    setting: str, tied: list[str], others: list[str], batch: str | None, table: pd.DataFrame, product: str | None
+) -> list[str]:
     """How the bowls were cut where more than one setting varies, and what a logarithm cannot hold."""
     notes = []
-    if others:
+    if product:
+        notes.append(f"Each point of a bowl is the lowest loss over {product}, interpolated in the same way.")
+    elif others:
         notes.append(f"Each bowl keeps {', '.join(others)} at the values of the lowest loss in its cell.")
     if batch:
         notes.append(f"There is one bowl for each {batch}.")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.sections import (
+    downstream,
     hyperparameters,
     law,
     lines,
@@ -28,6 +29,7 @@ SECTIONS: tuple[Section, ...] = (
     forecast.SECTION,
     lines.SECTION,
     hyperparameters.SECTION,
+    downstream.SECTION,
     conventions.SECTION,
     sensitivity.SECTION,
     runs.EXCLUSIONS,

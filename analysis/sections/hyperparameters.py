@@ -264,6 +264,7 @@ def path_figure(study: LossStudy, found: Bowls, law: HyperparameterLaw | Refusal
         return Refusal(name, f"no cell has a lowest value of {found.setting} above zero")
     along, other = ("params", "tokens") if known["size"].nunique() > 1 else ("tokens", "params")
     labels = {"params": SIZE_LABELS[study.convention.size], "tokens": TOKENS_LABEL}
+    batch = _middle_batch(known, law)
     figure, (axes,) = plotting.new_figure()
     colour = plotting.colours(known[other])
     for status, group in known.groupby("status"):
@@ -271,15 +272,29 @@ def path_figure(study: LossStudy, found: Bowls, law: HyperparameterLaw | Refusal
         filled = status == INTERIOR
         style = {"color": colours} if filled else {"facecolor": "white", "edgecolor": colours, "linewidth": 1.3}
         marker = "*" if filled else EDGE_MARKERS[status]
-        axes.scatter(group[along], group["best"], marker=marker, s=70 if filled else 40, zorder=3, **style)
+        axes.scatter(
+            group[along], _at_batch(group, law, batch), marker=marker, s=70 if filled else 40, zorder=3, **style
+        )
     caption = f"The best {found.setting} of each {'bowl' if found.batch else 'cell'}; open triangles are edges."
     if isinstance(law, HyperparameterLaw):
         _draw_law(axes, known, law, (along, other), colour)
-        caption += f" Lines are the law {law.formula}{' at the middle batch size' if 'z' in law.exponents else ''}."
+        at_batch = f", and all is shown as at B = {metric(batch)} by this law" if np.isfinite(batch) else ""
+        caption += f" Lines are the law {law.formula}{at_batch}."
     plotting.log_axis(axes, "x", labels[along], units=True)
     plotting.log_axis(axes, "y", f"best {found.setting}")
     plotting.colour_bar(figure, axes, colour, known[other], labels[other])
     return Drawing(name, f"The best {found.setting}", caption, figure, _with_law(found.minima, law))
+
+
+def _middle_batch(known: pd.DataFrame, law: HyperparameterLaw | Refusal) -> float:
+    """The batch size at which a law with B is drawn; NaN for others."""
+    has = isinstance(law, HyperparameterLaw) and "z" in law.exponents
+    return float(np.exp(np.log(known["batch"]).median())) if has else np.nan
+
+
+def _at_batch(group: pd.DataFrame, law: HyperparameterLaw | Refusal, batch: float) -> pd.Series:
+    """The best values as the law says they would be at one batch size, so that they can be seen beside its lines."""
+    return group["best"] * (batch / group["batch"]) ** law.exponents["z"] if np.isfinite(batch) else group["best"]
 
 
 def _draw_law(axes: Axes, known: pd.DataFrame, law: HyperparameterLaw, columns: tuple[str, str], colour) -> None:
@@ -287,7 +302,7 @@ def _draw_law(axes: Axes, known: pd.DataFrame, law: HyperparameterLaw, columns: 
     names = {column: name for name, (column, _) in VARIABLES.items()}
     x = np.geomspace(known[along].min(), known[along].max(), 60)
     single = VARIABLES[names[other]][1] not in law.exponents
-    batch = float(np.exp(np.log(known["batch"]).median())) if "z" in law.exponents else np.nan
+    batch = _middle_batch(known, law)
     for value in [float(known[other].median())] if single else _evenly(known[other].to_numpy(), MOST_BOWLS):
         at = {names[along]: x, names[other]: value, "B": batch}
         y = np.broadcast_to(law.value(**at), x.shape)

@@ -17,7 +17,7 @@ ERRORS = {"error", "err"}
 NO_SHARE = {"loss", "std", "standard", "se", "squared", "mean", "absolute", "relative", "fit", "prediction", "rms"}
 NO_SHARE |= {"train", "training", "log"}
 PERCENT = {"pct", "percent", "%"}
-SURELY_PERCENT = 2.0  # a largest value from here on is a percentage, where the name says nothing
+SURELY_PERCENT = 5.0  # a largest value from here on is a percentage, where the name says nothing
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def _scale(name: str, known: np.ndarray) -> tuple[float, list[str]]:
     if low >= 0 and SURELY_PERCENT <= high <= 100:
         return 100.0, [f"{name} was read as percent, because its values reach {high:.4g}."]
     raise ValueError(
-        f"column {name}: its values are {low:.4g} to {high:.4g}, and an accuracy lies between 0 and 1 (or 0 and 100 %)"
+        f"column {name}: its values are {low:.4g} to {high:.4g}, and an accuracy lies between 0 and 1 (between 0 and "
+        "100 where its name ends in _percent)"
     )
 
 

@@ -71,9 +71,19 @@ def test_a_learning_rate_has_a_bowl_for_each_batch_size():
     np.testing.assert_allclose(found.minima["best"], 1e-3 * (found.minima["batch"] / 64) ** 0.5)
 
 
-def test_other_settings_are_held_at_the_best_run():
-    frame = table(best=lambda n, d, b: 1e-3, batches=(32, 64, 128, 256))
+def test_a_product_design_gives_the_joint_optimum():
+    """Cut at one learning rate, the bowl of the batch size would bend towards the best batch size at that rate."""
+    frame = table(best=lambda n, d, b: 7e-4 * (b / 64) ** 0.5, batches=(32, 64, 128, 256, 512))
     found = found_in(frame, "batch_size", ["lr", "batch_size"])
+    np.testing.assert_allclose(found.minima["best"], 128.0)
+    assert len(found.runs) == 10
+    assert found.notes == ("Each point of a bowl is the lowest loss over lr, interpolated in the same way.",)
+
+
+def test_other_settings_are_held_at_the_best_run():
+    frame = table(batches=(32, 64, 128, 256))
+    one_at_a_time = frame[(frame["lr"] == 1e-3) | (frame["batch_size"] == 64)]
+    found = found_in(one_at_a_time, "batch_size", ["lr", "batch_size"])
     assert set(found.minima["held"]) == {"lr = 0.001"}
     np.testing.assert_allclose(found.minima["best"], 128.0)
     assert len(found.runs) == 8
