@@ -11,6 +11,7 @@ from pathlib import Path
 from vsweep import program
 from vsweep.analysis import reading_options
 from vsweep.analysis.answering import command
+from vsweep.analysis.data import several_workdirs
 from vsweep.analysis.data.four_columns import write_four_columns
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
@@ -76,13 +77,15 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         type=Path,
-        help="work directory of a sweep, or a table (CSV, JSON, parquet, xlsx) with loss and two of N, D, C",
+        nargs="+",
+        help="work directory of a sweep (or several of one task), or a table (CSV, JSON, parquet, xlsx) with loss and "
+        "two of N, D, C",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write (default: WORKDIR/analysis, or TABLE-analysis beside a table)",
+        help="where to write (default: WORKDIR/analysis, TABLE-analysis beside a table, A+B-analysis beside A and B)",
     )
     parser.add_argument(
         "--bootstrap", type=int, default=400, metavar="R", help="resamples of each fit; 0 for none (default: 400)"
@@ -115,25 +118,26 @@ def _analyse_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def folder_beside(source: Path, by: str | None = None) -> Path | None:
+def folder_beside(source: Path | list[Path], by: str | None = None) -> Path | None:
     """Where the analysis of a table goes by default: `mine-analysis` beside `mine.csv`; None for a work directory.
 
-    Groups of a column go to `mine-by-COLUMN`.
+    Groups of a column go to `mine-by-COLUMN`, and several sources `a` and `b` to `a+b-analysis` beside them.
 
     Raises:
       ValueError: such a folder is there, but not from an analysis of this table.
     """
-    if source.is_dir():
+    sources = source if isinstance(source, list) else [source]
+    if len(sources) == 1 and sources[0].is_dir():
         return None
-    folder = source.with_name(safe_name(f"{source.stem}-by-{by}", set()) if by else f"{source.stem}-analysis")
-    file = "groups.json" if by else "fits.json"
-    if folder.is_symlink() or (folder.exists() and not _is_ours(folder, source, file)):
-        raise ValueError(f"out: {folder} holds no analysis of {source.name} - remove it, or name a folder with --out")
+    stem, title = several_workdirs.beside(sources) if len(sources) > 1 else (sources[0].stem, sources[0].resolve().name)
+    folder = sources[0].with_name(safe_name(f"{stem}-by-{by}", set()) if by else f"{stem}-analysis")
+    if folder.is_symlink() or (folder.exists() and not _is_ours(folder, title, "groups.json" if by else "fits.json")):
+        raise ValueError(f"out: {folder} holds no analysis of {title} - remove it, or name a folder with --out")
     return folder
 
 
-def _is_ours(folder: Path, table: Path, file: str) -> bool:
-    """Whether an analysis of `table` may write into a folder that is there: an empty one, or one that it wrote."""
+def _is_ours(folder: Path, title: str, file: str) -> bool:
+    """Whether an analysis of `title` may write into a folder that is there: an empty one, or one that it wrote."""
     if not folder.is_dir():
         return False
     try:
@@ -142,7 +146,7 @@ def _is_ours(folder: Path, table: Path, file: str) -> bool:
         return not any(folder.iterdir())
     except (ValueError, RecursionError):
         return False
-    return isinstance(fits, dict) and "schema" in fits and fits.get("source") == table.resolve().name
+    return isinstance(fits, dict) and "schema" in fits and fits.get("source") == title
 
 
 def _others() -> str:

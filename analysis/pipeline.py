@@ -3,7 +3,7 @@
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left 
 
 
 def analyse(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | pd.DataFrame | Sequence[str | Path],
     out: str | Path | None = None,
     *,
     bootstrap: int = 400,
@@ -58,6 +58,7 @@ def analyse(
 
     Args:
       source: a work directory of vsweep, or any table with a loss and two of N, D, C: a file or a DataFrame (`tables`).
+        A list of work directories of one task is fitted together.
       out: where to write; WORKDIR/analysis by default, required for a table.
       bootstrap: resamples of each fit; 0 for none (spreads over seeds are still given).
       size: which N, `params` or `params_non_embedding`.
@@ -134,8 +135,9 @@ def _check_options(
         raise ValueError(f"flops: unknown convention - got {flops!r}; allowed {', '.join(FLOP_CONVENTIONS)}")
     if not source.is_workdir and (size, flops) != (SIZE_CONVENTIONS[0], FLOP_CONVENTIONS[0]):
         raise BadTable(f"{source.path}: a table has one N and one C only; leave size and flops at their defaults")
-    if out is None and not source.is_workdir:
-        raise ValueError("out: a table has no directory of its own - say where to write")
+    if out is None and not (source.is_workdir and source.path.is_dir()):
+        kind = "several work directories have" if source.is_workdir else "a table has"
+        raise ValueError(f"out: {kind} no directory of its own - say where to write")
 
 
 def _own_folder(workdir: Path) -> Path:

@@ -12,6 +12,7 @@ from vsweep.analysis.uncertainty.approach import assessed, describe_range
 def summary(result: Result) -> str:
     """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
     lines = [f"! {text}" for text in result.source.warnings]
+    lines += list(result.source.notes) if result.source.is_workdir else []
     standing = law.standing(result.studies[0])
     lines += [] if standing.verdict == verdicts.DESCRIBES else [f"! {optimum.about_standing(standing)}"]
     lines += [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]

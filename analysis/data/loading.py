@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema, tables
-from vsweep.analysis.data.source import SEED_COLUMNS, Source
+from vsweep.analysis.data import several_workdirs
+from vsweep.analysis.data.source import SEED_COLUMNS, Source, seed_blocks
 from vsweep.analysis.tables import conditions, foreign_tables
 from vsweep.analysis.tables.column_names import named, read_numbers
 from vsweep.analysis.tables.foreign_tables import BadTable
@@ -26,7 +27,7 @@ LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square on
 
 
 def load(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | pd.DataFrame | Sequence[str | Path],
     *,
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
@@ -35,7 +36,7 @@ def load(
     """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
 
     Args:
-      source: the directory, a file in any format of `formats`, or a DataFrame.
+      source: the directory, a file in any format of `formats`, a DataFrame, or a list of directories (one task).
       columns: which column of a table is what, such as `{"D": "tokens_B*1e9"}` or `["D=tokens_B*1e9"]`.
       loss_unit: unit of a table's loss, one of `units.LOSS_UNITS` (default: what its name says, else nats/token).
       where: conditions on the runs to keep, such as `dataset == "web"` or `layers=4,8` (`conditions.parse`).
@@ -44,6 +45,10 @@ def load(
       BadTable: nothing is there, a column is missing or doubtful, or a value is missing, not a number, or not positive.
       ValueError: columns or a unit for a work directory, which has its own, or a condition that no run of it meets.
     """
+    if isinstance(source, (list, tuple)):
+        if len(source) > 1:
+            return _load_together([Path(path) for path in source], columns, loss_unit, where)
+        source = source[0]
     if not isinstance(source, pd.DataFrame) and (source := Path(source)).is_dir():
         if columns or loss_unit:
             raise ValueError(f"{source}: a work directory has its own columns; leave out --column and --loss-unit")
@@ -51,6 +56,15 @@ def load(
     table = foreign_tables.read(source, columns=columns, loss_unit=loss_unit, where=where)
     path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
     return Source(path, False, table.runs, None, table.notes, None, table.loss_unit, table.warnings, table.settings)
+
+
+def _load_together(paths: list[Path], columns: object, loss_unit: str | None, where: Iterable[str]) -> Source:
+    files = [str(path) for path in paths if not path.is_dir()]
+    if files:
+        raise BadTable(f"{', '.join(files)}: no work directory - only work directories are fitted together")
+    if columns or loss_unit:
+        raise ValueError("work directories have their own columns; leave out --column and --loss-unit")
+    return keep(several_workdirs.together([_load_workdir(path) for path in paths]), where)
 
 
 def keep(source: Source, where: Iterable[str]) -> Source:
@@ -83,7 +97,7 @@ def _load_workdir(path: Path) -> Source:
         curves = _as_floats(curves)
     if times is not None:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
-    runs["seed_block"] = _seed_blocks(runs)
+    runs["seed_block"] = seed_blocks(runs)
     return Source(path, True, runs, curves, times=times)
 
 
@@ -156,11 +170,3 @@ def _rows(wrong: np.ndarray | pd.Series) -> str:
 def _raise(path: Path, problems: list[str]) -> None:
     if problems:
         raise BadTable(f"{path}: {'; '.join(problems)}")
-
-
-def _seed_blocks(runs: pd.DataFrame) -> pd.Series:
-    """One label a block of runs that share randomness: the seed, or all four seeds where they are separate axes."""
-    seeds = runs[SEED_COLUMNS].astype("Int64").astype(str)
-    if len(seeds.drop_duplicates()) == seeds["seed"].nunique():
-        return seeds["seed"]
-    return seeds.agg("/".join, axis=1)

@@ -180,6 +180,7 @@ def _trained(source: Source) -> Table:
         # Running rows have no wall time yet.
         "training time, all runs": _duration(pd.to_numeric(runs["wall_s"]).sum()),
         "versions": _unique(runs["versions"]),
+        **({"notes": " ".join(source.notes)} if source.notes else {}),
         "trained in one environment": in_one_environment(runs["inexact_resumes"]),
     }
     return Table(f"How these {len(runs)} runs were trained", (), tuple(facts.items()))
