@@ -1,5 +1,7 @@
 """Loads a work directory or a table, each number checked, as one `Source`."""
 
+import contextlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ import pandas as pd
 
 from vsweep import schema, tables
 from vsweep.analysis.data import several_workdirs
-from vsweep.analysis.data.source import SEED_COLUMNS, Source, seed_blocks
+from vsweep.analysis.data.source import SEED_COLUMNS, SETTING_COLUMNS, Source, seed_blocks
 from vsweep.analysis.tables import conditions, foreign_tables
 from vsweep.analysis.tables.column_names import named, read_numbers
 from vsweep.analysis.tables.foreign_tables import BadTable
@@ -97,8 +99,17 @@ def _load_workdir(path: Path) -> Source:
         curves = _as_floats(curves)
     if times is not None:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
+    settings = (*SETTING_COLUMNS, *_optional_axes(path, runs))
     runs["seed_block"] = seed_blocks(runs)
-    return Source(path, True, runs, curves, times=times)
+    return Source(path, True, runs, curves, times=times, settings=settings)
+
+
+def _optional_axes(path: Path, runs: pd.DataFrame) -> list[str]:
+    """Columns behind the usual ones that are axes of the sweep, which may be of a user's own optimizer."""
+    swept = set(schema.OPTIONAL_COLUMNS)
+    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        swept |= set(json.loads((path / "config.json").read_text(encoding="utf-8"))["sweep"])
+    return [name for name in runs if name in swept and name not in schema.RUN_COLUMNS]
 
 
 def _check_runs(path: Path, runs: pd.DataFrame) -> None:
