@@ -21,6 +21,7 @@ ROOMS = {
         "schema": "columns of the tables, with units and meanings",
         "atomic": "writing files whole or not at all",
         "tables": "reading and writing the tables",
+        "corpus": "documents, tokenizers, and the store of ids",
         "tasks": "examples, their floor, and the order in which a run sees them",
         "models": "one model: init, apply, and how to count it",
         "optim": "optimizers and schedules",
@@ -184,6 +185,10 @@ def test_the_analysis_knows_the_tables_and_nothing_else_of_the_trainer():
     [
         ("orbax", {"storage/checkpoint"}),
         ("flax", {"models/dropout", "models/params"}),
+        ("tiktoken", {"corpus/tokenizers"}),
+        ("tokenizers", {"corpus/bpe", "corpus/tokenizers"}),
+        ("datasets", {"corpus/documents/hub"}),
+        ("pyarrow", {"corpus/documents/files"}),
         ("ml_collections", {"cli/command_line", "cli/flags", "cli/train", "config/sweep_config"}),
     ],
 )
