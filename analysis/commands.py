@@ -45,9 +45,7 @@ def analyse(arguments: list[str]) -> int:
         floor=options.floor,
         objective=Objective(options.residual, options.penalty, options.delta, options.overestimate),
         annealed_only=True if options.annealed_only else None,
-        columns=options.column,
-        loss_unit=options.loss_unit,
-        where=options.where,
+        **reading_options.chosen(options),
     )
     print(printable(summary(result)))
     return 0
@@ -165,7 +163,7 @@ def summary(result: Result) -> str:
 def table(arguments: list[str]) -> int:
     """Writes the finished runs of a source as the columns C, N, D, loss."""
     options = _table_parser().parse_args(arguments)
-    source = load(options.source, columns=options.column, loss_unit=options.loss_unit, where=options.where)
+    source = load(options.source, **reading_options.chosen(options))
     loss = options.loss or source.losses[0]
     if loss not in source.losses:
         raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")

@@ -58,6 +58,8 @@ def analyse(
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
     where: Iterable[str] = (),
+    final_only: bool = False,
+    min_progress: float | None = None,
 ) -> Result:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -75,12 +77,32 @@ def analyse(
       columns: which column of a table is what, such as `{"N": "config.n_params", "D": "tokens_B*1e9"}`.
       loss_unit: `nats/token`, `bits/byte`, `bits/token` or `perplexity` of a table (default: what its name says).
       where: conditions on the runs to keep, such as `['dataset == "web"']` or `["layers=4,8"]`.
+      final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
+      min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
       ValueError: an unknown convention, a negative bootstrap, or a table without `out`.
     """
-    loaded = load(source, columns=columns, loss_unit=loss_unit, where=where)
+    reading = {"columns": columns, "loss_unit": loss_unit, "where": where}
+    reading |= {"final_only": final_only, "min_progress": min_progress}
+    options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
+    options |= {"objective": objective, "annealed_only": annealed_only}
+    return analyse_source(load(source, **reading), out, **options)
+
+
+def analyse_source(
+    loaded: Source,
+    out: str | Path | None = None,
+    *,
+    bootstrap: int = 400,
+    size: str = "params",
+    flops: str = "flops_6nd",
+    floor: float | None = None,
+    objective: Objective | None = None,
+    annealed_only: bool | None = None,
+) -> Result:
+    """`analyse` of a source that is loaded; the arguments are the same."""
     _check_options(loaded, out, bootstrap, size, flops, floor)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else _own_folder(loaded.path)
