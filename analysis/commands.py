@@ -34,7 +34,7 @@ def analyse(arguments: list[str]) -> int:
     Returns 0; 2 where the source or the options are bad. Argparse leaves with 2 for wrong arguments, with 0 for --help.
     """
     options = _analyse_parser().parse_args(arguments)
-    reading = {"columns": options.column, "loss_unit": options.loss_unit, "where": options.where}
+    reading = reading_options.chosen(options)
     loaded = load(options.source, **reading)
     out = options.out or folder_beside(options.source, options.by)
     # Only now: the libraries that fit and draw take a second to load, and a table that is refused needs none of them.
@@ -158,7 +158,7 @@ def _others() -> str:
 def table(arguments: list[str]) -> int:
     """Writes the finished runs of a source as the columns C, N, D, loss."""
     options = _table_parser().parse_args(arguments)
-    source = load(options.source, columns=options.column, loss_unit=options.loss_unit, where=options.where)
+    source = load(options.source, **reading_options.chosen(options))
     loss = options.loss or source.losses[0]
     if loss not in source.losses:
         raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")

@@ -51,6 +51,8 @@ def analyse(
     loss_unit: str | None = None,
     where: Iterable[str] = (),
     by: str | None = None,
+    final_only: bool = False,
+    min_progress: float | None = None,
 ) -> Result | GroupsResult:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -71,6 +73,8 @@ def analyse(
       where: conditions on the runs to keep, such as `['dataset == "web"']` or `["layers=4,8"]`.
       by: a column whose values make groups. Each gets a law of its own in OUT/GROUP, and `out` (WORKDIR/analysis/by-BY
         by default) gets a report of all of them and groups.json.
+      final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
+      min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99.
 
     Returns a Result, or with `by` a GroupsResult that holds one for each group.
 
@@ -79,6 +83,7 @@ def analyse(
       ValueError: an unknown convention, a negative bootstrap, a table without `out`, or a column that makes no groups.
     """
     reading = {"columns": columns, "loss_unit": loss_unit, "where": where}
+    reading |= {"final_only": final_only, "min_progress": min_progress}
     options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
     options |= {"objective": objective, "annealed_only": annealed_only}
     if by is None:

@@ -34,6 +34,8 @@ def load(
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
     where: Iterable[str] = (),
+    final_only: bool = False,
+    min_progress: float | None = None,
 ) -> Source:
     """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
 
@@ -42,6 +44,9 @@ def load(
       columns: which column of a table is what, such as `{"D": "tokens_B*1e9"}` or `["D=tokens_B*1e9"]`.
       loss_unit: unit of a table's loss, one of `units.LOSS_UNITS` (default: what its name says, else nats/token).
       where: conditions on the runs to keep, such as `dataset == "web"` or `layers=4,8` (`conditions.parse`).
+      final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
+      min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99. A
+        column must say the plan: `max_steps`, `target_tokens` and the like.
 
     Raises:
       BadTable: nothing is there, a column is missing or doubtful, or a value is missing, not a number, or not positive.
@@ -54,10 +59,17 @@ def load(
     if not isinstance(source, pd.DataFrame) and (source := Path(source)).is_dir():
         if columns or loss_unit:
             raise ValueError(f"{source}: a work directory has its own columns; leave out --column and --loss-unit")
-        return keep(_load_workdir(source), where)
-    table = foreign_tables.read(source, columns=columns, loss_unit=loss_unit, where=where)
+        if min_progress is not None:
+            raise ValueError(f"{source}: a work directory knows which runs have finished; leave out --min-progress")
+        loaded = keep(_load_workdir(source), where)
+        return replace(loaded, curves=None) if final_only else loaded
+    wish = foreign_tables.Wish(loss_unit, final_only, min_progress)
+    table = foreign_tables.read(source, columns=columns, where=where, wish=wish)
     path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
-    return Source(path, False, table.runs, None, table.notes, None, table.loss_unit, table.warnings, table.settings)
+    return Source(
+        *(path, False, table.runs, table.curves, table.notes, None),
+        *(table.loss_unit, table.warnings, table.settings),
+    )
 
 
 def _load_together(paths: list[Path], columns: object, loss_unit: str | None, where: Iterable[str]) -> Source:
