@@ -103,6 +103,16 @@ def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, list(axes)
 
 
+def new_grid(panels: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """As `new_figure`, with the panels in rows of `columns`; axes beyond `panels` are not made."""
+    rows, columns = -(-panels // columns), min(panels, columns)
+    with matplotlib.rc_context(STYLE):
+        size = ONE_PANEL if panels == 1 else (2.8 * columns + 1.0, 2.6 * rows + 0.5)
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, [figure.add_subplot(rows, columns, at + 1) for at in range(panels)]
+
+
 def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None:
     """A log axis with marks that suit its range; `units` writes 20k and 3M instead of powers of ten."""
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]

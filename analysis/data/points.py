@@ -84,8 +84,13 @@ class Points:
         return replace(self, table=table, curves=curves)
 
 
-def select(source: Source, convention: Convention) -> Points:
-    """The finished runs that a log fit of `convention` may see; all others become exclusions with reasons."""
+def select(source: Source, convention: Convention, *, also: Iterable[str] = (), best_settings: bool = True) -> Points:
+    """The finished runs that a log fit of `convention` may see; all others become exclusions with reasons.
+
+    Args:
+      also: columns of the runs that the table keeps as they are, under their own names.
+      best_settings: whether each cell keeps its best setting only. Without it, no run is left out for its setting.
+    """
     runs = source.runs
     table = pd.DataFrame(
         {
@@ -106,7 +111,9 @@ def select(source: Source, convention: Convention) -> Points:
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
     steps = runs["diverged_at_step"] if source.is_workdir else pd.Series(np.nan, runs.index)
     excluded = _excluded(table, convention.loss, pd.to_numeric(steps))
-    excluded |= _worse_settings(runs, table.drop(index=list(excluded)), source.settings)
+    if best_settings:
+        excluded |= _worse_settings(runs, table.drop(index=list(excluded)), source.settings)
+    table = table.assign(**{name: runs[name] for name in also})
     exclusions = tuple(entry for _, entry in sorted(excluded.items()))
     table = table.drop(index=list(excluded)).drop(columns="status").reset_index(drop=True)
     return Points(convention, table, exclusions, _curves_of(source, table, convention))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.sections import (
+    hyperparameters,
     law,
     lines,
     loss_curves,
@@ -26,6 +27,7 @@ SECTIONS: tuple[Section, ...] = (
     loss_curves.COMPUTE_LINE,
     forecast.SECTION,
     lines.SECTION,
+    hyperparameters.SECTION,
     conventions.SECTION,
     sensitivity.SECTION,
     runs.EXCLUSIONS,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import extra_columns, formats, run_curves, table_rows, units
+from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, run_curves, table_rows, units
 from vsweep.analysis.tables.column_choices import Choice, command, parse
 from vsweep.analysis.tables.column_names import (
     OPTIONAL,
@@ -113,7 +113,8 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     runs = _runs(values, [f"row {row}" for row in raw.rows] if split is None else split.names)
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
-    unused = extra.drop(columns=[name for name in extra if name in settings or (split and name in split.marks)])
+    used = {*settings, *(split.marks if split else ()), *filter(downstream_metrics.is_metric, extra)}
+    unused = extra.drop(columns=[name for name in extra if name in used])
     cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
     notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
     notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
