@@ -7,8 +7,18 @@ other columns, `planner.plan(law, flops)`, `compare.comparison.compare(first, se
 `compare_one_variable(x, loss)`. Loads no jax.
 """
 
-from vsweep.analysis.fitting.breaks import compare_one_variable
-from vsweep.analysis.pipeline import Result, analyse
-from vsweep.analysis.tables.foreign_tables import BadTable
+import importlib
 
-__all__ = ["BadTable", "Result", "analyse", "compare_one_variable"]
+HOME = {  # public name -> the module that has it, loaded when the name is first used: a table is refused sooner so
+    "BadTable": "vsweep.analysis.tables.foreign_tables",
+    "Result": "vsweep.analysis.result",
+    "analyse": "vsweep.analysis.pipeline",
+    "compare_one_variable": "vsweep.analysis.fitting.breaks",
+}
+__all__ = ["HOME", *HOME]
+
+
+def __getattr__(name: str):
+    if name in HOME:
+        return getattr(importlib.import_module(HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,18 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsweep import program
-from vsweep.analysis import pipeline, reading_options
+from vsweep.analysis import reading_options
 from vsweep.analysis.answering import command
+from vsweep.analysis.data import several_workdirs
 from vsweep.analysis.data.four_columns import write_four_columns
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
 from vsweep.analysis.data.source import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention
 from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, Objective
 from vsweep.analysis.formatting import printable
-from vsweep.analysis.pipeline import Result
-from vsweep.analysis.sections import law, optimum, runs
-from vsweep.analysis.uncertainty import verdicts
-from vsweep.analysis.uncertainty.approach import assessed, describe_range
+from vsweep.analysis.groups.splitting import safe_name
 
 OTHERS = {
     "plan-from-law": ("FITS.json --compute FLOP", "from the law to a training decision"),
@@ -36,20 +34,24 @@ def analyse(arguments: list[str]) -> int:
     Returns 0; 2 where the source or the options are bad. Argparse leaves with 2 for wrong arguments, with 0 for --help.
     """
     options = _analyse_parser().parse_args(arguments)
-    result = pipeline.analyse(
-        options.source,
-        options.out or folder_beside(options.source),
+    reading = reading_options.chosen(options)
+    loaded = load(options.source, **reading)
+    out = options.out or folder_beside(options.source, options.by)
+    # Only now: the libraries that fit and draw take a second to load, and a table that is refused needs none of them.
+    from vsweep.analysis import pipeline, terminal
+
+    choices = dict(
         bootstrap=options.bootstrap,
         size=options.size,
         flops=options.flops,
         floor=options.floor,
         objective=Objective(options.residual, options.penalty, options.delta, options.overestimate),
         annealed_only=True if options.annealed_only else None,
-        columns=options.column,
-        loss_unit=options.loss_unit,
-        where=options.where,
     )
-    print(printable(summary(result)))
+    if options.by:
+        print(printable(terminal.groups(pipeline.analyse(options.source, out, by=options.by, **choices, **reading))))
+        return 0
+    print(printable(terminal.summary(pipeline.analyse_source(loaded, out, **choices))))
     return 0
 
 
@@ -59,6 +61,8 @@ def redo(workdir: Path, then: Callable[[Path], None], *, final: bool) -> int:
 
     Hands the report's path to `then`. What goes wrong is one line and a status, as above, and does not end training.
     """
+    from vsweep.analysis import pipeline
+
     then(pipeline.analyse(workdir, **({} if final else {"bootstrap": 0})).report)
     return 0
 
@@ -73,18 +77,21 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         type=Path,
-        help="work directory of a sweep, or a table (CSV, JSON, parquet, xlsx) with loss and two of N, D, C",
+        nargs="+",
+        help="work directory of a sweep (or several of one task), or a table (CSV, JSON, parquet, xlsx) with loss and "
+        "two of N, D, C",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write (default: WORKDIR/analysis, or TABLE-analysis beside a table)",
+        help="where to write (default: WORKDIR/analysis, TABLE-analysis beside a table, A+B-analysis beside A and B)",
     )
     parser.add_argument(
         "--bootstrap", type=int, default=400, metavar="R", help="resamples of each fit; 0 for none (default: 400)"
     )
     reading_options.add_to(parser)
+    parser.add_argument("--by", metavar="COLUMN", help="a law for each value of a column, such as dataset")
     _add_conventions(parser)
     parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
@@ -111,31 +118,35 @@ def _analyse_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def folder_beside(source: Path) -> Path | None:
+def folder_beside(source: Path | list[Path], by: str | None = None) -> Path | None:
     """Where the analysis of a table goes by default: `mine-analysis` beside `mine.csv`; None for a work directory.
+
+    Groups of a column go to `mine-by-COLUMN`, and several sources `a` and `b` to `a+b-analysis` beside them.
 
     Raises:
       ValueError: such a folder is there, but not from an analysis of this table.
     """
-    if source.is_dir():
+    sources = source if isinstance(source, list) else [source]
+    if len(sources) == 1 and sources[0].is_dir():
         return None
-    folder = source.with_name(f"{source.stem}-analysis")
-    if folder.is_symlink() or (folder.exists() and not _is_ours(folder, source)):
-        raise ValueError(f"out: {folder} holds no analysis of {source.name} - remove it, or name a folder with --out")
+    stem, title = several_workdirs.beside(sources) if len(sources) > 1 else (sources[0].stem, sources[0].resolve().name)
+    folder = sources[0].with_name(safe_name(f"{stem}-by-{by}", set()) if by else f"{stem}-analysis")
+    if folder.is_symlink() or (folder.exists() and not _is_ours(folder, title, "groups.json" if by else "fits.json")):
+        raise ValueError(f"out: {folder} holds no analysis of {title} - remove it, or name a folder with --out")
     return folder
 
 
-def _is_ours(folder: Path, table: Path) -> bool:
-    """Whether an analysis of `table` may write into a folder that is there: an empty one, or one that it wrote."""
+def _is_ours(folder: Path, title: str, file: str) -> bool:
+    """Whether an analysis of `title` may write into a folder that is there: an empty one, or one that it wrote."""
     if not folder.is_dir():
         return False
     try:
-        fits = json.loads((folder / "fits.json").read_text(encoding="utf-8"))
+        fits = json.loads((folder / file).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return not any(folder.iterdir())
     except (ValueError, RecursionError):
         return False
-    return isinstance(fits, dict) and "schema" in fits and fits.get("source") == table.resolve().name
+    return isinstance(fits, dict) and "schema" in fits and fits.get("source") == title
 
 
 def _others() -> str:
@@ -143,29 +154,11 @@ def _others() -> str:
     return "\n".join(["other commands:", *(f"  {line:<52}{what}" for line, what in lines.items())])
 
 
-def summary(result: Result) -> str:
-    """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
-    lines = [f"! {text}" for text in result.source.warnings]
-    standing = law.standing(result.studies[0])
-    lines += [] if standing.verdict == verdicts.DESCRIBES else [f"! {optimum.about_standing(standing)}"]
-    lines += [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]
-    lines.append(f"{'loss':<12} {'E':<6} {'approach':<17} {'a':>7} {'b':>7}  range of a")
-    for study in result.studies:
-        for approach in optimum.approaches(study):
-            start = f"{study.convention.loss:<12} {study.convention.floor:<6} {approach.method:<17}"
-            if approach.refused:
-                lines.append(f"{start} refused: {approach.result.reason}")
-                continue
-            ranges = "; ".join(describe_range(entry, "a") for entry in assessed(approach, "a"))
-            lines.append(f"{start} {approach.a:7.3f} {approach.b:7.3f}  {ranges or 'not assessed'}")
-    return "\n".join([*lines, "", f"fits    {result.fits}", f"report  {result.report}"])
-
-
 @command("table")
 def table(arguments: list[str]) -> int:
     """Writes the finished runs of a source as the columns C, N, D, loss."""
     options = _table_parser().parse_args(arguments)
-    source = load(options.source, columns=options.column, loss_unit=options.loss_unit, where=options.where)
+    source = load(options.source, **reading_options.chosen(options))
     loss = options.loss or source.losses[0]
     if loss not in source.losses:
         raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")

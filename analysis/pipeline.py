@@ -1,9 +1,9 @@
 """From a source to fits.json, figures and report.html; the order in which everything is computed and written."""
 
+import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,30 +23,22 @@ from vsweep.analysis.data.source import (
     Source,
 )
 from vsweep.analysis.fitting.objective import Objective
+from vsweep.analysis.groups import splitting
+from vsweep.analysis.groups.report import GroupsResult
+from vsweep.analysis.groups.report import study as report_on_groups
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import child_processes, fits_json, page
-from vsweep.analysis.result import Viewable
+from vsweep.analysis.result import Result
 from vsweep.analysis.sections import study_loss
-from vsweep.analysis.sections.base import Finding, LossStudy
+from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.tables.foreign_tables import BadTable
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed
 
 
-@dataclass(frozen=True)
-class Result(Viewable):
-    """What `analyse` made: a study of each loss, the sentences in the order of the report, and where the files lie."""
-
-    source: Source
-    studies: tuple[LossStudy, ...]
-    findings: tuple[Finding, ...]
-    out: Path
-    drawings: tuple[Drawing, ...] = field(default=(), repr=False)
-
-
 def analyse(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | pd.DataFrame | Sequence[str | Path],
     out: str | Path | None = None,
     *,
     bootstrap: int = 400,
@@ -58,13 +50,17 @@ def analyse(
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
     where: Iterable[str] = (),
-) -> Result:
+    by: str | None = None,
+    final_only: bool = False,
+    min_progress: float | None = None,
+) -> Result | GroupsResult:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
     Works on sweeps that are still running: what cannot be fitted yet is refused by name, never raised.
 
     Args:
       source: a work directory of vsweep, or any table with a loss and two of N, D, C: a file or a DataFrame (`tables`).
+        A list of work directories of one task is fitted together.
       out: where to write; WORKDIR/analysis by default, required for a table.
       bootstrap: resamples of each fit; 0 for none (spreads over seeds are still given).
       size: which N, `params` or `params_non_embedding`.
@@ -75,12 +71,42 @@ def analyse(
       columns: which column of a table is what, such as `{"N": "config.n_params", "D": "tokens_B*1e9"}`.
       loss_unit: `nats/token`, `bits/byte`, `bits/token` or `perplexity` of a table (default: what its name says).
       where: conditions on the runs to keep, such as `['dataset == "web"']` or `["layers=4,8"]`.
+      by: a column whose values make groups. Each gets a law of its own in OUT/GROUP, and `out` (WORKDIR/analysis/by-BY
+        by default) gets a report of all of them and groups.json.
+      final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
+      min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99.
+
+    Returns a Result, or with `by` a GroupsResult that holds one for each group.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
-      ValueError: an unknown convention, a negative bootstrap, or a table without `out`.
+      ValueError: an unknown convention, a negative bootstrap, a table without `out`, or a column that makes no groups.
     """
-    loaded = load(source, columns=columns, loss_unit=loss_unit, where=where)
+    reading = {"columns": columns, "loss_unit": loss_unit, "where": where}
+    reading |= {"final_only": final_only, "min_progress": min_progress}
+    options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
+    options |= {"objective": objective, "annealed_only": annealed_only}
+    if by is None:
+        return analyse_source(load(source, **reading), out, **options)
+    groups = splitting.split(source, by, reading)
+    _check_options(groups.whole, out, bootstrap, size, flops, floor)
+    safe = splitting.safe_name(f"by-{by}", set())
+    out = Path(out) if out is not None else _own_folder(groups.whole.path) / safe
+    return report_on_groups(groups, out, functools.partial(analyse_source, **options), bootstrap=bootstrap)
+
+
+def analyse_source(
+    loaded: Source,
+    out: str | Path | None = None,
+    *,
+    bootstrap: int = 400,
+    size: str = "params",
+    flops: str = "flops_6nd",
+    floor: float | None = None,
+    objective: Objective | None = None,
+    annealed_only: bool | None = None,
+) -> Result:
+    """`analyse` of a source that is loaded; the arguments are the same."""
     _check_options(loaded, out, bootstrap, size, flops, floor)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else _own_folder(loaded.path)
@@ -114,8 +140,9 @@ def _check_options(
         raise ValueError(f"flops: unknown convention - got {flops!r}; allowed {', '.join(FLOP_CONVENTIONS)}")
     if not source.is_workdir and (size, flops) != (SIZE_CONVENTIONS[0], FLOP_CONVENTIONS[0]):
         raise BadTable(f"{source.path}: a table has one N and one C only; leave size and flops at their defaults")
-    if out is None and not source.is_workdir:
-        raise ValueError("out: a table has no directory of its own - say where to write")
+    if out is None and not (source.is_workdir and source.path.is_dir()):
+        kind = "several work directories have" if source.is_workdir else "a table has"
+        raise ValueError(f"out: {kind} no directory of its own - say where to write")
 
 
 def _own_folder(workdir: Path) -> Path:

@@ -28,6 +28,8 @@ def compare(
     floor: float | None = None,
     margin: float = comparison.MARGIN,
     bootstrap: int = 400,
+    final_only: bool = False,
+    min_progress: float | None = None,
 ) -> Comparison | Refusal:
     """Whether `second` moves the exponent of the loss against `first`, or only its constant. Writes nothing.
 
@@ -39,6 +41,7 @@ def compare(
       floor: E of both laws in nats per token, instead of fitting it.
       margin: the relative difference up to which two exponents count as equal, above 0 and below 1.
       bootstrap: resamples of the cells, 40 or more.
+      final_only, min_progress: which rows of both sources count, as for `analyse`.
 
     Returns a Comparison, or a Refusal with its reason where the two cannot be compared.
 
@@ -46,7 +49,7 @@ def compare(
       BadTable: a source cannot be read; the message names the file, the column and the rows.
       ValueError: an option that is out of range, or that a source does not have.
     """
-    sources = [load(first), load(second)]
+    sources = [load(source, final_only=final_only, min_progress=min_progress) for source in (first, second)]
     points = [
         select(source, convention_of(source, loss=loss, size=size, flops=flops, floor=floor)) for source in sources
     ]

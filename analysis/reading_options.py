@@ -6,13 +6,14 @@ from vsweep.analysis.tables.units import LOSS_UNITS
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Adds `--column`, `--loss-unit` and `--where`, which `load` takes as columns, loss_unit and where."""
+    """Adds the options that `chosen` hands on to `load`."""
     parser.add_argument(
         "--column",
         action="append",
         default=[],
         metavar="QUANTITY=COLUMN[*FACTOR]",
-        help="which column of a table is what, such as D=tokens_B*1e9; may be repeated",
+        help="which column of a table is what, such as D=tokens_B*1e9; may be repeated. "
+        "run=COLUMN tells the runs of a table with checkpoints, run=none that each row is a run",
     )
     parser.add_argument(
         "--loss-unit", choices=LOSS_UNITS, help="unit of a table's loss (default: what its name says, else nats/token)"
@@ -24,3 +25,25 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="CONDITION",
         help="keep these runs only: lr=0.01,0.02 or 'dataset == \"web\"'; may be repeated",
     )
+    parser.add_argument(
+        "--final-only",
+        action="store_true",
+        help="drop loss curves and checkpoints: fit the last loss of each run alone",
+    )
+    parser.add_argument(
+        "--min-progress",
+        type=float,
+        metavar="SHARE",
+        help="leave out runs below this share, such as 0.99, of a plan in the table (max_steps, target_tokens, ...)",
+    )
+
+
+def chosen(options: argparse.Namespace) -> dict[str, object]:
+    """What `load` takes of these options."""
+    return {
+        "columns": options.column,
+        "loss_unit": options.loss_unit,
+        "where": options.where,
+        "final_only": options.final_only,
+        "min_progress": options.min_progress,
+    }

@@ -3,6 +3,7 @@
 import base64
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +11,13 @@ from matplotlib.figure import Figure
 
 from vsweep.analysis.data.source import Source
 from vsweep.analysis.plotting import Drawing
+from vsweep.analysis.sections.base import Finding, LossStudy
 
 SHOWN = "isoflop_valleys"  # the figure that says most; the first one where it could not be drawn
 
 
 class Viewable:
-    """The part of `pipeline.Result` that is for reading; the fields below are its own."""
+    """The part of `Result` that is for reading; the fields below are its own."""
 
     source: Source
     findings: Sequence[object]  # their str() is a sentence
@@ -54,3 +56,14 @@ class Viewable:
         image = base64.b64encode(drawing.svg).decode()
         caption = html.escape(drawing.caption)
         return f'<img alt="{caption}" src="data:image/svg+xml;base64,{image}"><p><i>{caption}</i></p>'
+
+
+@dataclass(frozen=True)
+class Result(Viewable):
+    """What `analyse` made: a study of each loss, the sentences in the order of the report, and where the files lie."""
+
+    source: Source
+    studies: tuple[LossStudy, ...]
+    findings: tuple[Finding, ...]
+    out: Path
+    drawings: tuple[Drawing, ...] = field(default=(), repr=False)

@@ -1,6 +1,6 @@
 """The columns of `runs.csv`, `curves.csv` and `times.csv`: names, units and meanings."""
 
-from vsweep.config.fields import AXES, SWEPT
+from vsweep.config.fields import AXES, FIELDS, MORE_OPTIONS, OPTIONAL, SWEPT
 
 RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
@@ -40,6 +40,8 @@ RUN_COLUMNS = {
     "versions": ("", "versions of vsweep, Python, jax, flax, optax and orbax"),
     "inexact_resumes": ("", "times it went on in another environment (plan.json lists them); 0: trained in one"),
 }
+# Columns that follow these where a sweep varies a field that others hold at one value.
+OPTIONAL_COLUMNS = tuple(dict.fromkeys(field.name for field in (*FIELDS, *MORE_OPTIONS) if field.kind == OPTIONAL))
 ADDED_COLUMNS = ("inexact_resumes",)  # tables of an earlier version have no such column: empty when they are read
 
 # One row of curves.csv is one evaluation of one run on its own log-spaced grid of steps.

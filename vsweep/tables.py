@@ -35,10 +35,13 @@ MOST_COLUMNS = 1_000  # of a table that is read
 def write_tables(workdir: Path, tables: dict[str, Sequence[dict]]) -> None:
     """Rewrites tables of a work directory, by file name, and `tables.json` with their SHA-256 before them.
 
-    That names the old content of a table beside the new one, so a reader between two writes finds what it names.
+    A table has the columns of every table of its name, and after them what further columns its rows have: optional
+    axes. The checksums name the old content beside the new one, so a reader between two writes finds what they name.
     """
     folder = Path(workdir)
-    texts = {name: as_csv(rows, COLUMNS[name]) for name, rows in tables.items()}
+    texts = {
+        name: as_csv(rows, dict.fromkeys([*COLUMNS[name], *(rows[0] if rows else ())])) for name, rows in tables.items()
+    }
     known = _checksums(folder)
     now = {name: [s for s in known.get(name, []) if s == _sha256_of(folder / name)][:1] for name in texts}
     new = {name: [*now[name], _sha256(text.encode())] for name, text in texts.items()}

@@ -81,8 +81,7 @@ def _read(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _compared(options: argparse.Namespace) -> Comparison | Refusal:
-    reading = {"columns": options.column, "loss_unit": options.loss_unit, "where": options.where}
-    sources = [load(path, **reading) for path in options.sources]
+    sources = [load(path, **reading_options.chosen(options)) for path in options.sources]
     names = titles(sources)
     if options.by:
         sources, names = split(sources[0], options.by)

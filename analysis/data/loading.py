@@ -1,5 +1,7 @@
 """Loads a work directory or a table, each number checked, as one `Source`."""
 
+import contextlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema, tables
-from vsweep.analysis.data.source import SEED_COLUMNS, Source
+from vsweep.analysis.data import several_workdirs
+from vsweep.analysis.data.source import SEED_COLUMNS, SETTING_COLUMNS, Source, seed_blocks
 from vsweep.analysis.tables import conditions, foreign_tables
 from vsweep.analysis.tables.column_names import named, read_numbers
 from vsweep.analysis.tables.foreign_tables import BadTable
@@ -26,31 +29,56 @@ LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square on
 
 
 def load(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | pd.DataFrame | Sequence[str | Path],
     *,
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
     where: Iterable[str] = (),
+    final_only: bool = False,
+    min_progress: float | None = None,
 ) -> Source:
     """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
 
     Args:
-      source: the directory, a file in any format of `formats`, or a DataFrame.
+      source: the directory, a file in any format of `formats`, a DataFrame, or a list of directories (one task).
       columns: which column of a table is what, such as `{"D": "tokens_B*1e9"}` or `["D=tokens_B*1e9"]`.
       loss_unit: unit of a table's loss, one of `units.LOSS_UNITS` (default: what its name says, else nats/token).
       where: conditions on the runs to keep, such as `dataset == "web"` or `layers=4,8` (`conditions.parse`).
+      final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
+      min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99. A
+        column must say the plan: `max_steps`, `target_tokens` and the like.
 
     Raises:
       BadTable: nothing is there, a column is missing or doubtful, or a value is missing, not a number, or not positive.
       ValueError: columns or a unit for a work directory, which has its own, or a condition that no run of it meets.
     """
+    if isinstance(source, (list, tuple)):
+        if len(source) > 1:
+            return _load_together([Path(path) for path in source], columns, loss_unit, where)
+        source = source[0]
     if not isinstance(source, pd.DataFrame) and (source := Path(source)).is_dir():
         if columns or loss_unit:
             raise ValueError(f"{source}: a work directory has its own columns; leave out --column and --loss-unit")
-        return keep(_load_workdir(source), where)
-    table = foreign_tables.read(source, columns=columns, loss_unit=loss_unit, where=where)
+        if min_progress is not None:
+            raise ValueError(f"{source}: a work directory knows which runs have finished; leave out --min-progress")
+        loaded = keep(_load_workdir(source), where)
+        return replace(loaded, curves=None) if final_only else loaded
+    wish = foreign_tables.Wish(loss_unit, final_only, min_progress)
+    table = foreign_tables.read(source, columns=columns, where=where, wish=wish)
     path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
-    return Source(path, False, table.runs, None, table.notes, None, table.loss_unit, table.warnings, table.settings)
+    return Source(
+        *(path, False, table.runs, table.curves, table.notes, None),
+        *(table.loss_unit, table.warnings, table.settings),
+    )
+
+
+def _load_together(paths: list[Path], columns: object, loss_unit: str | None, where: Iterable[str]) -> Source:
+    files = [str(path) for path in paths if not path.is_dir()]
+    if files:
+        raise BadTable(f"{', '.join(files)}: no work directory - only work directories are fitted together")
+    if columns or loss_unit:
+        raise ValueError("work directories have their own columns; leave out --column and --loss-unit")
+    return keep(several_workdirs.together([_load_workdir(path) for path in paths]), where)
 
 
 def keep(source: Source, where: Iterable[str]) -> Source:
@@ -83,8 +111,17 @@ def _load_workdir(path: Path) -> Source:
         curves = _as_floats(curves)
     if times is not None:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
-    runs["seed_block"] = _seed_blocks(runs)
-    return Source(path, True, runs, curves, times=times)
+    settings = (*SETTING_COLUMNS, *_optional_axes(path, runs))
+    runs["seed_block"] = seed_blocks(runs)
+    return Source(path, True, runs, curves, times=times, settings=settings)
+
+
+def _optional_axes(path: Path, runs: pd.DataFrame) -> list[str]:
+    """Columns behind the usual ones that are axes of the sweep, which may be of a user's own optimizer."""
+    swept = set(schema.OPTIONAL_COLUMNS)
+    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        swept |= set(json.loads((path / "config.json").read_text(encoding="utf-8"))["sweep"])
+    return [name for name in runs if name in swept and name not in schema.RUN_COLUMNS]
 
 
 def _check_runs(path: Path, runs: pd.DataFrame) -> None:
@@ -156,11 +193,3 @@ def _rows(wrong: np.ndarray | pd.Series) -> str:
 def _raise(path: Path, problems: list[str]) -> None:
     if problems:
         raise BadTable(f"{path}: {'; '.join(problems)}")
-
-
-def _seed_blocks(runs: pd.DataFrame) -> pd.Series:
-    """One label a block of runs that share randomness: the seed, or all four seeds where they are separate axes."""
-    seeds = runs[SEED_COLUMNS].astype("Int64").astype(str)
-    if len(seeds.drop_duplicates()) == seeds["seed"].nunique():
-        return seeds["seed"]
-    return seeds.agg("/".join, axis=1)

@@ -170,6 +170,9 @@ def _curves_of(source: Source, table: pd.DataFrame, convention: Convention) -> p
     curves = source.curves[columns].merge(known, on="run_id")
     curves["tokens"] = curves["tokens"].astype(float)
     counted = convention.flops == "flops_counted"
-    curves["flops"] = curves["flops_counted"].astype(float) if counted else 6 * curves["params"] * curves["tokens"]
+    if source.is_workdir and not counted:
+        curves["flops"] = 6 * curves["params"] * curves["tokens"]  # with the N of the convention
+    else:
+        curves["flops"] = curves["flops_counted"].astype(float)
     curves = curves.rename(columns={convention.loss: "loss"}).drop(columns=["flops_6nd", "flops_counted"])
     return curves[curves["tokens"] > 0].sort_values(["run_id", "tokens"]).reset_index(drop=True)

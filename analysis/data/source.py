@@ -102,3 +102,11 @@ class Source:
         """How many runs have this status; those that have not started count as running."""
         counted = (status, schema.QUEUED) if status == schema.RUNNING else (status,)
         return int(self.runs["status"].isin(counted).sum())
+
+
+def seed_blocks(runs: pd.DataFrame) -> pd.Series:
+    """One label a block of runs that share randomness: the seed, or all four seeds where they are separate axes."""
+    seeds = runs[SEED_COLUMNS].astype("Int64").astype(str)
+    if len(seeds.drop_duplicates()) == seeds["seed"].nunique():
+        return seeds["seed"]
+    return seeds.agg("/".join, axis=1)

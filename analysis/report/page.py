@@ -110,7 +110,7 @@ def render(
             styles=(HERE / "static" / "report.css").read_text(encoding="utf-8"),
             banner=_banner(source),
             headline=headline.text,
-            lead=_figure(lead) if lead else None,
+            lead=as_figure(lead) if lead else None,
             trained=_trained(source),
             sections=[part for part in parts if part.figures or part.sentences or part.tables or part.by_loss],
             appendix=[*_refused(studies, skipped), _runs(source), *_times(source), *definitions.tables(studies)],
@@ -131,7 +131,7 @@ def _part(
     return Part(
         section.name,
         section.title,
-        [_figure(drawing) for drawing in drawings if drawing is not lead],
+        [as_figure(drawing) for drawing in drawings if drawing is not lead],
         _sentences(section, findings, None) + _sentences(section, findings, first.loss),
         _tables(section, first),
         [other for other in folded if other.sentences or other.tables],
@@ -147,7 +147,8 @@ def _tables(section: Section, study: LossStudy) -> list[Table]:
     return section.tables(study, study.result(section))
 
 
-def _figure(drawing: Drawing) -> Figure:
+def as_figure(drawing: Drawing) -> Figure:
+    """The drawing with its picture inside, as an SVG image."""
     picture = base64.b64encode(drawing.svg).decode("ascii")
     return Figure(drawing.name, drawing.title, drawing.caption, f"data:image/svg+xml;base64,{picture}")
 
@@ -179,6 +180,7 @@ def _trained(source: Source) -> Table:
         # Running rows have no wall time yet.
         "training time, all runs": _duration(pd.to_numeric(runs["wall_s"]).sum()),
         "versions": _unique(runs["versions"]),
+        **({"notes": " ".join(source.notes)} if source.notes else {}),
         "trained in one environment": in_one_environment(runs["inexact_resumes"]),
     }
     return Table(f"How these {len(runs)} runs were trained", (), tuple(facts.items()))

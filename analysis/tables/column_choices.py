@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 # What may be chosen; `column_names` has the usual names of each.
-QUANTITIES = ("N", "D", "C", "loss", "seed", "unique_tokens", "budget", "weight")
+QUANTITIES = ("N", "D", "C", "loss", "seed", "unique_tokens", "budget", "weight", "run")
+NO_COLUMN = "none"  # of run ids: each row is a run of its own
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def _parsed(text: str, names: list[str]) -> Choice:
     quantity, rest = known[quantity.strip().casefold()], rest.strip()
     if rest in names:
         return Choice(quantity, rest)
+    if quantity == "run" and rest.casefold() == NO_COLUMN:
+        return Choice(quantity, NO_COLUMN)
     column, star, number = rest.rpartition("*")
     if not star or column.strip() not in names:
         raise ValueError(f"--column {text}: no column {column.strip() or rest!r}; it has {', '.join(names)}")

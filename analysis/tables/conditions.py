@@ -23,13 +23,20 @@ class Condition:
     comparison: str
     values: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.column} {self.comparison} {', '.join(self.values)}"
 
-def parse(text: str, names: list[str], where: str) -> Condition:
+
+def parse(text: str | Condition, names: list[str], where: str) -> Condition:
     """The condition in `text` on a table with columns `names`; `where` names the table in a message.
+
+    One that is a Condition already is taken as it is.
 
     Raises:
       ValueError: no such column, no comparison, or no value.
     """
+    if isinstance(text, Condition):
+        return text
     fitting = [(name, text.strip().removeprefix(name)) for name in names if text.strip().startswith(name) and name]
     for name, rest in sorted(fitting, key=lambda one: -len(one[0])):
         found = COMPARISON.fullmatch(rest)
@@ -67,18 +74,17 @@ def met(condition: Condition, cells: pd.Series, where: str) -> np.ndarray:
         kept |= alike
     kept = ~kept if condition.comparison == "!=" else kept
     if not kept.any():
-        raise ValueError(f"where: no run has {condition.column} {condition.comparison} {', '.join(condition.values)}")
+        raise ValueError(f"where: no run has {condition}")
     return kept
 
 
 def _in_order(condition: Condition, cells: pd.Series) -> np.ndarray:
-    text = f"{condition.column} {condition.comparison} {', '.join(condition.values)}"
     limits = pd.to_numeric(pd.Series(condition.values), errors="coerce")
     if len(limits) != 1 or limits.isna().any():
-        raise ValueError(f"where: one number is needed - got {text}")
+        raise ValueError(f"where: one number is needed - got {condition}")
     kept = ORDERED[condition.comparison](pd.to_numeric(cells, errors="coerce").to_numpy(float), limits[0])
     if not kept.any():
-        raise ValueError(f"where: no run has {text}")
+        raise ValueError(f"where: no run has {condition}")
     return kept
 
 

@@ -104,5 +104,6 @@ def _warning(name: str, labels: pd.Series, apart: float) -> str:
     keep = f"{name} == {json.dumps(values[0], ensure_ascii=False)}"
     return (
         f"These look like several studies: {name} ({shown}) parts the losses of one (N, D) by {np.expm1(apart):.0%}. "
-        f"Keep one with --where {shlex.quote(keep)}, or compare two with: compare TABLE --by {shlex.quote(pair)}"
+        f"Give each a law of its own with --by {shlex.quote(name)}, keep one with --where {shlex.quote(keep)}, or "
+        f"compare two with: compare TABLE --by {shlex.quote(pair)}"
     )

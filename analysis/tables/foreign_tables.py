@@ -4,7 +4,7 @@ Any file that `formats` reads, or a DataFrame. A bad table gets one message with
 only ever read as numbers or text: nothing in a table is evaluated or unpickled.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, table_rows, units
+from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, run_curves, table_rows, units
 from vsweep.analysis.tables.column_choices import Choice, command, parse
 from vsweep.analysis.tables.column_names import (
     OPTIONAL,
@@ -25,6 +25,7 @@ from vsweep.analysis.tables.column_names import (
     recognise,
 )
 from vsweep.analysis.tables.formats import RawTable
+from vsweep.analysis.tables.run_curves import RunCurves
 
 IN_MEMORY = Path("the table")  # what messages and titles call a DataFrame, which has no file
 OWN_COLUMNS = {"run_id", "params", "params_non_embedding"}  # together only in a sweep's runs.csv
@@ -45,6 +46,7 @@ class Table:
     `runs` has the columns run_id (such as `row 2`), params, tokens, flops_6nd (FLOP), loss, seed_block (None without
     seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight. Columns that
     hold no quantity follow as they are. `warnings` are for the top of a report. `settings` names hyperparameters.
+    `curves` has the checkpoints of the runs, where the table has several rows of one run (`run_curves`).
     """
 
     runs: pd.DataFrame
@@ -52,57 +54,113 @@ class Table:
     loss_unit: str = units.NATS
     warnings: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    curves: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user says about a table as a whole: the unit of its loss, and which runs and rows count.
+
+    `final_only` drops the checkpoints of runs; `min_progress` leaves out runs that reached less of their plan.
+    """
+
+    loss_unit: str | None = None
+    final_only: bool = False
+    min_progress: float | None = None
 
 
 def read(
-    source: Path | pd.DataFrame,
+    source: Path | pd.DataFrame | RawTable,
     *,
     columns: Iterable[str] | Mapping[str, str] = (),
-    loss_unit: str | None = None,
     where: Iterable[str] = (),
+    wish: Wish | None = None,
 ) -> Table:
     """The runs of a table with a loss and any two of N, D and C (C = 6ND gives the third), under their usual names.
 
     Args:
-      source: a file that `formats` reads, or a DataFrame.
+      source: a file that `formats` reads, a DataFrame, or a table as it was found.
       columns: the user's own word on columns, as `column_choices.parse` takes it.
-      loss_unit: one of `units.LOSS_UNITS`; what the loss's name says by default, else nats per token.
       where: conditions on the rows to keep, as `conditions.parse` takes them.
+      wish: what else the user says. The unit is one of `units.LOSS_UNITS`; what the loss's name says by default.
 
     Raises:
       BadTable: it cannot be read, a column is missing or doubtful, or values are missing, no numbers or not positive.
         A magnitude that no such quantity has is doubtful too. The message gives the option that answers it.
     """
-    raw = _read(source)
+    raw = source if isinstance(source, RawTable) else _read(source)
     if set(raw.columns) >= OWN_COLUMNS:
         raise BadTable(f"{raw.name}: this is a sweep's own table - give the work directory that holds it")
     try:
         choices = parse(columns, raw.columns)
-        return _read_runs(table_rows.kept(raw, where), choices, loss_unit)
+        return _read_runs(table_rows.kept(raw, where), choices, wish or Wish())
     except ValueError as error:
         raise BadTable(f"{raw.name}: {error}") from error
 
 
-def _read_runs(raw: RawTable, choices: dict[str, Choice], loss_unit: str | None) -> Table:
-    if loss_unit is not None and loss_unit not in units.LOSS_UNITS:
-        raise ValueError(f"loss_unit: unknown - got {loss_unit!r}; allowed {', '.join(units.LOSS_UNITS)}")
+def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
+    if wish.loss_unit is not None and wish.loss_unit not in units.LOSS_UNITS:
+        raise ValueError(f"loss_unit: unknown - got {wish.loss_unit!r}; allowed {', '.join(units.LOSS_UNITS)}")
     reading = recognise(raw.columns, choices)
+    split, doubt = (None, "") if reading.problems else run_curves.split(raw, reading.columns, choices)
+    split, raw, short = _far_enough(split, raw, reading.columns, wish.min_progress)
     values = _checked_values(raw, reading)
     again, note = table_rows.repeated(raw)
     raw, values = table_rows.only(raw, ~again, note), {name: column[~again] for name, column in values.items()}
     _raise_doubts(values, reading.columns)
-    loss, unit, loss_notes = _loss(values["loss"], reading.columns["loss"], loss_unit, raw.rows)
-    values, notes = _complete({**values, "loss": loss}, reading.columns, raw.rows)
-    runs = _runs(values, raw.rows)
+    loss, unit, loss_notes = _loss(values["loss"], reading.columns["loss"], wish.loss_unit, raw.rows)
+    values, notes = _complete(_reached({**values, "loss": loss}, split), reading.columns, raw.rows)
+    runs = _runs(values, [f"row {row}" for row in raw.rows] if split is None else split.names)
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
-    unused = extra.drop(columns=[name for name in extra if name in settings or downstream_metrics.is_metric(name)])
+    used = {*settings, *(split.marks if split else ()), *filter(downstream_metrics.is_metric, extra)}
+    unused = extra.drop(columns=[name for name in extra if name in used])
     cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
     notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
     notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
-    warnings = tuple(extra_columns.about_studies(unused, cells, values["loss"]))
+    warnings = [text for text in (doubt, short) if text]
+    warnings += extra_columns.about_studies(unused, cells, values["loss"])
+    curves = None
+    if split and not wish.final_only:
+        curves = split.curves(runs, _curve_losses(split, reading.columns["loss"], wish.loss_unit))
+    elif split:
+        notes.append("The checkpoints were left out: only the last evaluation of each run counts.")
     more = extra[[name for name in extra if name not in runs]]
-    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, warnings, settings)
+    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, tuple(warnings), settings, curves)
+
+
+def _far_enough(
+    split: RunCurves | None, raw: RawTable, columns: dict[str, Column], least: float | None
+) -> tuple[RunCurves | None, RawTable, str]:
+    """The runs (`split` with its finals, or the rows of `raw`) that reached the share `least` of their plan.
+
+    Without `least` all of them, and a warning where the checkpoints of a run end before its plan.
+    """
+    raw = raw if split is None else split.finals
+    names = np.array([f"row {row}" for row in raw.rows], object) if split is None else split.names
+    tokens = split is None or "D" not in split.planned
+    if least is None:
+        return split, raw, "" if split is None else table_rows.about_unfinished(raw, columns, names, tokens=tokens)
+    short, note = table_rows.unfinished(raw, columns, names, least, tokens=tokens)
+    if split is None:
+        return None, table_rows.only(raw, ~short, note), ""
+    split = split.only(~short, note)
+    return split, split.finals, ""
+
+
+def _reached(values: dict[str, np.ndarray], split: RunCurves | None) -> dict[str, np.ndarray]:
+    """`values` with the D and C that were planned, and are the same in all rows of a run, as far as it was trained."""
+    return values if split is None else values | {name: values[name] * split.reach for name in split.planned}
+
+
+def _curve_losses(split: RunCurves, column: Column, given: str | None) -> np.ndarray:
+    """The losses of all evaluations in the unit of the runs."""
+    loss = split.rows["loss"].to_numpy(float)
+    if (given or column.unit) != units.PERPLEXITY:
+        return loss
+    if (loss < 1).any():
+        raise ValueError(f"column {column.label}: below one in {(loss < 1).sum()} checkpoints, so it is no perplexity")
+    return np.log(loss)
 
 
 def _extra(raw: RawTable, used: dict[str, Column]) -> pd.DataFrame:
@@ -187,8 +245,8 @@ def _loss(
     return loss, unit, () if unit == units.NATS else (f"The loss is in {unit}, and so are E and every loss below.",)
 
 
-def _runs(values: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:
-    runs = pd.DataFrame({"run_id": [f"row {row}" for row in rows]})
+def _runs(values: dict[str, np.ndarray], names: Sequence[str]) -> pd.DataFrame:
+    runs = pd.DataFrame({"run_id": list(names)})
     runs["params"], runs["tokens"], runs["loss"] = values["N"], values["D"], values["loss"]
     runs["flops_6nd"] = values["C"]
     runs["seed_block"] = values.get("seed")

@@ -21,7 +21,7 @@ from vsweep.analysis.uncertainty.intervals import Quantities, Uncertainty
 
 
 def of_law(
-    points: Points, whole: parametric.ParametricFit, estimate: dict[str, float], count: int
+    points: Points, whole: parametric.ParametricFit, estimate: dict[str, float], count: int, at: float | None = None
 ) -> tuple[Uncertainty, parametric.Law]:
     """The interval of every quantity of the law, and the law of each resample of the cells.
 
@@ -33,6 +33,7 @@ def of_law(
 
     Args:
       whole: the fit to all runs, where every refit starts.
+      at: the compute in FLOP of the optimum in `estimate` (default: the largest of the runs).
 
     Returns the ranges by quantity, and a law whose fields are arrays [k], one entry for each of the k resamples that
     have a law.
@@ -41,7 +42,7 @@ def of_law(
     def refit(kind: str) -> tuple[parametric.Refits, Quantities]:
         weights = points.weights * bootstrap.weights(points, kind, count)
         refits = parametric.refit(*points.law_columns, weights, whole)
-        numbers = law_quantities(refits.law, points, largest_flops(points), whole.floor_free)
+        numbers = law_quantities(refits.law, points, at or largest_flops(points), whole.floor_free)
         # Without the resamples whose optimum lies nowhere near the runs.
         good = np.all([np.isfinite(values) for values in numbers.values()], axis=0)
         return refits, {name: np.broadcast_to(values, good.shape)[good] for name, values in numbers.items()}
@@ -93,14 +94,20 @@ def _seed_parts(
 
 
 def of_path(
-    points: Points, whole: PathFit, estimate: dict[str, float], law: parametric.ParametricFit | Refusal, count: int
+    points: Points,
+    whole: PathFit,
+    estimate: dict[str, float],
+    law: parametric.ParametricFit | Refusal,
+    count: int,
+    at: float | None = None,
 ) -> Uncertainty | None:
     """The interval of an envelope or of IsoFLOP minima; None where nothing is known about the scatter.
 
     A missing cell would tear a hole into a valley, so no cell is dropped. Instead the loss of each cell moves: by as
-    much as its seeds scatter, or, where there are no repeats, by residuals of the parametric `law`.
+    much as its seeds scatter, or, where there are no repeats, by residuals of the parametric `law`. `at` is the compute
+    in FLOP of the optimum in `estimate` (default: the largest of the runs).
     """
-    at = largest_flops(points)
+    at = at or largest_flops(points)
     if not bootstrap.mostly_repeated(points):
         if isinstance(law, Refusal):
             return None

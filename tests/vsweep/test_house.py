@@ -21,6 +21,7 @@ ROOMS = {
         "schema": "columns of the tables, with units and meanings",
         "atomic": "writing files whole or not at all",
         "tables": "reading and writing the tables",
+        "corpus": "documents, tokenizers, and the store of ids",
         "tasks": "examples, their floor, and the order in which a run sees them",
         "models": "one model: init, apply, and how to count it",
         "optim": "optimizers and schedules",
@@ -46,11 +47,13 @@ ROOMS = {
         "uncertainty": "resamples and intervals",
         "sections": "what a study asks, section by section",
         "report": "report.html and fits.json",
+        "compare": "two studies side by side",
         "result": "runs and figures for a program or a notebook",
+        "groups": "a law for each group of runs, side by side",
         "pipeline": "from a source to every file",
         "planner": "from a law to a training decision",
-        "compare": "two studies side by side",
         "public": "the functions that vsweep offers",
+        "terminal": "what an analysis prints",
         "commands": "the command line",
     },
 }
@@ -182,6 +185,10 @@ def test_the_analysis_knows_the_tables_and_nothing_else_of_the_trainer():
     [
         ("orbax", {"storage/checkpoint"}),
         ("flax", {"models/dropout", "models/params"}),
+        ("tiktoken", {"corpus/tokenizers"}),
+        ("tokenizers", {"corpus/bpe", "corpus/tokenizers"}),
+        ("datasets", {"corpus/documents/hub"}),
+        ("pyarrow", {"corpus/documents/files"}),
         ("ml_collections", {"cli/command_line", "cli/flags", "cli/train", "config/sweep_config"}),
     ],
 )

@@ -6,6 +6,7 @@ all of them at once, with every other problem.
 """
 
 import ast
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from vsweep.config.fields import FIELDS, SWEPT
+from vsweep.config import registry
+from vsweep.config.fields import DEFAULT_NAMES, FIELDS, MORE_OPTIONS, SWEPT, Field
 from vsweep.config.problems import Problem, closest
 
-BY_PATH = {field.path: field for field in FIELDS}
-AXIS_PATHS = {f"sweep.{axis}" for axis in SWEPT}
+BY_PATH = {field.path: field for field in (*MORE_OPTIONS, *FIELDS)}
+OPTIONAL = {field.name for field in BY_PATH.values() if field.swept} - set(SWEPT)
+AXIS_PATHS = {f"sweep.{axis}" for axis in (*SWEPT, *OPTIONAL)}
 HELP = ("help", "helpshort", "helpfull", "helpxml", "?")
 SWITCHES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # as absl reads them
 
@@ -83,9 +86,9 @@ def _add_flag(line: CommandLine, word: str, name: str, has_text: bool, rest: lis
 
 def with_overrides(config: ConfigDict, overrides: Mapping[str, Sequence[str]]) -> ConfigDict | dict:
     """The config with its overrides: a ConfigDict, or a plain mapping where that cannot hold one of them."""
-    faulty = {}
+    faulty, known = {}, _known(config, overrides)
     for path, texts in overrides.items():
-        value = _value(path, texts)
+        value = _value(path, texts, known)
         section, _, name = path.rpartition(".")
         try:
             (config[section] if section else config)[name] = value
@@ -103,15 +106,28 @@ def with_overrides(config: ConfigDict, overrides: Mapping[str, Sequence[str]]) -
     return plain
 
 
-def _value(path: str, texts: Sequence[str]) -> Any:
+def _known(config: ConfigDict, overrides: Mapping[str, Sequence[str]]) -> dict[str, Field]:
+    """Path -> field, with the options of the tasks and optimizers that are named; a bad name is reported later."""
+    known = dict(BY_PATH)
+    for section in DEFAULT_NAMES:
+        stands = config.get(section)
+        stands = stands.get("name") if isinstance(stands, Mapping | ConfigDict) else None
+        name = overrides.get(f"{section}.name", [stands])[-1]
+        with contextlib.suppress(registry.CannotLoad):
+            known |= {field.path: field for field in registry.known_fields(section, name).values()}
+    return known
+
+
+def _value(path: str, texts: Sequence[str], known: Mapping[str, Field]) -> Any:
     """What a field's texts mean: all of them for an axis, else the last one. What cannot be read stays a text."""
-    if path in AXIS_PATHS:
+    section, _, name = path.partition(".")
+    if path in AXIS_PATHS or (section == "sweep" and name in {field.name for field in known.values()}):
         return tuple(value for text in texts for value in _axis_values(text))
     text = texts[-1]
-    if path not in BY_PATH:
+    if path not in known:
         literal = _literal(text)
         return literal if isinstance(literal, dict) else text
-    kind = BY_PATH[path].values.type
+    kind = known[path].values.type
     if kind is bool:
         return SWITCHES.get(text.lower(), text)
     if kind in (int, float):

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from absl import flags
@@ -92,6 +93,7 @@ def _load_config(program: str, line: CommandLine) -> tuple[ConfigDict | None, li
     given = [words for name, words in line.flags if name == "config"]
     if not given:
         return None, [Problem("--config", "not given", allowed=f"a config file, such as {EXAMPLE}")]
+    _import_from_its_folder(given[-1])
     try:
         with _warnings_of_the_loader_apart():
             flags.FLAGS([program, *given[-1]])
@@ -106,6 +108,14 @@ def _load_config(program: str, line: CommandLine) -> tuple[ConfigDict | None, li
         return config, []
     allowed = "a ConfigDict, as in configs/addition.py"
     return None, [Problem("--config", f"get_config returned {type(config).__name__}", allowed=allowed)]
+
+
+def _import_from_its_folder(words: Sequence[str]) -> None:
+    """A user's own task or optimizer stands beside the config file. Nothing installed is hidden by what is there."""
+    file = words[-1].rpartition("=")[2].partition(":")[0]
+    folder = str(Path(file).absolute().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _problems_of_overrides(line: CommandLine) -> list[Problem]:

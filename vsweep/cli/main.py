@@ -20,6 +20,7 @@ HELP = """usage: vsweep COMMAND ...
   compare A B                              does a change move the exponent, or only the constant?
   plan-from-law FITS.json --compute FLOP   from a fitted law to a model size, tokens and a loss
   table SOURCE OUT.csv                     the runs as C, N, D, loss, for other tools
+  tokenise INPUT... --out STORE            text files or a data set as ids, for training on your own text
   generate WORKDIR --run RUN_ID QUERY      the answers of a finished run
   export WORKDIR RUN_ID --to FILE          its parameters as .npz or .safetensors
 
@@ -99,6 +100,13 @@ def _analysis(*words: str) -> Callable[[list[str]], int]:
     return run
 
 
+def _tokenise(rest: list[str]) -> int:
+    startup.refuse_without_posix()
+    from vsweep.cli import tokenise
+
+    return tokenise.main(rest)
+
+
 def _on_jax(module: str) -> Callable[[list[str]], int]:
     def run(rest: list[str]) -> int:
         startup.refuse_without_posix()
@@ -123,6 +131,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": _analysis("compare"),
     "plan-from-law": _analysis("plan"),
     "table": _analysis("table"),
+    "tokenise": _tokenise,
     "generate": _on_jax("vsweep.generate"),
     "export": _on_jax("vsweep.export"),
 }

@@ -1,10 +1,24 @@
 """`python -m vsweep.config.document > docs/config.md`: the table of fields, for people."""
 
-from vsweep.config.fields import FIELDS, FIXED, RESUMABLE, SECTIONS, STACKED, STATIC, Field, of_section
+from vsweep.config.fields import (
+    DEFAULT_NAMES,
+    FIELDS,
+    FIXED,
+    MORE_OPTIONS,
+    OPTIONAL,
+    RESUMABLE,
+    SECTIONS,
+    STACKED,
+    STATIC,
+    Field,
+    of_section,
+    short_of,
+)
 
 KINDS = {
     STATIC: "swept; each value is a stack of its own",
     STACKED: "swept inside a stack",
+    OPTIONAL: "one value, or swept inside a stack; a column of runs.csv only where it is swept",
     RESUMABLE: "one value; may change when a sweep is resumed",
     FIXED: "one value",
 }
@@ -45,14 +59,26 @@ def help_text() -> str:
 
 
 def _section(section: str) -> str:
+    tables = [f"\n## {section}: {SECTIONS[section]}\n\n{_table(list(of_section(section).values()))}"]
+    for name in _names_with_options(section):
+        options = [field for field in of_section(section, name).values() if field.of]
+        tables.append(f"\n### {section}.name = {name!r}\n\n{_table(options)}")
+    return "".join(tables)
+
+
+def _names_with_options(section: str) -> list[str]:
+    """Of the built-in ones, the default one left out: its options stand among the fields of the section."""
+    named = dict.fromkeys(name for field in (*FIELDS, *MORE_OPTIONS) if field.section == section for name in field.of)
+    return [name for name in named if name != DEFAULT_NAMES[section]]
+
+
+def _table(rows: list[Field]) -> str:
     rule = " | ".join(["---"] * len(COLUMNS))
-    rows = "".join(f"| {' | '.join(_row(field))} |\n" for field in of_section(section).values())
-    return f"\n## {section}: {SECTIONS[section]}\n\n| {' | '.join(COLUMNS)} |\n| {rule} |\n{rows}"
+    return f"| {' | '.join(COLUMNS)} |\n| {rule} |\n" + "".join(f"| {' | '.join(_row(row))} |\n" for row in rows)
 
 
 def _row(field: Field) -> tuple[str, ...]:
-    short = field.name if field.short is None else field.short
-    in_run_ids = f"`{short}{field.default}`" if field.swept else ""
+    in_run_ids = f"`{short_of(field)}{field.default}`" if field.swept else ""
     default = f"`{field.default}`"
     return (f"`{field.name}`", default, field.values.allowed, field.unit, field.kind, in_run_ids, field.meaning)
 

@@ -16,25 +16,28 @@ from typing import Any
 SECTIONS = {
     "task": "what is learned",
     "model": "the transformer",
-    "optimizer": "AdamW and its schedule",
+    "optimizer": "the optimizer and its schedule",
     "train": "budget, data order, evaluation and devices",
 }
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
 MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
 TASKS = ("addition",)
-OPTIMIZERS = ("adamw",)
+OPTIMIZERS = ("adamw", "adam", "sgd", "lion", "muon", "adafactor")
+DEFAULT_NAMES = {"task": "addition", "optimizer": "adamw"}  # sections whose `name` brings options of its own
 SLOT_CHOICES = ("packed", "all")
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = sys.float_info.max
 SMALLEST_FLOAT32 = 2.0**-126  # of the normal ones: XLA takes what lies below for 0
 DROPOUT_STEPS = 256  # model.Dropout rounds to multiples of 1/256
 SEED_OF_RUN = -1
+IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 # Kinds of fields. A sweep may vary the first two: static fields fix array shapes and programs and so split stacks,
-# stacked fields are vectors over the slots of a stack. Of the others, the resumable ones may differ when a sweep that
-# has begun is continued.
-STATIC, STACKED, RESUMABLE, FIXED = "static", "stacked", "resumable", "fixed"
+# stacked fields are vectors over the slots of a stack. An optional field is one value for all runs unless it is swept,
+# and then it is stacked and has a column of its own. Of the others, the resumable ones may differ when a sweep that has
+# begun is continued.
+STATIC, STACKED, OPTIONAL, RESUMABLE, FIXED = "static", "stacked", "optional", "resumable", "fixed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Field:
     unit: str = ""
     kind: str = FIXED
     short: str | None = None
+    of: tuple[str, ...] = ()  # the tasks or optimizers, by name, whose option this is; none: a field of every one
 
     @property
     def path(self) -> str:
@@ -80,7 +84,7 @@ class Field:
     @property
     def swept(self) -> bool:
         """Whether a sweep may vary it."""
-        return self.kind in (STATIC, STACKED)
+        return self.kind in (STATIC, STACKED, OPTIONAL)
 
 
 def in_float32(value: float) -> float:
@@ -99,6 +103,12 @@ def _whole(low: int, high: int, allowed: str | None = None) -> Values:
 
 def _one_of(choices: tuple[str, ...]) -> Values:
     return Values(str, ", ".join(choices), lambda value: value in choices)
+
+
+def _named(choices: tuple[str, ...]) -> Values:
+    """One of the built-in ones, or what a user has written."""
+    allowed = f"{', '.join(choices)}, or an import path: package.module:Attribute"
+    return Values(str, allowed, lambda value: value in choices or bool(re.fullmatch(IMPORT_PATH, value)))
 
 
 def _number(allowed: str, test: Callable[[float], bool]) -> Values:
@@ -120,6 +130,8 @@ SWITCH = Values(bool, "True or False")
 ABOVE_0 = _float32("a finite number above 0", lambda value: 0 < value < math.inf)
 BELOW_1 = _float32("a number from 0 to below 1", lambda value: 0 <= value < 1)
 LIMIT = _number("a finite number from 0 (0: no limit)", lambda value: 0 <= value < math.inf)
+
+_ADAMS = ("adamw", "adam", "muon")  # muon has AdamW for what is no matrix
 
 # Swept fields stand first, in the order of the columns of runs.csv and of the parts of a run id.
 FIELDS = (
@@ -163,7 +175,7 @@ FIELDS = (
         "weight_decay",
         1e-4,
         _float32("a finite number from 0", lambda value: 0 <= value < math.inf),
-        "decoupled weight decay of AdamW",
+        "weight decay: decoupled, but in adam and sgd a part of the gradient",
         kind=STACKED,
     ),
     Field("optimizer", "warmup_steps", 0, NATURAL, "steps of linear warmup", unit="steps", kind=STACKED),
@@ -193,11 +205,26 @@ FIELDS = (
         unit="examples",
         kind=STACKED,
     ),
-    Field("task", "name", "addition", _one_of(TASKS), "the task"),
-    Field("task", "digits", 3, _whole(1, 4), "digits of an operand"),
-    Field("task", "validation_examples", 100_000, POSITIVE, "examples that are held out", unit="examples"),
-    Field("task", "split_seed", 0, NATURAL, "seed of the split into training and held-out examples"),
-    Field("optimizer", "name", "adamw", _one_of(OPTIMIZERS), "the optimizer"),
+    Field("task", "name", "addition", _named(TASKS), "the task"),
+    Field("task", "digits", 3, _whole(1, 4), "digits of an operand", of=("addition",)),
+    Field(
+        "task",
+        "validation_examples",
+        100_000,
+        POSITIVE,
+        "examples that are held out",
+        unit="examples",
+        of=("addition",),
+    ),
+    Field(
+        "task",
+        "split_seed",
+        0,
+        NATURAL,
+        "seed of the split into training and held-out examples",
+        of=("addition",),
+    ),
+    Field("optimizer", "name", "adamw", _named(OPTIMIZERS), "the optimizer"),
     Field(
         "optimizer",
         "final_lr_fraction",
@@ -205,6 +232,7 @@ FIELDS = (
         _float32("a share from 0 to 1", lambda value: 0 <= value <= 1),
         "learning rate at the end / peak",
         unit="share",
+        kind=OPTIONAL,
     ),
     Field(
         "optimizer",
@@ -213,10 +241,11 @@ FIELDS = (
         _number("a share above 0, at most 1 (of wsd)", lambda value: 0 < value <= 1),
         "steps of the cooldown of the wsd schedule / all steps",
         unit="share",
+        kind=OPTIONAL,
     ),
-    Field("optimizer", "beta1", 0.9, BELOW_1, "decay of the first moment"),
-    Field("optimizer", "beta2", 0.999, BELOW_1, "decay of the second moment"),
-    Field("optimizer", "epsilon", 1e-8, ABOVE_0, "added to the root of the second moment"),
+    Field("optimizer", "beta1", 0.9, BELOW_1, "decay of the first moment", kind=OPTIONAL, of=_ADAMS),
+    Field("optimizer", "beta2", 0.999, BELOW_1, "decay of the second moment", kind=OPTIONAL, of=_ADAMS),
+    Field("optimizer", "epsilon", 1e-8, ABOVE_0, "added to the root of the second moment", kind=OPTIONAL, of=_ADAMS),
     Field(
         "train",
         "max_epochs",
@@ -269,16 +298,78 @@ FIELDS = (
         kind=RESUMABLE,
     ),
 )
+# Options of the tasks and optimizers that are not the default ones.
+MORE_OPTIONS = (
+    Field("optimizer", "momentum", 0.9, BELOW_1, "decay of the momentum", kind=OPTIONAL, of=("sgd",)),
+    Field("optimizer", "nesterov", False, SWITCH, "momentum of Nesterov", of=("sgd",)),
+    Field("optimizer", "beta1", 0.9, BELOW_1, "weight of the momentum in an update", kind=OPTIONAL, of=("lion",)),
+    Field("optimizer", "beta2", 0.99, BELOW_1, "decay of the momentum", kind=OPTIONAL, of=("lion",)),
+    Field("optimizer", "momentum", 0.95, BELOW_1, "decay of the matrices' momentum", kind=OPTIONAL, of=("muon",)),
+    Field("optimizer", "nesterov", True, SWITCH, "momentum of Nesterov, of the matrices", of=("muon",)),
+    Field("optimizer", "newton_schulz_steps", 5, _whole(1, 20), "steps that make a matrix orthogonal", of=("muon",)),
+    Field(
+        "optimizer",
+        "decay_rate",
+        0.8,
+        _float32("a number above 0, below 1", lambda value: 0 < value < 1),
+        "the second moment decays by 1 - step^-decay_rate",
+        kind=OPTIONAL,
+        of=("adafactor",),
+    ),
+    Field(
+        "optimizer",
+        "clipping_threshold",
+        1.0,
+        _float32("a finite number from 1", lambda value: 1 <= value < math.inf),
+        "largest root mean square of a tensor's update",
+        kind=OPTIONAL,
+        of=("adafactor",),
+    ),
+    Field(
+        "optimizer",
+        "epsilon",
+        1e-30,
+        ABOVE_0,
+        "added to the squares of the gradient",
+        kind=OPTIONAL,
+        of=("adafactor",),
+    ),
+    Field(
+        "optimizer",
+        "factored_from",
+        128,
+        _whole(2, INT32_MAX),
+        "smaller side from which a matrix keeps sums of rows and columns alone",
+        of=("adafactor",),
+    ),
+    Field(
+        "optimizer",
+        "scale_by_parameter",
+        True,
+        SWITCH,
+        "lr is relative to a tensor's root mean square",
+        of=("adafactor",),
+    ),
+)
 STATIC_FIELDS = tuple(field.name for field in FIELDS if field.kind == STATIC)
 STACKED_FIELDS = tuple(field.name for field in FIELDS if field.kind == STACKED)
-AXES = STATIC_FIELDS + STACKED_FIELDS
-SWEPT = {field.name: field for field in FIELDS if field.swept}
-SHORT = {name: name if field.short is None else field.short for name, field in SWEPT.items()}
+AXES = STATIC_FIELDS + STACKED_FIELDS  # with a column in every runs.csv
+SWEPT = {field.name: field for field in FIELDS if field.name in AXES}
+OPTIONAL_AXES = tuple(field.name for field in FIELDS if field.kind == OPTIONAL)  # of the default task and optimizer
 
 
-def of_section(section: str) -> dict[str, Field]:
-    """Name -> field, in the order of the table."""
-    return {field.name: field for field in FIELDS if field.section == section}
+def short_of(field: Field) -> str:
+    """What stands before a value of the field in run ids."""
+    if field.short is not None:
+        return field.short
+    return f"{field.name}_" if field.kind == OPTIONAL else field.name  # beta1_0.9, and not beta10.9
+
+
+def of_section(section: str, name: str | None = None) -> dict[str, Field]:
+    """Name -> field, in the order of the table; of the built-in task or optimizer `name` (default: the default one)."""
+    name = name or DEFAULT_NAMES.get(section, "")
+    table = (*FIELDS, *MORE_OPTIONS)
+    return {field.name: field for field in table if field.section == section and (not field.of or name in field.of)}
 
 
 def resumable_fields() -> list[str]:
@@ -288,4 +379,4 @@ def resumable_fields() -> list[str]:
 
 def paths_of(name: str) -> list[str]:
     """Where fields of this name are: `lr` is `optimizer.lr`."""
-    return [field.path for field in FIELDS if field.name == name]
+    return list(dict.fromkeys(field.path for field in (*FIELDS, *MORE_OPTIONS) if field.name == name))

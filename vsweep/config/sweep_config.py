@@ -9,6 +9,7 @@ import abc
 import ast
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -17,8 +18,8 @@ from typing import Any
 
 from ml_collections import FieldReference
 
-from vsweep.config import fields
-from vsweep.config.fields import AXES, SECTIONS, SWEPT, Field
+from vsweep.config import fields, registry
+from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, SWEPT, Field
 from vsweep.config.problems import ConfigError, Problem, closest, without_repeats
 
 
@@ -33,22 +34,41 @@ class Anything(abc.ABC):  # noqa: B024
         return True
 
 
-def _section(name: str, section: str) -> type:
-    """The frozen dataclass of a section: its fields and their defaults, from the table."""
-    columns = [(field.name, field.values.type, field.default) for field in fields.of_section(section).values()]
+class DefaultInt(int):
+    """An option in `default_dict()` that nobody has set. Another task or optimizer has no use for it."""
+
+
+class DefaultFloat(float):
+    """The same, of a number with a point."""
+
+
+UNSET = {int: DefaultInt, float: DefaultFloat}
+
+
+def class_of(section: str, columns: Iterable[Field] | None = None) -> type:
+    """The frozen dataclass of a section: `columns` (default: those of the default names) and their defaults."""
+    return _class_of(section, tuple(fields.of_section(section).values() if columns is None else columns))
+
+
+@functools.cache
+def _class_of(section: str, columns: tuple[Field, ...]) -> type:
+    typed = [(field.name, field.values.type, field.default) for field in columns]
     names = {"__module__": __name__, "__doc__": f"Section `{section}`: {SECTIONS[section]}."}
-    return dataclasses.make_dataclass(name, columns, frozen=True, kw_only=True, namespace=names)
+    return dataclasses.make_dataclass(f"{section.title()}Config", typed, frozen=True, kw_only=True, namespace=names)
 
 
-TaskConfig = _section("TaskConfig", "task")
-ModelConfig = _section("ModelConfig", "model")
-OptimizerConfig = _section("OptimizerConfig", "optimizer")
-TrainConfig = _section("TrainConfig", "train")
+TaskConfig = class_of("task")
+ModelConfig = class_of("model")
+OptimizerConfig = class_of("optimizer")
+TrainConfig = class_of("train")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """A validated sweep. `axes` maps an axis to its values, in the order of `fields.AXES`; absent: not swept."""
+    """A validated sweep. `axes` maps an axis to its values, in the order of `fields.AXES`; absent: not swept.
+
+    Optional axes come after those of `fields.AXES`. They may be of a user's own optimizer.
+    """
 
     name: str = "sweep"
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
@@ -62,6 +82,11 @@ class SweepConfig:
         swept = dict(self.axes)
         return swept[name] if name in swept else (getattr(getattr(self, SWEPT[name].section), name),)
 
+    @property
+    def optional_axes(self) -> tuple[str, ...]:
+        """Axes that are swept here and have no column in the runs.csv of other sweeps."""
+        return tuple(axis for axis, _ in self.axes if axis not in SWEPT)
+
     def to_dict(self) -> dict:
         """The config as plain dicts and lists, as config.json holds it."""
         return {
@@ -72,7 +97,7 @@ class SweepConfig:
 
 
 MOST_HINTED = 32  # values of a range that are written out
-CLASSES = {"task": TaskConfig, "model": ModelConfig, "optimizer": OptimizerConfig, "train": TrainConfig}
+CLASSES = {section: class_of(section) for section in SECTIONS}
 
 
 def differences(old: dict, new: dict) -> list[str]:
@@ -87,8 +112,13 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def fingerprint(config: SweepConfig, task_digest: str) -> str:
-    """SHA-256 of what the results of a sweep depend on: its config, but for what may change, and its task's data."""
+    """SHA-256 of what the results of a sweep depend on: its config, but for what may change, and its task's data.
+
+    With an optimizer of the user's own, its code too.
+    """
     values = {"config": _results_only(config.to_dict()), "task": task_digest}
+    if code := registry.source_digest("optimizer", config.optimizer.name):
+        values["optimizer"] = code
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -100,8 +130,11 @@ def from_dict(source: Mapping) -> SweepConfig:
     """
     values = _plain(source)
     problems = _unknown(values, ["name", "sweep", *SECTIONS], "")
-    sections = {section: _read_section(section, values.get(section, {}), problems) for section in SECTIONS}
-    axes = _read_axes(values.get("sweep", {}), problems)
+    known = {section: _known_fields(section, values.get(section), problems) for section in SECTIONS}
+    sections = {
+        section: _read_section(section, values.get(section, {}), known[section], problems) for section in SECTIONS
+    }
+    axes = _read_axes(values.get("sweep", {}), known, problems)
     name = values.get("name", "sweep")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
         problems.append(Problem("name", "not a valid name", repr(name), "letters, digits, '.', '_' and '-'"))
@@ -116,9 +149,15 @@ def from_dict(source: Mapping) -> SweepConfig:
 def default_dict() -> dict:
     """Every section with its defaults, and every axis empty (not swept): the start of a config file.
 
-    A ConfigDict holds each field to the type of its default; `train.slots` may be a word or a number.
+    A ConfigDict holds each field to the type of its default; `train.slots` may be a word or a number. Options of the
+    default task and optimizer are marked, so that another one finds out which of them were set.
     """
-    values = {**SweepConfig().to_dict(), "sweep": {axis: () for axis in AXES}}
+    values = {**SweepConfig().to_dict(), "sweep": {axis: () for axis in (*AXES, *OPTIONAL_AXES)}}
+    for section in DEFAULT_NAMES:
+        for name, field in fields.of_section(section).items():
+            if field.of:
+                marked = UNSET[field.values.type](field.default)
+                values[section][name] = FieldReference(marked, field_type=field.values.type)
     values["train"]["slots"] = FieldReference(values["train"]["slots"], field_type=Anything)
     return values
 
@@ -135,39 +174,71 @@ def value_problem(field: Field, value: object, path: str) -> Problem | None:
     return None
 
 
-def _read_section(section: str, values: object, problems: list[Problem]):
+def _known_fields(section: str, values: object, problems: list[Problem]) -> dict[str, Field] | None:
+    """The fields of a section, with the options that its `name` brings; None where that leads to nothing."""
+    name = values.get("name") if isinstance(values, Mapping) else None
+    field = fields.of_section(section).get("name")
+    if name is None or field is None:
+        return fields.of_section(section)
+    if problem := value_problem(field, name, field.path):
+        problems.append(problem)
+        return None
+    try:
+        return registry.known_fields(section, name)
+    except registry.CannotLoad as error:
+        problems.append(error.problem)
+        return None
+
+
+def _read_section(section: str, values: object, known: dict[str, Field] | None, problems: list[Problem]):
+    """`known` is None where the name is wrong: then options are not judged, and the defaults stand in."""
     if not isinstance(values, Mapping):
         problems.append(Problem(section, "not a section", repr(values), "fields with values"))
-        return CLASSES[section]()
-    known = fields.of_section(section)
-    problems += _unknown(values, list(known), f"{section}.")
+        return class_of(section)()
+    given = {name: value for name, value in values.items() if not isinstance(value, (*UNSET.values(),))}
+    if known is None:
+        core = {name: field for name, field in fields.of_section(section).items() if not field.of}
+        given = {name: value for name, value in given.items() if name in core and name != "name"}
+    columns = fields.of_section(section) if known is None else known
+    problems += _unknown(given, list(columns), f"{section}.", str(values.get("name", "")))
     good = {}
-    for name, field in known.items():
-        if name not in values:
+    for name, field in columns.items():
+        if name not in given:
             continue
-        if problem := value_problem(field, values[name], field.path):
+        if problem := value_problem(field, given[name], field.path):
             problems.append(problem)
         else:
-            good[name] = _as_type(field, values[name])
-    return CLASSES[section](**good)
+            good[name] = _as_type(field, given[name])
+    return class_of(section, columns.values())(**good)
 
 
-def _read_axes(values: object, problems: list[Problem]) -> tuple[tuple[str, tuple], ...]:
+def _read_axes(
+    values: object, known: Mapping[str, dict[str, Field] | None], problems: list[Problem]
+) -> tuple[tuple[str, tuple], ...]:
     if not isinstance(values, Mapping):
         problems.append(Problem("sweep", "not a section", repr(values), "axes with tuples of values"))
         return ()
-    problems += _unknown(values, list(AXES), "sweep.")
+    of_names = [field for columns in known.values() for field in (columns or {}).values()]
+    optional = {field.name: field for field in of_names if field.kind == fields.OPTIONAL}
+    swept = {axis: points for axis, points in values.items() if not _is_empty(points)}
+    if None not in known.values():
+        problems += _unknown(swept, [*AXES, *optional], "sweep.")
     axes = []
-    for axis, field in SWEPT.items():
-        points = values.get(axis)
-        if points is None or (isinstance(points, list | tuple) and not points):
+    for axis, field in {**SWEPT, **optional}.items():
+        if axis not in swept:
             continue
+        points = swept[axis]
         points = _split_words(points if isinstance(points, list | tuple) else (points,), field.values.type)
         if found := _axis_problems(field, points):
             problems += found
         else:
             axes.append((axis, tuple(_as_type(field, point) for point in points)))
     return tuple(axes)
+
+
+def _is_empty(points: object) -> bool:
+    """Whether an axis is not swept."""
+    return points is None or (isinstance(points, list | tuple) and not points)
 
 
 def _axis_problems(field: Field, points: tuple) -> list[Problem]:
@@ -233,28 +304,37 @@ def _combination_problems(config: SweepConfig) -> list[Problem]:
         allowed = "a multiple (the final evaluation runs in batches of that size)"
         got = f"{train.final_examples} and {train.curve_examples}"
         problems.append(Problem("train.final_examples", what, got, allowed))
-    if train.final_examples > task.validation_examples:
-        allowed = f"at most task.validation_examples = {task.validation_examples}"
+    held_out = getattr(task, "validation_examples", None)  # a usual option of tasks
+    if held_out is not None and train.final_examples > held_out:
+        allowed = f"at most task.validation_examples = {held_out}"
         problems.append(Problem("train.final_examples", "more than are held out", str(train.final_examples), allowed))
+    return problems + _task_problems(task)
+
+
+def _task_problems(task: Any) -> list[Problem]:
+    if task.name != "addition":
+        return []
     keys = 10**task.digits * (10**task.digits + 1) // 2
-    if task.validation_examples >= keys:
-        what = "nothing would be left to train on"
-        allowed = f"below {keys}, the unordered pairs of {task.digits}-digit operands"
-        problems.append(Problem("task.validation_examples", what, str(task.validation_examples), allowed))
-    return problems
+    if task.validation_examples < keys:
+        return []
+    allowed = f"below {keys}, the unordered pairs of {task.digits}-digit operands"
+    what = "nothing would be left to train on"
+    return [Problem("task.validation_examples", what, str(task.validation_examples), allowed)]
 
 
-def _unknown(values: Mapping, known: list[str], prefix: str) -> list[Problem]:
-    return [_unknown_problem(name, values[name], known, prefix) for name in values if name not in known]
+def _unknown(values: Mapping, known: list[str], prefix: str, of: str = "") -> list[Problem]:
+    return [_unknown_problem(name, values[name], known, prefix, of) for name in values if name not in known]
 
 
-def _unknown_problem(name: object, value: object, known: list[str], prefix: str) -> Problem:
+def _unknown_problem(name: object, value: object, known: list[str], prefix: str, of: str) -> Problem:
     """Says where a field is that stands in a wrong section, and which fields a sweep may vary."""
     elsewhere = fields.paths_of(name)
     path, got, allowed = f"{prefix}{name}", repr(value), ", ".join(known)
     if prefix == "sweep." and elsewhere:
         one = f"{allowed} (one value for all runs: {' or '.join(elsewhere)})"
         return Problem(path, "cannot be swept", got, one)
+    if path in elsewhere:
+        return Problem(path, f"not an option of {of}", got, allowed)
     if hint := closest(name, known):
         return Problem(path, "unknown field", got, allowed, hint)
     return Problem(path, "unknown field", got, allowed, elsewhere[0] if len(elsewhere) == 1 else "")

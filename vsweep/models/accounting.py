@@ -15,8 +15,8 @@ from vsweep.models.base import ModelShape
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
 FLOAT_BYTES = 4
-STATE_COPIES = 3  # parameters and two Adam moments
-STEP_COPIES = 4  # gradient, update and the new values beside the old ones
+PARAMETER_COPIES = 3  # the parameters, their gradient or update, and the new ones beside the old ones
+MOMENT_COPIES = 2  # the optimizer's state, and the new one beside it
 ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, position and unit of width
 
 
@@ -49,14 +49,18 @@ def flops_counted_per_example(shape: ModelShape) -> float:
     return 3.0 * (projections + attention + logits)
 
 
-def slot_bytes(shape: ModelShape, batch_size: int) -> int:
+def slot_bytes(shape: ModelShape, batch_size: int, moments: int | None = None) -> int:
     """Bytes that one slot needs while it trains, beside the training examples; an estimate."""
-    return state_bytes(shape) + activation_bytes(shape, batch_size)
+    return state_bytes(shape, moments) + activation_bytes(shape, batch_size)
 
 
-def state_bytes(shape: ModelShape) -> int:
-    """Bytes that a slot holds all the time: its state, and the next one beside it."""
-    return FLOAT_BYTES * (STATE_COPIES + STEP_COPIES) * params(shape)
+def state_bytes(shape: ModelShape, moments: int | None = None) -> int:
+    """Bytes that a slot holds all the time: its state, and the next one beside it.
+
+    `moments` is how many numbers the optimizer keeps. Default: two a parameter, as Adam does.
+    """
+    moments = 2 * params(shape) if moments is None else moments
+    return FLOAT_BYTES * (PARAMETER_COPIES * params(shape) + MOMENT_COPIES * moments)
 
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
@@ -67,9 +71,10 @@ def activation_bytes(shape: ModelShape, batch_size: int) -> int:
     return FLOAT_BYTES * batch_size * per_example
 
 
-def checkpoint_bytes(shape: ModelShape, slots: int) -> int:
-    """Bytes of a checkpoint of `slots` runs: parameters and both moments."""
-    return FLOAT_BYTES * STATE_COPIES * params(shape) * slots
+def checkpoint_bytes(shape: ModelShape, slots: int, moments: int | None = None) -> int:
+    """Bytes of a checkpoint of `slots` runs: parameters and `moments` numbers of the optimizer (default: Adam's)."""
+    moments = 2 * params(shape) if moments is None else moments
+    return FLOAT_BYTES * (params(shape) + moments) * slots
 
 
 def finished_bytes(shape: ModelShape, runs: int) -> int:

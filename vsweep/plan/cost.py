@@ -1,9 +1,11 @@
 """What a stack costs on a device: memory and seconds, estimated before anything runs."""
 
+from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
-from vsweep.models import accounting
+from vsweep.models import accounting, transformer
 from vsweep.models.base import ModelShape
 from vsweep.models.transformer import SCANNED_LAYERS
+from vsweep.optim import by_name
 from vsweep.plan.grid import Shape
 from vsweep.tasks.base import Task
 
@@ -25,29 +27,35 @@ def model_shape(shape: Shape, task: Task) -> ModelShape:
     )
 
 
-def slots_that_fit(shape: Shape, task: Task, hardware: Hardware) -> int:
+def moments(shape: Shape, task: Task, config: SweepConfig) -> int:
+    """How many numbers the optimizer of a run keeps. Raises ConfigError where a user's own optimizer fails."""
+    return by_name.state_numbers(config.optimizer, transformer.param_specs(model_shape(shape, task)))
+
+
+def slots_that_fit(shape: Shape, task: Task, hardware: Hardware, moments: int | None = None) -> int:
     """Slots of all devices together that memory allows; 0 if not one model fits on a device."""
     model, usable = model_shape(shape, task), MEMORY_SHARE * hardware.memory_bytes
-    fitting = int(usable / accounting.slot_bytes(model, shape.batch_size))
+    fitting = int(usable / accounting.slot_bytes(model, shape.batch_size, moments))
     if fitting and hardware.kind == "cpu" and usable > CPU_CACHE_BYTES:  # so many that they train one by one
         activations = accounting.activation_bytes(model, shape.batch_size)
-        fitting = max(fitting, int((usable - activations) / accounting.state_bytes(model)))
+        fitting = max(fitting, int((usable - activations) / accounting.state_bytes(model, moments)))
     return fitting * hardware.devices
 
 
-def device_bytes(shape: Shape, task: Task, slots: int, hardware: Hardware) -> int:
+def device_bytes(shape: Shape, task: Task, slots: int, hardware: Hardware, moments: int | None = None) -> int:
     """Memory that one device needs for its share of the slots, beside the training examples; an estimate."""
     model, local = model_shape(shape, task), -(-slots // hardware.devices)
-    under_way = 1 if trains_one_by_one(shape, task, slots, hardware) else local
-    return local * accounting.state_bytes(model) + under_way * accounting.activation_bytes(model, shape.batch_size)
+    under_way = 1 if trains_one_by_one(shape, task, slots, hardware, moments) else local
+    activations = accounting.activation_bytes(model, shape.batch_size)
+    return local * accounting.state_bytes(model, moments) + under_way * activations
 
 
-def trains_one_by_one(shape: Shape, task: Task, slots: int, hardware: Hardware) -> bool:
+def trains_one_by_one(shape: Shape, task: Task, slots: int, hardware: Hardware, moments: int | None = None) -> bool:
     """Whether a device takes its slots one after the other in each step, instead of all at once.
 
     A CPU core gains nothing from longer arrays, and loses up to a third of its time when they leave its cache.
     """
-    at_once = slots // hardware.devices * accounting.slot_bytes(model_shape(shape, task), shape.batch_size)
+    at_once = slots // hardware.devices * accounting.slot_bytes(model_shape(shape, task), shape.batch_size, moments)
     return hardware.kind == "cpu" and at_once > CPU_CACHE_BYTES
 
 

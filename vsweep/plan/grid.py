@@ -8,8 +8,10 @@ import collections
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterable
 
-from vsweep.config.fields import AXES, SEED_OF_RUN, SHORT, STACKED_FIELDS, STATIC, STATIC_FIELDS, SWEPT
+from vsweep.config import fields
+from vsweep.config.fields import AXES, SEED_OF_RUN, STACKED_FIELDS, STATIC, STATIC_FIELDS, SWEPT
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.tasks.base import Task
@@ -31,13 +33,14 @@ class Run(_Stacked):
     """One model: every stacked field, and what follows from all fields.
 
     `budget` is nominal; `steps` is its horizon, the number of batches nearest to the budget. Seeds of streams and
-    `unique_examples` are resolved: never -1 and 0.
+    `unique_examples` are resolved: never -1 and 0. `options` are the optional axes that the sweep varies.
     """
 
     run_id: str
     shape: Shape
     steps: int
     cooldown_steps: int  # at the end of a wsd run; 0: the schedule has no stable phase
+    options: tuple[tuple[str, float], ...] = ()  # optional axis -> value
 
     @property
     def decay_start(self) -> int:
@@ -46,7 +49,8 @@ class Run(_Stacked):
 
     def fields(self) -> dict:
         """Every axis of the sweep and its value in this run."""
-        return {axis: getattr(self.shape if field.kind == STATIC else self, axis) for axis, field in SWEPT.items()}
+        fixed = {axis: getattr(self.shape if field.kind == STATIC else self, axis) for axis, field in SWEPT.items()}
+        return {**fixed, **dict(self.options)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +78,9 @@ def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     swept = dict(config.axes)
     problems: list[Problem] = []
     runs: dict[Shape, list[Run]] = {}
-    for values in itertools.product(*(config.axis(axis) for axis in AXES)):
-        run = _build_run(dict(zip(AXES, values, strict=True)), config, task, problems)
+    axes = (*AXES, *config.optional_axes)
+    for values in itertools.product(*(config.axis(axis) for axis in axes)):
+        run = _build_run(dict(zip(axes, values, strict=True)), config, task, problems)
         runs.setdefault(run.shape, []).append(run)
     problems += _repeated([run for shape_runs in runs.values() for run in shape_runs])
     if problems:
@@ -94,6 +99,7 @@ def _repeated(runs: list[Run]) -> list[Problem]:
 
 def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[Problem]) -> Run:
     shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS})
+    options = {axis: values.pop(axis) for axis in config.optional_axes}
     for stream in ("init_seed", "data_seed", "dropout_seed"):
         values[stream] = values["seed"] if values[stream] == SEED_OF_RUN else values[stream]
     if values["unique_examples"] > task.train_examples:
@@ -104,20 +110,20 @@ def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[Pro
     if values["warmup_steps"] >= max(steps, 1):
         allowed = f"below the {steps} steps of budget {values['budget']:,}"
         problems.append(Problem("warmup_steps", "no step is left after it", str(values["warmup_steps"]), allowed))
-    name = _name({**vars(shape), **values}, dict(config.axes), AXES) or "run"
-    fraction = config.optimizer.cooldown_fraction
+    name = _name({**vars(shape), **values, **options}, dict(config.axes), (*AXES, *options)) or "run"
+    fraction = options.get("cooldown_fraction", config.optimizer.cooldown_fraction)
     cooldown = cooldown_steps(steps, fraction) if shape.schedule == "wsd" else 0
-    run = Run(run_id=name, shape=shape, steps=steps, cooldown_steps=cooldown, **values)
-    problems += _run_problems(run, config)
+    run = Run(run_id=name, shape=shape, steps=steps, cooldown_steps=cooldown, options=tuple(options.items()), **values)
+    problems += _run_problems(run, config, fraction)
     return run
 
 
-def _run_problems(run: Run, config: SweepConfig) -> list[Problem]:
+def _run_problems(run: Run, config: SweepConfig, cooldown_fraction: float) -> list[Problem]:
     problems = []
     if run.decay_start < run.warmup_steps < run.steps:
         allowed = (
             f"at most {run.decay_start}, the {run.steps} steps of budget {run.budget:,} less a cooldown of "
-            f"{run.cooldown_steps} (cooldown_fraction {config.optimizer.cooldown_fraction})"
+            f"{run.cooldown_steps} (cooldown_fraction {cooldown_fraction})"
         )
         problems.append(Problem("warmup_steps", "longer than the stable phase", str(run.warmup_steps), allowed))
     epochs, most = run.steps * run.shape.batch_size / run.unique_examples, config.train.max_epochs
@@ -138,9 +144,13 @@ def _steps(budget: int, batch_size: int, task: Task, problems: list[Problem]) ->
     return steps
 
 
-def _name(values: dict, swept: dict, fields) -> str:
-    """`w16-d2M-s0`: the swept fields and their values, in the order of `fields`."""
-    return "-".join(f"{SHORT[field]}{_text(values[field])}" for field in fields if field in swept)
+def _name(values: dict, swept: dict, axes: Iterable[str]) -> str:
+    """`w16-d2M-s0`: the swept fields and their values, in the order of `axes`."""
+    return "-".join(f"{_short(axis)}{_text(values[axis])}" for axis in axes if axis in swept)
+
+
+def _short(axis: str) -> str:
+    return fields.short_of(SWEPT[axis]) if axis in SWEPT else f"{axis}_"
 
 
 def _text(value) -> str:

@@ -4,7 +4,7 @@ import math
 
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
-from vsweep.plan.cost import slots_that_fit, step_seconds
+from vsweep.plan.cost import moments, slots_that_fit, step_seconds
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import Jobs, StackPlan, pack, packed_steps
 from vsweep.tasks.base import Task
@@ -22,7 +22,8 @@ def plan_stack(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware
 def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> int:
     """`all`, a number (both rounded up to whole devices), or `packed`: the cheapest number that fits into memory."""
     wanted, devices, runs = config.train.slots, hardware.devices, len(stack.runs)
-    largest = min(_round_up(runs, devices), slots_that_fit(stack.shape, task, hardware))
+    fitting = slots_that_fit(stack.shape, task, hardware, moments(stack.shape, task, config))
+    largest = min(_round_up(runs, devices), fitting)
     if wanted != "packed":
         count = runs if wanted == "all" else int(wanted)
         return max(devices, min(_round_up(count, devices), largest))

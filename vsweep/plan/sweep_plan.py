@@ -12,7 +12,7 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
-from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, slots_that_fit, step_seconds
+from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, slots_that_fit, step_seconds
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Stack, build_stacks, shapes
 from vsweep.plan.packing import StackPlan
@@ -108,7 +108,7 @@ def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Proble
             f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
         )
         for shape in shapes(config)
-        if slots_that_fit(shape, task, hardware) < 1
+        if slots_that_fit(shape, task, hardware, moments(shape, task, config)) < 1
     ]
 
 
@@ -126,6 +126,7 @@ def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]
 def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
+    kept = moments(shape, sweep.task, sweep.config)
     step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
     due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
     examples = due * train.curve_examples + len(stack.runs) * train.final_examples
@@ -133,9 +134,9 @@ def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     return Estimate(
         params=accounting.params(model),
         flops=accounting.flops_counted_per_example(model) * shape.batch_size * stack_plan.trained_steps,
-        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware),
+        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware, kept),
         disk_bytes=accounting.finished_bytes(model, len(stack.runs))
-        + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting),
+        + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting, kept),
         train_s=stack_plan.steps * step_s + evaluation_s,
         compile_s=compile_seconds(shape, sweep.hardware),
     )

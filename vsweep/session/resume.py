@@ -24,7 +24,7 @@ from vsweep.config.sweep_config import SweepConfig
 from vsweep.host import devices
 from vsweep.host.hardware import Hardware
 from vsweep.plan import sweep_plan
-from vsweep.plan.cost import device_bytes
+from vsweep.plan.cost import device_bytes, moments
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
@@ -250,7 +250,8 @@ def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
     for stack, plan in zip(sweep.stacks, sweep.plans, strict=True):
         if done[plan.name] == plan.steps:
             continue
-        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware)
+        kept = moments(stack.shape, sweep.task, sweep.config)
+        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware, kept)
         if needed > hardware.memory_bytes:
             lines.append(
                 f"plan: {plan.slots} slots of {stack.name} need {needed / 2**30:.3g} GiB a device, "

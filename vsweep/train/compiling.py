@@ -62,10 +62,13 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         schedule=stack.shape.schedule,
         pad=task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
+        options=sweep.config.optional_axes,
     )
     shape = StackShape(
         slots=stack_plan.slots,
-        one_by_one=cost.trains_one_by_one(stack.shape, task, stack_plan.slots, sweep.hardware),
+        one_by_one=cost.trains_one_by_one(
+            stack.shape, task, stack_plan.slots, sweep.hardware, cost.moments(stack.shape, task, sweep.config)
+        ),
         batch_size=stack.shape.batch_size,
         sequence_length=task.sequence_length,
         chunk_steps=train.chunk_steps,

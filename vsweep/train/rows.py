@@ -97,7 +97,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
-    return {name: row[name] for name in RUN_COLUMNS}
+    return {name: row[name] for name in (*RUN_COLUMNS, *sweep.config.optional_axes)}
 
 
 def _compute(sweep: SweepPlan, run: Run, steps: int, tokens: int) -> dict:

@@ -61,7 +61,7 @@ class StackPrograms:
         self.mesh = mesh
         self.shape = shape
         started = time.perf_counter()
-        state = jax.eval_shape(functools.partial(_init_stack, recipe), _abstract_hyper(shape.slots))
+        state = jax.eval_shape(functools.partial(_init_stack, recipe), _abstract_hyper(recipe, shape.slots))
         self.state_struct = _struct(state, devices.over_slots(mesh))
         with concurrent.futures.ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock; the longest first
             lowering = (self._lower_train, self._lower_enter, self._lower_evaluate)
@@ -98,7 +98,7 @@ class StackPrograms:
     def _lower_enter(self, recipe: Recipe):
         """(state, hyper_K, enters_K) -> state with a fresh run in each slot where `enters_K`."""
         lifted = self._lift(functools.partial(_enter, recipe), in_specs=(SLOTS, SLOTS, SLOTS))
-        hyper, enters = _abstract_hyper(self.shape.slots), _array((self.shape.slots,), bool)
+        hyper, enters = _abstract_hyper(recipe, self.shape.slots), _array((self.shape.slots,), bool)
         sharded = _struct((hyper, enters), devices.over_slots(self.mesh))
         return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *sharded)
 
@@ -133,13 +133,22 @@ class StackPrograms:
         return jax.shard_map(function, mesh=self.mesh, in_specs=in_specs, out_specs=SLOTS, check_vma=False)
 
 
-def hyper_of(runs: Sequence[Run | None]) -> Hyper:
-    """The stacked fields of the runs, one a slot, as [K] arrays; None is an empty slot."""
+def hyper_of(runs: Sequence[Run | None], options: tuple[str, ...] | None = None) -> Hyper:
+    """The stacked fields of the runs, one a slot, as [K] arrays; None is an empty slot.
+
+    `options` are the optional axes of the sweep. They need to be given only where all slots are empty.
+    """
+    if options is None:
+        options = next((tuple(dict(run.options)) for run in runs if run is not None), ())
 
     def column(name, dtype):
         return np.array([0 if run is None else getattr(run, name) for run in runs], dtype)
 
-    return Hyper(
+    optional = {
+        name: np.array([0 if run is None else dict(run.options)[name] for run in runs], np.float32) for name in options
+    }
+    return train_step.hyper_with(options)(
+        **optional,
         horizon=column("steps", np.int32),
         init_seed=column("init_seed", np.int32),
         dropout_seed=column("dropout_seed", np.int32),
@@ -210,8 +219,9 @@ def _is_sound(arrays) -> jax.Array:
     return jnp.stack(finite).all(axis=0)
 
 
-def _abstract_hyper(slots: int) -> Hyper:
-    return jax.tree.map(lambda column: _array(column.shape, column.dtype), hyper_of([None] * slots))
+def _abstract_hyper(recipe: Recipe, slots: int) -> Hyper:
+    columns = hyper_of([None] * slots, recipe.options)
+    return jax.tree.map(lambda column: _array(column.shape, column.dtype), columns)
 
 
 def _array(shape, dtype) -> jax.ShapeDtypeStruct:

@@ -14,7 +14,7 @@ from vsweep.host import devices, notebook
 from vsweep.host.interruption import Interruption
 from vsweep.host.progress import SilentProgress
 from vsweep.models import accounting
-from vsweep.plan.cost import model_shape
+from vsweep.plan.cost import model_shape, moments
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import SweepPlan
@@ -149,8 +149,8 @@ def _compile_and_begin(
 
 def _save_s(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> float:
     """What a save of the stack is expected to take, in seconds."""
-    shape = model_shape(stack.shape, sweep.task)
-    return preflight.save_seconds(accounting.checkpoint_bytes(shape, stack_plan.slots))
+    shape, kept = model_shape(stack.shape, sweep.task), moments(stack.shape, sweep.task, sweep.config)
+    return preflight.save_seconds(accounting.checkpoint_bytes(shape, stack_plan.slots, kept))
 
 
 def store_plan(begin: Start, home: WorkDir) -> None:

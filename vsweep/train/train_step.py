@@ -4,7 +4,9 @@ A run's randomness comes from its own seeds, a named stream and its own step, ne
 that reached its horizon, or diverged, is frozen bit for bit with `where` (a product with 0 would let a NaN through).
 """
 
+import collections
 import dataclasses
+import functools
 import zlib
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import optax
 
 from vsweep.config.sweep_config import OptimizerConfig
 from vsweep.models import base
-from vsweep.optim import adamw, schedules
+from vsweep.optim import by_name, schedules
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence
@@ -33,6 +35,12 @@ class Hyper(NamedTuple):
     decay_start: Any  # int32, step at which the learning rate begins to fall
     dropout: Any  # float32
     clip: Any  # float32
+
+
+@functools.cache
+def hyper_with(options: tuple[str, ...]) -> type[Hyper]:
+    """`Hyper` with a field more for each optional axis; itself without one, as checkpoints of such sweeps have it."""
+    return collections.namedtuple("Hyper", (*Hyper._fields, *options)) if options else Hyper
 
 
 class RunState(NamedTuple):
@@ -64,6 +72,7 @@ class Recipe:
     schedule: str
     pad: int
     use_dropout: bool
+    options: tuple[str, ...] = ()  # the optional axes that the sweep varies: fields of `Hyper`
 
 
 def stream_key(seed, stream: str) -> jax.Array:
@@ -157,17 +166,19 @@ def _label_losses(logits_BxLxV, labels_BxL) -> jax.Array:
 
 
 def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformation:
-    schedule = schedules.unit_schedule(recipe.schedule, recipe.optimizer.final_lr_fraction)
+    config = recipe.optimizer
+    values = {**vars(config), **{name: getattr(hyper, name) for name in recipe.options}}
     lr = schedules.learning_rate(
-        schedule,
+        schedules.unit_schedule(recipe.schedule, values["final_lr_fraction"]),
         peak=hyper.lr,
         step=step,
         horizon=hyper.horizon,
         warmup_steps=hyper.warmup_steps,
         decay_start=hyper.decay_start,
     )
-    specs, decay = recipe.model.specs, hyper.weight_decay
-    return adamw.build(recipe.optimizer, specs, lr=lr, weight_decay=decay, clip=hyper.clip)
+    options = {name: values[name] for name in by_name.options_of(config)}
+    decay = {"weight_decay": hyper.weight_decay, "clip": hyper.clip}
+    return by_name.build(config.name, recipe.model.specs, options, lr=lr, **decay)
 
 
 def _moving_average(state: RunState, loss: jax.Array) -> jax.Array:

@@ -2,11 +2,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vsweep.config.sweep_config import OptimizerConfig
 from vsweep.models.params import ParamSpec, Role
 from vsweep.optim import adamw
 
 PEAK = 5e-3
+BETAS = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 SPECS = {"a": ParamSpec((3,), Role.BIAS), "b": ParamSpec((2, 2), Role.HIDDEN)}
 PARAMS = {"a": jnp.arange(3.0), "b": jnp.ones((2, 2))}
 GRADS = {"a": jnp.array([3.0, -4.0, 0.0]), "b": jnp.full((2, 2), 0.5)}
@@ -22,7 +22,7 @@ def trained(optimizer: optax.GradientTransformation, steps: int) -> dict:
 
 
 def test_an_update_is_that_of_plain_clipped_adamw():
-    ours = adamw.build(OptimizerConfig(), SPECS, lr=PEAK, weight_decay=0.01, clip=1.0)
+    ours = adamw.build(SPECS, **BETAS, lr=PEAK, weight_decay=0.01, clip=1.0)
     plain = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(PEAK, weight_decay=0.01))
     one, other = trained(ours, 3), trained(plain, 3)
     assert all(np.allclose(one[name], other[name], rtol=1e-6) for name in PARAMS)
@@ -30,10 +30,10 @@ def test_an_update_is_that_of_plain_clipped_adamw():
 
 def test_only_the_chosen_roles_decay():
     decay = {"lr": PEAK, "weight_decay": 0.1, "clip": 1.0}
-    ours = adamw.build(OptimizerConfig(), SPECS, **decay, decayed={Role.HIDDEN})
+    ours = adamw.build(SPECS, **BETAS, **decay, decayed={Role.HIDDEN})
     mask = {"a": False, "b": True}
     plain = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(PEAK, weight_decay=0.1, mask=mask))
-    one, other, all_decay = (trained(t, 3) for t in (ours, plain, adamw.build(OptimizerConfig(), SPECS, **decay)))
+    one, other, all_decay = (trained(t, 3) for t in (ours, plain, adamw.build(SPECS, **BETAS, **decay)))
     assert all(np.allclose(one[name], other[name], rtol=1e-6) for name in PARAMS)
     assert not np.allclose(one["a"], all_decay["a"], rtol=1e-6)
     assert np.array_equal(one["b"], all_decay["b"])

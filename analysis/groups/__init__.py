@@ -1,0 +1,1 @@
+"""A law for each group of runs, side by side."""

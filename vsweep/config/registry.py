@@ -1,0 +1,165 @@
+"""Tasks and optimizers by name: built-in ones, and a user's own by import path, `package.module:Attribute`.
+
+What a name brings are options: fields of its section, checked and listed like all others. Those of the built-in ones
+stand in the table of fields, so a config that names no other code is read without loading any library.
+"""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vsweep.config import fields
+from vsweep.config.fields import FIXED, IMPORT_PATH, OPTIONAL, Field, Values, in_float32
+from vsweep.config.problems import Problem, closest
+
+TYPES = (bool, int, float, str)
+ANYTHING = {bool: "True or False", int: "an integer", float: "a finite number", str: "a text"}
+# What the trainer gives to an optimizer, so that it can be no option of its own.
+GIVEN_TO_OPTIMIZERS = ("learning_rate", "weight_decay", "specs")
+
+
+class CannotLoad(Exception):
+    """An import path that leads to nothing, or to something else than it should; `problem` says why."""
+
+    def __init__(self, problem: Problem):
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def is_import_path(name: object) -> bool:
+    """Whether a name means a user's own code."""
+    return isinstance(name, str) and bool(re.fullmatch(IMPORT_PATH, name))
+
+
+def attribute(section: str, path: str) -> Any:
+    """What `package.module:Attribute` means. Raises CannotLoad; the code there is a user's and may raise anything."""
+    module_name, _, name = path.partition(":")
+    where = f"{section}.name"
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        allowed = "a module in the config file's folder, the current folder or PYTHONPATH, which can be imported"
+        raise CannotLoad(Problem(where, f"cannot import {module_name} ({text})", repr(path), allowed)) from error
+    if not hasattr(module, name):
+        names = [each for each in vars(module) if not each.startswith("_")]
+        allowed = f"an attribute of {getattr(module, '__file__', None) or module_name}"
+        raise CannotLoad(Problem(where, f"{module_name} has no {name}", repr(path), allowed, closest(name, names)))
+    return getattr(module, name)
+
+
+def known_fields(section: str, name: str | None = None) -> dict[str, Field]:
+    """Name -> field of a section, with the options of the task or optimizer `name`. Raises CannotLoad."""
+    if not is_import_path(name):
+        return fields.of_section(section, name)
+    core = {each: field for each, field in fields.of_section(section).items() if not field.of}
+    options = _options(section, name)
+    if both := sorted(core.keys() & options.keys()):
+        what = f"{', '.join(both)}: an option with the name of a field of {section}"
+        raise CannotLoad(Problem(f"{section}.name", what, repr(name), "other names of options"))
+    return {**core, **options}
+
+
+def source_digest(section: str, name: str) -> str | None:
+    """Of the code of a user's own, as SHA-256: comments and layout do not count. None where there is no source."""
+    if not is_import_path(name):
+        return None
+    try:
+        file = inspect.getsourcefile(inspect.getmodule(attribute(section, name)))
+        source = Path(file or "").read_text(encoding="utf-8")
+    except (TypeError, OSError):  # built-in code, and what was typed into a notebook
+        return None
+    return hashlib.sha256(ast.unparse(ast.parse(source)).encode()).hexdigest()
+
+
+@functools.cache
+def _options(section: str, path: str) -> dict[str, Field]:
+    found = attribute(section, path)
+    of_section: Mapping[str, Callable[[str, Any], dict[str, Field]]] = {
+        "task": _options_of_class,
+        "optimizer": _options_of_function,
+    }
+    return of_section[section](path, found)
+
+
+def _options_of_function(path: str, function: Any) -> dict[str, Field]:
+    """The keyword arguments of an optimizer with numeric defaults. Floats may be swept, because they fix no shape."""
+
+    def refuse(what: str) -> CannotLoad:
+        allowed = "a function of learning_rate and keyword arguments with numbers as defaults"
+        return CannotLoad(Problem("optimizer.name", what, repr(path), allowed))
+
+    if not callable(function):
+        raise refuse(f"{path} cannot be called")
+    options = {}
+    parameters = inspect.signature(function).parameters
+    if "learning_rate" not in parameters:
+        raise refuse(f"{path} takes no learning_rate")
+    for name, parameter in parameters.items():
+        if name in GIVEN_TO_OPTIMIZERS or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if parameter.default is parameter.empty:
+            raise refuse(f"the argument {name} of {path} has no default")
+        if type(parameter.default) in TYPES:
+            kind = OPTIONAL if type(parameter.default) is float else FIXED
+            options[name] = Field(
+                "optimizer", name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
+            )
+    return options
+
+
+def _options_of_class(path: str, kind: Any) -> dict[str, Field]:
+    """The fields of a task's `Options`, a frozen dataclass; rules stand in their metadata (`option`)."""
+
+    def refuse(what: str) -> CannotLoad:
+        allowed = "a class whose Options is a frozen dataclass of numbers, switches and texts with defaults"
+        return CannotLoad(Problem("task.name", what, repr(path), allowed))
+
+    if not isinstance(kind, type):
+        raise refuse(f"{path} is no class")
+    options = getattr(kind, "Options", None)
+    if options is None:
+        return {}
+    if not dataclasses.is_dataclass(options):
+        raise refuse(f"{path}.Options is no dataclass")
+    found = {}
+    for each in dataclasses.fields(options):
+        if type(each.default) not in TYPES:
+            raise refuse(f"{path}.Options.{each.name} has no default that is a number, a switch or a text")
+        values = each.metadata.get("values") or _any_of(type(each.default))
+        meaning, unit = each.metadata.get("meaning", path), each.metadata.get("unit", "")
+        found[each.name] = Field("task", each.name, each.default, values, meaning, unit=unit, of=(path,))
+    return found
+
+
+def option(
+    default: Any,
+    meaning: str,
+    *,
+    allowed: str | None = None,
+    test: Callable[[Any], bool] = lambda value: True,
+    unit: str = "",
+) -> Any:
+    """A field of a task's `Options`, with its rule: `length: int = option(8, "tokens", test=lambda n: n > 1)`.
+
+    `test` says whether a value is good, and `allowed` says the same in words. Numbers are always finite.
+    """
+    plain = _any_of(type(default))
+    values = dataclasses.replace(
+        plain, allowed=allowed or plain.allowed, test=lambda value: plain.test(value) and test(value)
+    )
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "unit": unit, "values": values})
+
+
+def _any_of(kind: type) -> Values:
+    if kind is float:
+        return Values(float, ANYTHING[float], math.isfinite, held=in_float32)
+    return Values(kind, ANYTHING[kind])
