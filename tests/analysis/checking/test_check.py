@@ -84,7 +84,7 @@ def test_limits_out_of_order_are_refused(fits, limits):
 def test_losses_of_another_unit_are_refused(fits, tmp_path):
     with pytest.raises(ValueError, match="its loss is in bits/token, and the law is in nats/token"):
         check(read_fits(fits), load(frame([0.0]), loss_unit="bits/token"))
-    with pytest.raises(BadLaw, match="units.loss: unknown convention"):
+    with pytest.raises(BadLaw, match=r"units\.loss: unknown convention"):
         read_fits(write(tmp_path, {**content_of(), "units": {"loss": "<script>"}}))
 
 
