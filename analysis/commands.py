@@ -1,6 +1,6 @@
 """What `python -m analysis` does: fits and a report, or one table in the columns that other tools read.
 
-The commands `plan` and `compare` are in `planner.command` and `compare.command`.
+The commands `plan`, `compare` and `check` are in `planner.command`, `compare.command` and `checking.command`.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from vsweep.analysis.groups.splitting import safe_name
 OTHERS = {
     "plan-from-law": ("FITS.json --compute FLOP", "from the law to a training decision"),
     "compare": ("A B", "whether a change moves the exponent or only the constant"),
+    "check": ("FITS.json NEW", "whether new runs lie on the forecast"),
     "table": ("SOURCE OUT.csv", "the runs as C, N, D, loss, for other tools"),
 }
 

@@ -141,8 +141,12 @@ def _check_options(
     if not source.is_workdir and (size, flops) != (SIZE_CONVENTIONS[0], FLOP_CONVENTIONS[0]):
         raise BadTable(f"{source.path}: a table has one N and one C only; leave size and flops at their defaults")
     if out is None and not (source.is_workdir and source.path.is_dir()):
-        kind = "several work directories have" if source.is_workdir else "a table has"
-        raise ValueError(f"out: {kind} no directory of its own - say where to write")
+        kind = (
+            "several work directories have no directory of their own"
+            if source.is_workdir
+            else "a table has no directory of its own"
+        )
+        raise ValueError(f"out: {kind} - say where to write")
 
 
 def _own_folder(workdir: Path) -> Path:

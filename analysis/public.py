@@ -1,10 +1,13 @@
-"""`vsweep.compare` and `vsweep.plan_from_law`: what the commands of these names do, on what a program has at hand."""
+"""What the commands `compare`, `plan-from-law` and `check` do, on what a program has at hand."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.checking import check as checking
+from vsweep.analysis.checking.check import Check
 from vsweep.analysis.compare import comparison
 from vsweep.analysis.compare.comparison import Comparison
 from vsweep.analysis.compare.sources import convention_of, titles
@@ -87,3 +90,39 @@ def plan_from_law(
     if not anyway:
         refuse_unshown(saved)
     return plan(saved.law, flops, resamples=saved.resamples, residual_sd_log=saved.residual_sd_log, **options)
+
+
+def check(
+    law: str | Path | Result,
+    new: str | Path | pd.DataFrame,
+    *,
+    loss: str | None = None,
+    within: float = checking.WITHIN,
+    beyond: float = checking.BEYOND,
+    curves: str | Path | None = None,
+    anyway: bool = False,
+    columns: Iterable[str] | Mapping[str, str] = (),
+    loss_unit: str | None = None,
+    where: Iterable[str] = (),
+) -> Check:
+    """Whether new runs lie on the forecast of a fitted law: a verdict on each, in its `runs`, and `passed` on all.
+
+    Args:
+      law: fits.json, or the result of `analyse`.
+      new: a table or a work directory, which may be training. `columns`, `loss_unit` and `where` as for `analyse`.
+      loss: which loss of fits.json (default: the first whose law was fitted).
+      within, beyond: the distances up to which a run is as predicted, and from which on to look for a bug, in the unit
+        of the loss.
+      curves: a work directory of finished runs, to compare runs under way after the same tokens.
+      anyway: check even against a law that its runs do not show.
+
+    Raises:
+      BadLaw: no such file or loss, a law that was refused, or one that its runs do not show.
+      BadTable, ValueError: the new runs cannot be read, or the law says nothing about their losses.
+    """
+    saved = read_fits(law.fits if isinstance(law, Result) else law, loss)
+    if not anyway:
+        refuse_unshown(saved, "check against it")
+    source = load(new, columns=columns, loss_unit=loss_unit, where=where)
+    known = None if curves is None else load(curves)
+    return checking.check(saved, source, within=within, beyond=beyond, curves=known)
