@@ -19,6 +19,7 @@ from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, 
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.pipeline import Result
 from vsweep.analysis.sections import law, optimum, runs
+from vsweep.analysis.tables.several_files import expanded, stem, title_of
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
 
@@ -37,8 +38,8 @@ def analyse(arguments: list[str]) -> int:
     """
     options = _analyse_parser().parse_args(arguments)
     result = pipeline.analyse(
-        options.source,
-        options.out or folder_beside(options.source),
+        source := expanded(options.source),
+        options.out or folder_beside(source),
         bootstrap=options.bootstrap,
         size=options.size,
         flops=options.flops,
@@ -71,7 +72,9 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         type=Path,
-        help="work directory of a sweep, or a table (CSV, JSON, parquet, xlsx) with loss and two of N, D, C",
+        nargs="+",
+        help="work directory of a sweep, or a table (CSV, JSON, parquet, xlsx) with loss and two of N, D, C; several "
+        "tables, or a pattern such as 'runs/*.csv', are read as one",
     )
     parser.add_argument(
         "--out",
@@ -109,15 +112,21 @@ def _analyse_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def folder_beside(source: Path) -> Path | None:
+def folder_beside(source: Path | list[Path]) -> Path | None:
     """Where the analysis of a table goes by default: `mine-analysis` beside `mine.csv`; None for a work directory.
+
+    That of several goes beside the first, with the first and the last in its name: `a-to-z-26-files-analysis`.
 
     Raises:
       ValueError: such a folder is there, but not from an analysis of this table.
     """
-    if source.is_dir():
+    if isinstance(source, list):
+        name = f"{stem(source[0])}-to-{stem(source[-1])}-{len(source)}-files"
+        folder, source = source[0].with_name(f"{name}-analysis"), title_of(source)
+    elif source.is_dir():
         return None
-    folder = source.with_name(f"{source.stem}-analysis")
+    else:
+        folder = source.with_name(f"{source.stem}-analysis")
     if folder.is_symlink() or (folder.exists() and not _is_ours(folder, source)):
         raise ValueError(f"out: {folder} holds no analysis of {source.name} - remove it, or name a folder with --out")
     return folder
@@ -175,7 +184,7 @@ def table(arguments: list[str]) -> int:
 
 def _table_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(program.command("table"), description="Writes the finished runs as C, N, D, loss.")
-    parser.add_argument("source", type=Path, help="work directory of a sweep, or any table")
+    parser.add_argument("source", type=Path, nargs="+", help="work directory of a sweep, or any table or tables")
     parser.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
     parser.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")
     reading_options.add_to(parser)

@@ -29,6 +29,7 @@ from vsweep.analysis.result import Viewable
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import Finding, LossStudy
 from vsweep.analysis.tables.foreign_tables import BadTable
+from vsweep.analysis.tables.several_files import Paths
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed
@@ -46,7 +47,7 @@ class Result(Viewable):
 
 
 def analyse(
-    source: str | Path | pd.DataFrame,
+    source: Paths | pd.DataFrame,
     out: str | Path | None = None,
     *,
     bootstrap: int = 400,
@@ -60,13 +61,15 @@ def analyse(
     where: Iterable[str] = (),
     final_only: bool = False,
     min_progress: float | None = None,
+    run_from_filename: bool = False,
 ) -> Result:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
     Works on sweeps that are still running: what cannot be fitted yet is refused by name, never raised.
 
     Args:
-      source: a work directory of vsweep, or any table with a loss and two of N, D, C: a file or a DataFrame (`tables`).
+      source: a work directory of vsweep, or any table with a loss and two of N, D, C: a file, several
+        of them or a pattern such as `runs/*.csv`, or a DataFrame (`tables`).
       out: where to write; WORKDIR/analysis by default, required for a table.
       bootstrap: resamples of each fit; 0 for none (spreads over seeds are still given).
       size: which N, `params` or `params_non_embedding`.
@@ -79,13 +82,14 @@ def analyse(
       where: conditions on the runs to keep, such as `['dataset == "web"']` or `["layers=4,8"]`.
       final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
       min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99.
+      run_from_filename: each file is one run, called as the file; numbers in its name become columns.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
       ValueError: an unknown convention, a negative bootstrap, or a table without `out`.
     """
     reading = {"columns": columns, "loss_unit": loss_unit, "where": where}
-    reading |= {"final_only": final_only, "min_progress": min_progress}
+    reading |= {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
     options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
     options |= {"objective": objective, "annealed_only": annealed_only}
     return analyse_source(load(source, **reading), out, **options)

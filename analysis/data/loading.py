@@ -9,9 +9,10 @@ import pandas as pd
 
 from vsweep import schema, tables
 from vsweep.analysis.data.source import SEED_COLUMNS, Source
-from vsweep.analysis.tables import conditions, foreign_tables
+from vsweep.analysis.tables import conditions, foreign_tables, several_files
 from vsweep.analysis.tables.column_names import named, read_numbers
-from vsweep.analysis.tables.foreign_tables import BadTable
+from vsweep.analysis.tables.foreign_tables import BadTable, Table
+from vsweep.analysis.tables.several_files import Paths
 
 TEXT_COLUMNS = (
     *("run_id", "stack", "task", "schedule", "precision", "tied_embeddings"),
@@ -26,39 +27,61 @@ LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square on
 
 
 def load(
-    source: str | Path | pd.DataFrame,
+    source: Paths | pd.DataFrame,
     *,
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
     where: Iterable[str] = (),
     final_only: bool = False,
     min_progress: float | None = None,
+    run_from_filename: bool = False,
 ) -> Source:
     """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
 
     Args:
-      source: the directory, a file in any format of `formats`, or a DataFrame.
+      source: the directory, a file in any format of `formats`, a DataFrame, or several files: a list of them or a
+        pattern such as `runs/*.csv`.
       columns: which column of a table is what, such as `{"D": "tokens_B*1e9"}` or `["D=tokens_B*1e9"]`.
       loss_unit: unit of a table's loss, one of `units.LOSS_UNITS` (default: what its name says, else nats/token).
       where: conditions on the runs to keep, such as `dataset == "web"` or `layers=4,8` (`conditions.parse`).
       final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
       min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99. A
         column must say the plan: `max_steps`, `target_tokens` and the like.
+      run_from_filename: each file is one run, called as the file (`several_files.read`).
 
     Raises:
       BadTable: nothing is there, a column is missing or doubtful, or a value is missing, not a number, or not positive.
       ValueError: columns or a unit for a work directory, which has its own, or a condition that no run of it meets.
     """
-    if not isinstance(source, pd.DataFrame) and (source := Path(source)).is_dir():
+    source = source if isinstance(source, pd.DataFrame) else several_files.expanded(source)
+    wish = foreign_tables.Wish(loss_unit, final_only, min_progress)
+    if isinstance(source, list) or (run_from_filename and isinstance(source, Path) and source.is_file()):
+        paths = source if isinstance(source, list) else [source]
+        return _load_files(paths, run_from_filename, columns=columns, where=where, wish=wish)
+    if run_from_filename:
+        raise ValueError("run_from_filename: each file is one run - needed are files, such as 'runs/*.csv'")
+    if isinstance(source, Path) and source.is_dir():
         if columns or loss_unit:
             raise ValueError(f"{source}: a work directory has its own columns; leave out --column and --loss-unit")
         if min_progress is not None:
             raise ValueError(f"{source}: a work directory knows which runs have finished; leave out --min-progress")
         loaded = keep(_load_workdir(source), where)
         return replace(loaded, curves=None) if final_only else loaded
-    wish = foreign_tables.Wish(loss_unit, final_only, min_progress)
     table = foreign_tables.read(source, columns=columns, where=where, wish=wish)
-    path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
+    return _of_table(foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source, table)
+
+
+def _load_files(paths: list[Path], run_from_filename: bool, **reading: object) -> Source:
+    """Several tables as one. Work directories are none, and are not mixed with tables."""
+    folders = [str(path) for path in paths if path.is_dir()]
+    if folders:
+        mixed = "a work directory and a table have other columns" if len(folders) < len(paths) else "needed are tables"
+        raise ValueError(f"source: several sources, and {mixed} - got {', '.join(folders)}; analyse each by itself")
+    table = foreign_tables.read(several_files.read(paths, run_from_filename=run_from_filename), **reading)
+    return _of_table(several_files.title_of(paths) if len(paths) > 1 else paths[0], table)
+
+
+def _of_table(path: Path, table: Table) -> Source:
     return Source(
         *(path, False, table.runs, table.curves, table.notes, None),
         *(table.loss_unit, table.warnings, table.settings),
