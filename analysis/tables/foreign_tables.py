@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import extra_columns, formats, run_curves, table_rows, units
+from vsweep.analysis.tables import extra_columns, formats, pivot, run_curves, table_rows, units
 from vsweep.analysis.tables.column_choices import Choice, command, parse
 from vsweep.analysis.tables.column_names import (
     OPTIONAL,
@@ -95,7 +95,7 @@ def read(
         choices = parse(columns, raw.columns)
         return _read_runs(table_rows.kept(raw, where), choices, wish or Wish())
     except ValueError as error:
-        raise BadTable(f"{raw.name}: {error}") from error
+        raise BadTable(f"{raw.name}: {error}{pivot.hint(raw)}") from error
 
 
 def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
@@ -280,14 +280,14 @@ def group_close(values: np.ndarray, tolerance: float = 0.03) -> np.ndarray:
 
 def read_raw(source: Path | pd.DataFrame) -> RawTable:
     """The table as it was found; raises BadTable where it cannot be read."""
-    if isinstance(source, pd.DataFrame):
-        return formats.of_frame(str(IN_MEMORY), source)
-    if not source.is_file():
+    if not isinstance(source, pd.DataFrame) and not source.is_file():
         raise BadTable(f"{source}: no such work directory or table")
     try:
-        return formats.read_file(source)
-    except (OSError, formats.Unreadable) as error:
-        raise BadTable(f"{source}: {error}") from error
+        if isinstance(source, pd.DataFrame):
+            return pivot.melted(formats.of_frame(str(IN_MEMORY), source))
+        return pivot.melted(formats.read_file(source))
+    except (OSError, ValueError) as error:
+        raise BadTable(f"{IN_MEMORY if isinstance(source, pd.DataFrame) else source}: {error}") from error
 
 
 # N, D, C and budgets
