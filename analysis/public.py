@@ -18,11 +18,12 @@ from vsweep.analysis.pipeline import Result
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.planner.saved_law import read_fits, refuse_unshown
+from vsweep.analysis.tables.several_files import Paths
 
 
 def compare(
-    first: str | Path | pd.DataFrame,
-    second: str | Path | pd.DataFrame,
+    first: Paths | pd.DataFrame,
+    second: Paths | pd.DataFrame,
     *,
     names: tuple[str, str] | None = None,
     loss: str | None = None,
@@ -33,6 +34,7 @@ def compare(
     bootstrap: int = 400,
     final_only: bool = False,
     min_progress: float | None = None,
+    run_from_filename: bool = False,
 ) -> Comparison | Refusal:
     """Whether `second` moves the exponent of the loss against `first`, or only its constant. Writes nothing.
 
@@ -44,7 +46,7 @@ def compare(
       floor: E of both laws in nats per token, instead of fitting it.
       margin: the relative difference up to which two exponents count as equal, above 0 and below 1.
       bootstrap: resamples of the cells, 40 or more.
-      final_only, min_progress: which rows of both sources count, as for `analyse`.
+      final_only, min_progress, run_from_filename: how the rows of both sources count, as for `analyse`.
 
     Returns a Comparison, or a Refusal with its reason where the two cannot be compared.
 
@@ -52,7 +54,8 @@ def compare(
       BadTable: a source cannot be read; the message names the file, the column and the rows.
       ValueError: an option that is out of range, or that a source does not have.
     """
-    sources = [load(source, final_only=final_only, min_progress=min_progress) for source in (first, second)]
+    reading = {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
+    sources = [load(source, **reading) for source in (first, second)]
     points = [
         select(source, convention_of(source, loss=loss, size=size, flops=flops, floor=floor)) for source in sources
     ]
