@@ -1,4 +1,4 @@
-"""`vsweep.compare` and `vsweep.plan_from_law`: what the commands of these names do, on what a program has at hand."""
+"""What `vsweep` offers of this package: what the commands do, on what a program has at hand."""
 
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from vsweep.analysis.data.points import select
 from vsweep.analysis.data.source import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal
 from vsweep.analysis.pipeline import Result
 from vsweep.analysis.planner.allocation import plan
+from vsweep.analysis.planner.prediction import Prediction, predict
 from vsweep.analysis.planner.results import Plan
-from vsweep.analysis.planner.saved_law import read_fits, refuse_unshown
+from vsweep.analysis.planner.saved_law import SavedLaw, read_fits, refuse_unshown
+from vsweep.analysis.planner.scarce_data import ScarceData, plan_scarce, repeats_of
 
 
 def compare(
@@ -58,7 +60,7 @@ def plan_from_law(
     flops: float,
     *,
     loss: str | None = None,
-    level: float = 0.9,
+    level: float | None = None,
     reserve: float = 0.0,
     tokens: float | None = None,
     served: float | None = None,
@@ -69,18 +71,86 @@ def plan_from_law(
     Args:
       law: fits.json, the result of `analyse`, or a Law of five constants, which gives no intervals.
       loss: which loss of fits.json (default: the first whose law was fitted).
-      level, reserve, tokens, served: the share that intervals cover, the share of `flops` to keep back, a fixed number
-        of training tokens, and the tokens to serve over the model's life, as for `vsweep.analysis.planner.plan`.
+      level, reserve, tokens, served: the share that intervals cover (default: that of the fits), the share of `flops`
+        to keep back, a fixed number of training tokens, and the tokens to serve over the model's life, as for
+        `vsweep.analysis.planner.plan`.
       anyway: plan even from a law that its runs do not show.
 
     Raises:
       BadLaw: no such file or loss, a law that was refused, or one that its runs do not show.
       ValueError: a number outside its range.
     """
-    options = {"level": level, "reserve": reserve, "tokens": tokens, "served": served}
+    saved = _saved(law, loss, anyway)
+    return plan(
+        saved.law,
+        flops,
+        resamples=saved.resamples,
+        residual_sd_log=saved.residual_sd_log,
+        level=saved.level if level is None else level,
+        reserve=reserve,
+        tokens=tokens,
+        served=served,
+    )
+
+
+def predict_loss(
+    law: str | Path | Result | Law,
+    params: float,
+    tokens: float,
+    *,
+    unique: float | None = None,
+    repeats: str | tuple[float, float] | None = None,
+    loss: str | None = None,
+    level: float | None = None,
+    anyway: bool = False,
+) -> Prediction:
+    """The loss of one run by a fitted law, with its interval, and where it lies outside the fitted runs.
+
+    Args:
+      law: fits.json, the result of `analyse`, or a Law of five constants, which gives no intervals.
+      params: N in the convention of the law (`Convention.size` of the study).
+      tokens: D, repeats included.
+      unique: how many of the tokens are distinct (default: all).
+      repeats: the worth of repeats, R_D* and R_N*, where the runs do not say; `muennighoff` for the published one.
+      loss, level, anyway: as for `plan_from_law`.
+
+    Raises:
+      BadLaw: as `plan_from_law`, and where tokens are repeated without a law for that.
+      ValueError: a number outside its range.
+    """
+    saved = _saved(law, loss, anyway)
+    return predict(saved, params, tokens, unique=unique, repeats=repeats_of(repeats), level=level)
+
+
+def plan_repeated(
+    law: str | Path | Result | Law,
+    flops: float,
+    unique_tokens: float,
+    *,
+    repeats: str | tuple[float, float] | None = None,
+    loss: str | None = None,
+    level: float | None = None,
+    anyway: bool = False,
+) -> ScarceData:
+    """The best N, D and epochs for `flops` FLOP, counted as 6ND, with `unique_tokens` distinct tokens.
+
+    By the law of repeated data (Muennighoff et al. 2023, equations 5 to 7), where the runs show one. The arguments are
+    those of `predict_loss`.
+
+    Raises:
+      BadLaw: as `predict_loss`.
+      ValueError: a number outside its range.
+    """
+    saved = _saved(law, loss, anyway)
+    return plan_scarce(
+        saved, flops, unique_tokens, level=saved.level if level is None else level, repeats=repeats_of(repeats)
+    )
+
+
+def _saved(law: str | Path | Result | Law, loss: str | None, anyway: bool) -> SavedLaw:
     if isinstance(law, Law):
-        return plan(law, flops, **options)
+        return SavedLaw("the law given", "loss", law)
     saved = read_fits(law.fits if isinstance(law, Result) else law, loss)
     if not anyway:
         refuse_unshown(saved)
-    return plan(saved.law, flops, resamples=saved.resamples, residual_sd_log=saved.residual_sd_log, **options)
+    return saved

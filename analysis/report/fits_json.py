@@ -27,8 +27,9 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       each variance that single seeds make. Where points lie far off the law, `outliers` lists
                       run_id, N, D, loss, law, residual_log = log(loss / law); where they are so far off that no law
                       would be better than one constant, the scores are of the other points
-      repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, points, ranges} or {refused}: the law of repeated data;
-                      absent where the unique tokens are unknown or no run repeats them
+      repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, residual_sd_log, points, ranges, resamples} or
+                      {refused}: the law of repeated data, `resamples` as in parametric; absent where the unique tokens
+                      are unknown or no run repeats them
       envelope, isoflop_parabola, isoflop_akima
                       {k, a, k_tokens, b, k_loss, c, at, note, statuses, edges, optima, ranges} or {refused};
                       N_opt = k C^a, D_opt = k_tokens C^b, L_opt = k_loss C^-c; `optima` lists flops, params, tokens,

@@ -9,7 +9,8 @@ from tests.analysis.fits_file import content_of, scattered, write
 from vsweep.analysis import planner
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.planner import plan
-from vsweep.analysis.planner.allocation import params_for_serving, resamples_needed
+from vsweep.analysis.planner.allocation import params_for_serving
+from vsweep.analysis.planner.laws import resamples_needed
 from vsweep.analysis.planner.results import Estimate
 
 # Of an excess loss with alpha >> beta, of one with alpha << beta, and Hoffmann's.
