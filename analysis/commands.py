@@ -14,11 +14,11 @@ from vsweep.analysis.answering import command
 from vsweep.analysis.data.four_columns import write_four_columns
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
-from vsweep.analysis.data.source import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, ISOFLOP_WINDOW, LOSSES, SIZE_CONVENTIONS, Convention
 from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, Objective
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.pipeline import Result
-from vsweep.analysis.sections import law, optimum, runs
+from vsweep.analysis.sections import law, one_variable, optimum, runs
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
 
@@ -48,6 +48,9 @@ def analyse(arguments: list[str]) -> int:
         columns=options.column,
         loss_unit=options.loss_unit,
         where=options.where,
+        level=options.level,
+        isoflop_window=options.isoflop_window,
+        isoflop_weights=options.isoflop_weights,
     )
     print(printable(summary(result)))
     return 0
@@ -73,7 +76,7 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         type=Path,
-        help="work directory of a sweep, or a table (CSV, JSON, parquet, xlsx) with loss and two of N, D, C",
+        help="work directory of a sweep, or a table (CSV, JSON, parquet, xlsx) with loss and two of N, D, C, or one",
     )
     parser.add_argument(
         "--out",
@@ -84,8 +87,16 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bootstrap", type=int, default=400, metavar="R", help="resamples of each fit; 0 for none (default: 400)"
     )
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=90.0,
+        metavar="PERCENT",
+        help="percent that every interval covers, 50 to 99.9 (default: 90)",
+    )
     reading_options.add_to(parser)
     _add_conventions(parser)
+    _add_isoflop(parser)
     parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
     )
@@ -109,6 +120,22 @@ def _analyse_parser() -> argparse.ArgumentParser:
         help="weight of runs that lie below the law; above 1 the law becomes a lower bound (default: 1)",
     )
     return parser
+
+
+def _add_isoflop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--isoflop-window",
+        type=float,
+        default=ISOFLOP_WINDOW,
+        metavar="FACTOR",
+        help="an IsoFLOP parabola sees the sizes within this factor of the lowest one, and two on each side at least "
+        "(default: %(default)g)",
+    )
+    parser.add_argument(
+        "--isoflop-weights",
+        action="store_true",
+        help="weight each IsoFLOP minimum by its standard error (default: all alike)",
+    )
 
 
 def folder_beside(source: Path) -> Path | None:
@@ -146,6 +173,9 @@ def _others() -> str:
 def summary(result: Result) -> str:
     """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
     lines = [f"! {text}" for text in result.source.warnings]
+    if result.source.variable:
+        about = [finding.text for finding in result.findings if finding.section == one_variable.SECTION.name]
+        return "\n".join([*lines, *about, "", f"fits    {result.fits}", f"report  {result.report}"])
     standing = law.standing(result.studies[0])
     lines += [] if standing.verdict == verdicts.DESCRIBES else [f"! {optimum.about_standing(standing)}"]
     lines += [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]
@@ -169,6 +199,8 @@ def table(arguments: list[str]) -> int:
     loss = options.loss or source.losses[0]
     if loss not in source.losses:
         raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")
+    if source.variable:
+        raise ValueError(f"{options.source}: it has {source.variable} only, and C, N, D need two of them")
     points = select(source, Convention(loss, options.size, options.flops))
     write_four_columns(points, options.out)
     print(printable(f"{len(points.table)} runs, {points.convention.describe()}\n{options.out}"))

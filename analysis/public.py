@@ -1,5 +1,6 @@
 """What `vsweep` offers of this package: what the commands do, on what a program has at hand."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,9 @@ def compare(
     floor: float | None = None,
     margin: float = comparison.MARGIN,
     bootstrap: int = 400,
+    columns: Iterable[str] | Mapping[str, str] = (),
+    loss_unit: str | None = None,
+    where: Iterable[str] = (),
 ) -> Comparison | Refusal:
     """Whether `second` moves the exponent of the loss against `first`, or only its constant. Writes nothing.
 
@@ -38,9 +42,10 @@ def compare(
       names: what to call them; the names of the folders or files by default.
       loss: `excess_loss`, `answer_loss` or `val_loss` of a work directory (default: the first of the source).
       size, flops: which N and C, as for `analyse`.
-      floor: E of both laws in nats per token, instead of fitting it.
+      floor: E of both laws in the unit of the loss, instead of fitting it.
       margin: the relative difference up to which two exponents count as equal, above 0 and below 1.
       bootstrap: resamples of the cells, 40 or more.
+      columns, loss_unit, where: how both sources are read, as for `analyse`.
 
     Returns a Comparison, or a Refusal with its reason where the two cannot be compared.
 
@@ -48,7 +53,7 @@ def compare(
       BadTable: a source cannot be read; the message names the file, the column and the rows.
       ValueError: an option that is out of range, or that a source does not have.
     """
-    sources = [load(first), load(second)]
+    sources = [load(source, columns=columns, loss_unit=loss_unit, where=where) for source in (first, second)]
     points = [
         select(source, convention_of(source, loss=loss, size=size, flops=flops, floor=floor)) for source in sources
     ]

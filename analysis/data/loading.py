@@ -50,7 +50,17 @@ def load(
         return keep(_load_workdir(source), where)
     table = foreign_tables.read(source, columns=columns, loss_unit=loss_unit, where=where)
     path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
-    return Source(path, False, table.runs, None, table.notes, None, table.loss_unit, table.warnings, table.settings)
+    return Source(
+        path,
+        is_workdir=False,
+        runs=table.runs,
+        curves=None,
+        notes=table.notes,
+        loss_unit=table.loss_unit,
+        warnings=table.warnings,
+        settings=table.settings,
+        variable=table.variable,
+    )
 
 
 def keep(source: Source, where: Iterable[str]) -> Source:

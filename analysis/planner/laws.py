@@ -9,6 +9,7 @@ from scipy import special
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.approaches.repeated_law import RepeatedLaw
 from vsweep.analysis.planner.results import Estimate
+from vsweep.analysis.uncertainty.intervals import resamples_needed
 
 QUANTILES_OF_ONE_RUN = 199
 AnyLaw = Law | RepeatedLaw
@@ -61,11 +62,6 @@ def _no_nan(values: np.ndarray) -> np.ndarray:
     if np.isnan(values).any():  # a search for a root, too, may end without one
         raise FloatingPointError("no number")
     return values
-
-
-def resamples_needed(level: float) -> int:
-    """How many resamples put one beyond each end of an interval that covers `level`."""
-    return int(np.ceil(2 / (1 - level) - 1e-9))
 
 
 def as_numpy(law: Law) -> Law:

@@ -11,7 +11,7 @@ import numpy as np
 from vsweep import program
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.approaches.repeated_law import RepeatedLaw
-from vsweep.analysis.data.source import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, LEVEL, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.report.fits_json import SCHEMA
 from vsweep.analysis.tables.units import LOSS_UNITS, NATS
@@ -21,7 +21,6 @@ CONSTANTS = ("E", "A", "B", "alpha", "beta")
 MOST, SMALLEST = sys.float_info.max, sys.float_info.min
 LEAST = {name: 0.0 if name == "E" else SMALLEST for name in CONSTANTS}
 REPEATS = ("R_D", "R_N")
-LEVEL = 0.9  # of files that name none
 AXES = {"params": "N", "tokens": "D", "flops": "C"}
 
 

@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.formatting import amount, blocks, columns, facts, nats, prose, scientific, share, times
 from vsweep.analysis.planner.allocation import gamma
-from vsweep.analysis.planner.laws import resamples_needed
 from vsweep.analysis.planner.results import AtFixedTokens, Estimate, FixedTokens, GpuTime, Plan, Reserve, Serving
 from vsweep.analysis.planner.saved_law import Extrapolation, SavedLaw
+from vsweep.analysis.uncertainty.intervals import resamples_needed
 from vsweep.analysis.uncertainty.verdicts import DESCRIBES, NOT_SHOWN
 
 SIZES = {"params": "all parameters", "params_non_embedding": "parameters without embeddings"}

@@ -13,7 +13,8 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
     conventions       {loss, rows, kaplan_and_chinchilla}: the same runs under every convention, and with Kaplan's
                       choices one by one (fields of Row, Disagreement in sections.checks.conventions); null for a table
     losses            by loss:
-      convention      {loss, E, N, C, objective, text}
+      convention      {loss, E, N, C, objective, text, level, isoflop_window, isoflop_weights}; `level` is the share
+                      that every interval of this loss covers
       floor_value     the exact floor that was subtracted from the loss before it was fitted; null where none was
       range           {params, tokens, flops}: [lowest, highest] of the runs that were fitted
       points, seeds   how many were used
@@ -41,19 +42,24 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       or "not shown"
       forecast        {held_out, fitted, predicted, cells, noise_log, yardstick_log, yardstick, limit_log, failed,
                       verdict, reasons, laws} or {refused}; `verdict` is "held", "failed" or "cannot be judged". `laws`
-                      lists law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
+                      lists law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of intervals of
+                      `level`), level
       learning_curve  list of {law, runs, flops, rms_log}: forecast error against the compute of the runs fitted
       lines           list of one-dimensional laws (fields of analysis.sections.lines.Line)
       sensitivity     list of {kind, choice, points, a, alpha, beta, refusal} or {refused}: the parametric law with one
                       choice made in another way; the first row is the fit itself; kind is "fit", "penalty", "runs"
                       or "convention"
+      one_variable    of a table with one of N, D and C only, in place of most of the above: {variable, E, A, alpha,
+                      r2_log, rms_log, residual_sd_log, points, distinct, ranges, resamples, broken_wins, forecast} or
+                      {refused}: the law E + A / x^alpha. `forecast` is {cells, fitted, x, loss, predicted, low, high,
+                      rms_log, fitted_rms_log, coverage, verdict, reasons} or {refused}
       exclusions      list of {run_id, reason}
     refused           list of {loss, method, reason}: every fit that was not made, figures among them
 
 `at` is {flops, N_opt, D_opt, tokens_per_param, loss_opt}: the optimum at the largest compute of the data. `ranges`
 holds by quantity a list of {kind, form, fits, failed, low, high}; kind is "fits to single seeds", "resampled cells and
 seeds", "resampled points", "draws of the scatter between seeds" or "draws of the residuals of the law"; form is
-"min..max" or "90 % interval".
+"min..max", "no interval" or such as "90 % interval".
 """
 
 from collections.abc import Iterable, Sequence
@@ -86,7 +92,7 @@ def to_json(
         },
         "units": UNITS | {"loss": source.loss_unit},
         "findings": [str(finding) for finding in findings],
-        **_merged(section.to_json_of_all(studies) for section in sections.SECTIONS),
+        **_merged(section.to_json_of_all(studies) for section in sections.of(source)),
         "losses": {study.loss: _loss(study) for study in studies},
         "refused": refused,
     }
@@ -94,7 +100,7 @@ def to_json(
 
 
 def _loss(study: LossStudy) -> dict:
-    return _merged(section.to_json(study, study.result(section)) for section in sections.SECTIONS)
+    return _merged(section.to_json(study, study.result(section)) for section in sections.of(study.source))
 
 
 def _merged(parts: Iterable[dict]) -> dict:

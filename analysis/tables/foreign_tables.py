@@ -45,6 +45,7 @@ class Table:
     `runs` has the columns run_id (such as `row 2`), params, tokens, flops_6nd (FLOP), loss, seed_block (None without
     seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight. Columns that
     hold no quantity follow as they are. `warnings` are for the top of a report. `settings` names hyperparameters.
+    `variable` is `N`, `D` or `C` where the table has this one only; the others are NaN, and `budget` holds its values.
     """
 
     runs: pd.DataFrame
@@ -52,6 +53,7 @@ class Table:
     loss_unit: str = units.NATS
     warnings: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    variable: str = ""
 
 
 def read(
@@ -62,6 +64,8 @@ def read(
     where: Iterable[str] = (),
 ) -> Table:
     """The runs of a table with a loss and any two of N, D and C (C = 6ND gives the third), under their usual names.
+
+    A table with one of them is read for a law of this one variable.
 
     Args:
       source: a file that `formats` reads, or a DataFrame.
@@ -97,12 +101,28 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], loss_unit: str | None)
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
     unused = extra.drop(columns=list(settings))
-    cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
-    notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
+    variable = _only_variable(values)
+    cells = runs.groupby(["budget"] if variable else [group_close(values["N"]), "budget"]).ngroup()
+    notes += [_about_variable(variable), _about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
     notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
     warnings = tuple(extra_columns.about_studies(unused, cells, values["loss"]))
     more = extra[[name for name in extra if name not in runs]]
-    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, warnings, settings)
+    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, warnings, settings, variable)
+
+
+def _only_variable(values: dict[str, np.ndarray]) -> str:
+    """N, D or C where only this one has values; empty where there are all three."""
+    known = [name for name in "NDC" if not np.isnan(values[name]).all()]
+    return known[0] if len(known) == 1 else ""
+
+
+def _about_variable(variable: str) -> str:
+    if not variable:
+        return ""
+    others = " and ".join(name for name in "NDC" if name != variable)
+    return (
+        f"Of N, D and C the table has {variable} only: a law L({variable}) is fitted, and nothing is said of {others}."
+    )
 
 
 def _extra(raw: RawTable, used: dict[str, Column]) -> pd.DataFrame:
@@ -250,6 +270,10 @@ def _complete(
     if "budget" in values:
         values, budget_notes = _with_budget(values, columns["budget"], rows)
         notes += budget_notes
+    if known == 1 and sum(quantity in values for quantity in "NDC") == 1:
+        (only,) = (values[name] for name in "NDC" if name in values)
+        nothing = dict.fromkeys("NDC", np.full(len(only), np.nan))
+        return {**nothing, **values, "token_budget": group_close(only)}, [note for note in notes if note]
     if known == 1:
         values, note = _with_third(values, rows)
         notes.append(note)

@@ -48,7 +48,9 @@ def repeats_data(points: Points) -> bool:
 
 
 def fit(points: Points, count: int) -> RepeatedData | Refusal | None:
-    """The law on every run of `points`, with 90 % intervals from `count` resamples (at most 200; 0 for none).
+    """The law on every run of `points`, with intervals from `count` resamples; 0 for none.
+
+    At most 200 resamples are made, or as many as the level of the intervals needs.
 
     Returns None where no data is repeated, and a Refusal where the points do not determine the law.
     """
@@ -79,7 +81,7 @@ def fit(points: Points, count: int) -> RepeatedData | Refusal | None:
     sd = rms * float(np.sqrt(len(loss) / max(1, len(loss) - needed)))
     if not count:
         return RepeatedData(values, rms, len(loss), None, sd, {})
-    made = min(count, RESAMPLES)
+    made = min(count, max(RESAMPLES, intervals.resamples_needed(convention.level)))
     resamples = _resamples(points, fitted, made)
     ranges = _interval(points, values, resamples, made)
     return RepeatedData(values, rms, len(loss), ranges, sd, resamples)
@@ -95,7 +97,8 @@ def _resamples(points: Points, fitted: FormFit, count: int) -> dict[str, np.ndar
 
 def _interval(points: Points, values: dict[str, float], resamples: dict[str, np.ndarray], count: int) -> Uncertainty:
     kind = intervals.CELLS if points.seeds else intervals.POINTS
-    return intervals.interval(kind, values, resamples, failed=count - len(resamples["alpha"]))
+    failed = count - len(resamples["alpha"])
+    return intervals.interval(kind, values, resamples, failed=failed, level=points.convention.level)
 
 
 def _is_law(values: dict[str, np.ndarray]) -> np.ndarray:

@@ -175,7 +175,7 @@ def test_a_damaged_law_of_repeats_is_named(tmp_path):
     for more in ({"R_D": None}, {"alpha": -1.0}, {"residual_sd_log": "x"}, {"resamples": {"E": [1.0]}}):
         with pytest.raises(BadLaw, match="repeated_data"):
             read_fits(write(tmp_path, with_repeats(**more)))
-    with pytest.raises(BadLaw, match="units.loss"):
+    with pytest.raises(BadLaw, match=r"units\.loss"):
         read_fits(write(tmp_path, {**content_of(), "units": {"loss": "bananas"}}))
 
 
