@@ -15,7 +15,7 @@ from vsweep.analysis.data import several_workdirs
 from vsweep.analysis.data.four_columns import write_four_columns
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
-from vsweep.analysis.data.source import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIONS, Convention
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, ISOFLOP_WINDOW, LOSSES, SIZE_CONVENTIONS, Convention
 from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, Objective
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.groups.splitting import safe_name
@@ -50,6 +50,9 @@ def analyse(arguments: list[str]) -> int:
         floor=options.floor,
         objective=Objective(options.residual, options.penalty, options.delta, options.overestimate),
         annealed_only=True if options.annealed_only else None,
+        level=options.level,
+        isoflop_window=options.isoflop_window,
+        isoflop_weights=options.isoflop_weights,
     )
     if options.by:
         print(printable(terminal.groups(pipeline.analyse(source, out, by=options.by, **choices, **reading))))
@@ -82,7 +85,7 @@ def _analyse_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         help="work directory of a sweep (or several of one task), or a table (CSV, JSON, parquet, xlsx) with loss and "
-        "two of N, D, C; several tables, or a pattern such as 'runs/*.csv', are read as one",
+        "two of N, D, C, or one of them; several tables, or a pattern such as 'runs/*.csv', are read as one",
     )
     parser.add_argument(
         "--out",
@@ -93,9 +96,17 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bootstrap", type=int, default=400, metavar="R", help="resamples of each fit; 0 for none (default: 400)"
     )
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=90.0,
+        metavar="PERCENT",
+        help="percent that every interval covers, 50 to 99.9 (default: 90)",
+    )
     reading_options.add_to(parser)
     parser.add_argument("--by", metavar="COLUMN", help="a law for each value of a column, such as dataset")
     _add_conventions(parser)
+    _add_isoflop(parser)
     parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
     )
@@ -119,6 +130,22 @@ def _analyse_parser() -> argparse.ArgumentParser:
         help="weight of runs that lie below the law; above 1 the law becomes a lower bound (default: 1)",
     )
     return parser
+
+
+def _add_isoflop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--isoflop-window",
+        type=float,
+        default=ISOFLOP_WINDOW,
+        metavar="FACTOR",
+        help="an IsoFLOP parabola sees the sizes within this factor of the lowest one, and two on each side at least "
+        "(default: %(default)g)",
+    )
+    parser.add_argument(
+        "--isoflop-weights",
+        action="store_true",
+        help="weight each IsoFLOP minimum by its standard error (default: all alike)",
+    )
 
 
 def folder_beside(source: Path | list[Path], by: str | None = None) -> Path | None:
@@ -175,6 +202,8 @@ def table(arguments: list[str]) -> int:
     loss = options.loss or source.losses[0]
     if loss not in source.losses:
         raise ValueError(f"loss: unknown - got {loss!r}; allowed {', '.join(source.losses)}")
+    if source.variable:
+        raise ValueError(f"{options.source}: it has {source.variable} only, and C, N, D need two of them")
     points = select(source, Convention(loss, options.size, options.flops))
     write_four_columns(points, options.out)
     print(printable(f"{len(points.table)} runs, {points.convention.describe()}\n{options.out}"))

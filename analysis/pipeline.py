@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.source import (
     FLOP_CONVENTIONS,
     FREE,
+    ISOFLOP_WINDOW,
+    LEVEL,
     LOSSES,
     OWN_FLOPS,
     SIZE_CONVENTIONS,
@@ -33,8 +36,9 @@ from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.tables.foreign_tables import BadTable
 from vsweep.analysis.tables.several_files import Paths
+from vsweep.analysis.uncertainty.intervals import resamples_needed
 
-MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
+LEVELS = (50.0, 99.9)  # percent that intervals may cover
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed
 
 
@@ -55,6 +59,9 @@ def analyse(
     final_only: bool = False,
     min_progress: float | None = None,
     run_from_filename: bool = False,
+    level: float = 100 * LEVEL,
+    isoflop_window: float = ISOFLOP_WINDOW,
+    isoflop_weights: bool = False,
 ) -> Result | GroupsResult:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -78,6 +85,10 @@ def analyse(
       final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
       min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99.
       run_from_filename: each file is one run, called as the file; numbers in its name become columns.
+      level: percent that every interval covers, 50 to 99.9. More needs more resamples: 2 / (1 - level / 100).
+      isoflop_window: the parabola of an IsoFLOP valley sees the sizes within this factor of the lowest one, and two on
+        each side at least.
+      isoflop_weights: whether an IsoFLOP line weights each minimum by 1 / (standard error)^2.
 
     Returns a Result, or with `by` a GroupsResult that holds one for each group.
 
@@ -88,11 +99,13 @@ def analyse(
     reading = {"columns": columns, "loss_unit": loss_unit, "where": where}
     reading |= {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
     options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
-    options |= {"objective": objective, "annealed_only": annealed_only}
+    options |= {"objective": objective, "annealed_only": annealed_only, "level": level}
+    options |= {"isoflop_window": isoflop_window, "isoflop_weights": isoflop_weights}
     if by is None:
         return analyse_source(load(source, **reading), out, **options)
     groups = splitting.split(source, by, reading)
-    _check_options(groups.whole, out, bootstrap, size, flops, floor)
+    _check_options(groups.whole, out, size, flops, floor)
+    _check_numbers(bootstrap, level, isoflop_window)
     safe = splitting.safe_name(f"by-{by}", set())
     out = Path(out) if out is not None else _own_folder(groups.whole.path) / safe
     return report_on_groups(groups, out, functools.partial(analyse_source, **options), bootstrap=bootstrap)
@@ -108,13 +121,33 @@ def analyse_source(
     floor: float | None = None,
     objective: Objective | None = None,
     annealed_only: bool | None = None,
+    level: float = 100 * LEVEL,
+    isoflop_window: float = ISOFLOP_WINDOW,
+    isoflop_weights: bool = False,
 ) -> Result:
     """`analyse` of a source that is loaded; the arguments are the same."""
-    _check_options(loaded, out, bootstrap, size, flops, floor)
+    _check_options(loaded, out, size, flops, floor)
+    _check_numbers(bootstrap, level, isoflop_window)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else _own_folder(loaded.path)
+    told = Convention(
+        loaded.losses[0],
+        size,
+        flops,
+        floor,
+        objective or Objective(),
+        annealed_only,
+        level / 100,
+        isoflop_window,
+        isoflop_weights,
+    )
+    return _analysed(loaded, out, told, bootstrap)
+
+
+def _analysed(loaded: Source, out: Path, told: Convention, bootstrap: int) -> Result:
+    """Studies each loss of the source under the convention `told`, and writes everything."""
     first, *others = [
-        Convention(loss, size, flops, floor if LOSSES[loss] == FREE else None, objective or Objective(), annealed_only)
+        replace(told, loss=loss, given_floor=told.given_floor if LOSSES[loss] == FREE else None)
         for loss in loaded.losses
     ]
     for folder in (out, out / "figures"):
@@ -130,13 +163,21 @@ def analyse_source(
     return Result(loaded, tuple(studies), tuple(findings), out, tuple(itertools.chain.from_iterable(drawn.values())))
 
 
-def _check_options(
-    source: Source, out: str | Path | None, bootstrap: int, size: str, flops: str, floor: float | None
-) -> None:
+def _check_numbers(bootstrap: int, level: float, isoflop_window: float) -> None:
+    if not LEVELS[0] <= level <= LEVELS[1]:
+        low, high = LEVELS
+        raise ValueError(f"level: percent that intervals cover - got {level!r}; allowed {low:g} to {high:g}")
+    needed = resamples_needed(level / 100)
+    if bootstrap != 0 and bootstrap < needed:
+        why = f" for {level:g} % intervals" if level != 100 * LEVEL else ""
+        raise ValueError(f"bootstrap: a number of resamples - got {bootstrap}; allowed 0, or {needed} and more{why}")
+    if not 1 < isoflop_window < np.inf:
+        raise ValueError(f"isoflop_window: a factor of sizes above 1, such as 3 - got {isoflop_window!r}")
+
+
+def _check_options(source: Source, out: str | Path | None, size: str, flops: str, floor: float | None) -> None:
     if floor is not None and not (np.isfinite(floor) and floor >= 0):
         raise ValueError(f"floor: E is a loss, 0 or more - got {floor!r}")
-    if bootstrap != 0 and bootstrap < MIN_RESAMPLES:
-        raise ValueError(f"bootstrap: a number of resamples - got {bootstrap}; allowed 0, or {MIN_RESAMPLES} and more")
     if size not in SIZE_CONVENTIONS:
         raise ValueError(f"size: unknown convention - got {size!r}; allowed {', '.join(SIZE_CONVENTIONS)}")
     if flops not in FLOP_CONVENTIONS:
@@ -163,11 +204,11 @@ def _own_folder(workdir: Path) -> Path:
 
 def _figures(first: LossStudy, others: Callable[[], list[LossStudy]]) -> Iterator[tuple[str, Drawing | Refusal]]:
     """Section and figure, one after the other: all of the first loss, and of the others what a section also draws."""
-    for section in sections.SECTIONS:
+    for section in sections.of(first.source):
         for figure in section.figures(first, first.result(section)):
             yield section.name, figure
     for study in others():
-        for section in sections.SECTIONS:
+        for section in sections.of(study.source):
             if study.loss in section.also_draws:
                 for figure in section.figures(study, study.result(section)):
                     yield section.name, figure

@@ -36,9 +36,9 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
     "#CC79A7",
 )
 LOSS_LABELS = {
-    "excess_loss": "excess loss (nats/token)",
-    "answer_loss": "answer loss (nats/token)",
-    "val_loss": "validation loss (nats/token)",
+    "excess_loss": "excess loss",
+    "answer_loss": "answer loss",
+    "val_loss": "validation loss",
     "loss": "loss",
 }
 SIZE_LABELS = {"params": "N (parameters)", "params_non_embedding": "N (parameters without embeddings)"}
@@ -92,6 +92,11 @@ class Drawing:
     def svg(self) -> bytes:
         """The figure as SVG, rendered once."""
         return _render(self.figure, "svg")
+
+
+def loss_label(loss: str, unit: str) -> str:
+    """The label of an axis of losses, with their unit."""
+    return f"{LOSS_LABELS[loss]} ({unit})"
 
 
 def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:

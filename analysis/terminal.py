@@ -4,7 +4,7 @@ from vsweep.analysis.formatting import blocks, columns, prose
 from vsweep.analysis.groups.report import GroupsResult
 from vsweep.analysis.groups.words import table
 from vsweep.analysis.result import Result
-from vsweep.analysis.sections import law, optimum, runs
+from vsweep.analysis.sections import law, one_variable, optimum, runs
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
 
@@ -13,6 +13,9 @@ def summary(result: Result) -> str:
     """What `analysis` prints: the exponents of all approaches and losses, what is wrong with the runs, the files."""
     lines = [f"! {text}" for text in result.source.warnings]
     lines += list(result.source.notes) if result.source.is_workdir else []
+    if result.source.variable:
+        about = [finding.text for finding in result.findings if finding.section == one_variable.SECTION.name]
+        return "\n".join([*lines, *about, "", f"fits    {result.fits}", f"report  {result.report}"])
     standing = law.standing(result.studies[0])
     lines += [] if standing.verdict == verdicts.DESCRIBES else [f"! {optimum.about_standing(standing)}"]
     lines += [f"! {problem.text}" for problem in result.studies[0].result(runs.SECTION)]

@@ -17,6 +17,8 @@ PUBLIC = {  # name -> the module that has it
     "compare": "vsweep.analysis.public",
     "plan_from_law": "vsweep.analysis.public",
     "check": "vsweep.analysis.public",
+    "plan_repeated": "vsweep.analysis.public",
+    "predict_loss": "vsweep.analysis.public",
 }
 __all__ = ["PUBLIC", "__version__", *PUBLIC]
 

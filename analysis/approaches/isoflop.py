@@ -10,6 +10,10 @@ smooth laws it is as good as Akima's spline (Akima 1970); both errors are far be
 there are two methods: the classic parabola, quiet but biased where the valley is lopsided (arXiv:2603.22339), and
 Akima, which assumes no form. PCHIP is not offered over sizes: it is flat at its lowest node, so its minimum is always
 one of the sizes.
+
+The parabola sees the sizes within `ISOFLOP_WINDOW`, a factor of three, of the lowest one, and two on each side at
+least; `Convention.isoflop_window` is another factor. All minima count alike, unless `Convention.isoflop_weights` asks
+for weights from their standard errors.
 """
 
 from collections.abc import Callable
@@ -22,12 +26,12 @@ from scipy import interpolate
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.data.points import Points
-from vsweep.analysis.data.source import Refusal
+from vsweep.analysis.data.source import ISOFLOP_WINDOW, Refusal
 
 PARABOLA, AKIMA = "isoflop_parabola", "isoflop_akima"
 MIN_SIZES = 4
 LEVELS = 12
-WINDOW = np.log(3.0)  # the parabola sees the sizes within a factor of three of the lowest, and two each side at least
+WINDOW = np.log(ISOFLOP_WINDOW)
 SLACK, SLACK_LOG = 2.0, 0.02  # how far a vertex may lie below the chords, in rises and in log loss
 ALONG_COMPUTE = {"pchip": interpolate.PchipInterpolator, "akima": interpolate.Akima1DInterpolator}
 
@@ -165,11 +169,38 @@ def _lowest(x: np.ndarray, y: np.ndarray) -> Minima:
     return Minima(status, x[at], y[np.arange(len(y)), at])
 
 
-def parabola_minima(x: np.ndarray, y: np.ndarray, window: float = WINDOW) -> Minima:
-    """Vertices of the least-squares parabolas of log loss `y` [r, s] in log N `x` [s] through the lowest sizes.
+@dataclass(frozen=True)
+class _Parabolas:
+    """Least-squares parabolas of r valleys, each [r, 1] but `near`: level + slope u + curvature q about `middle`.
 
-    Taken are the sizes within `window` of the lowest one and at least two on each side; a vertex must lie among them.
+    u and q are orthogonal over the sizes taken, `near` [r, s], with the mean squares `spread` and `of_q`.
     """
+
+    near: np.ndarray
+    middle: np.ndarray
+    level: np.ndarray
+    skew: np.ndarray
+    spread: np.ndarray
+    of_q: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+
+    @property
+    def error(self) -> np.ndarray:
+        """[r] standard error of the vertices in log N, for a scatter of 1 in log loss; infinite without a vertex.
+
+        The vertex is middle + (skew - slope / curvature) / 2, and slope and curvature have the variances 1 / sum u^2
+        and 1 / sum q^2: the error to first order.
+        """
+        count = self.near.sum(axis=1, keepdims=True)
+        with np.errstate(all="ignore"):
+            shape = 1 / (count * self.spread) + (self.slope / self.curvature) ** 2 / (count * self.of_q)
+            error = np.sqrt(shape) / (2 * self.curvature)
+        return np.where((self.curvature > 0) & np.isfinite(error), error, np.inf)[:, 0]
+
+
+def _parabolas(x: np.ndarray, y: np.ndarray, window: float) -> _Parabolas:
+    """Of log loss `y` [r, s] in log N `x` [s], over the sizes within `window` of the lowest, two each side at least."""
     at, place = y.argmin(axis=1)[:, None], np.arange(len(x))
     near = (np.abs(x - x[at]) <= window) | (np.abs(place - at) <= 2)  # [r, s]
     count = near.sum(axis=1, keepdims=True)
@@ -182,7 +213,20 @@ def parabola_minima(x: np.ndarray, y: np.ndarray, window: float = WINDOW) -> Min
     u = x - middle
     spread, skew = mean(u**2), mean(u**3) / mean(u**2)
     q = u**2 - skew * u - spread
-    slope, curvature = mean(u * (y - level)) / spread, mean(q * (y - level)) / mean(q**2)
+    of_q = mean(q**2)
+    slope, curvature = mean(u * (y - level)) / spread, mean(q * (y - level)) / of_q
+    return _Parabolas(near, middle, level, skew, spread, of_q, slope, curvature)
+
+
+def parabola_minima(x: np.ndarray, y: np.ndarray, window: float = WINDOW) -> Minima:
+    """Vertices of the least-squares parabolas of log loss `y` [r, s] in log N `x` [s] through the lowest sizes.
+
+    Taken are the sizes within `window` (in log N) of the lowest one and at least two on each side; a vertex must lie
+    among them.
+    """
+    of = _parabolas(x, y, window)
+    near, middle, level, skew, spread = of.near, of.middle, of.level, of.skew, of.spread
+    slope, curvature = of.slope, of.curvature
     with np.errstate(all="ignore"):  # without a curvature there is no vertex, and the next lines say so
         vertex = (skew - slope / curvature) / 2
         bottom = level + slope * vertex + curvature * (vertex**2 - skew * vertex - spread)
@@ -191,8 +235,11 @@ def parabola_minima(x: np.ndarray, y: np.ndarray, window: float = WINDOW) -> Min
     return _placed(x, y, inside[:, 0], (middle + vertex)[:, 0], bottom[:, 0])
 
 
-def akima_minima(x: np.ndarray, y: np.ndarray) -> Minima:
-    """Minima of the Akima interpolants of log loss `y` [r, s] in log N `x` [s]: no assumption about a valley's form."""
+def akima_minima(x: np.ndarray, y: np.ndarray, window: float = WINDOW) -> Minima:
+    """Minima of the Akima interpolants of log loss `y` [r, s] in log N `x` [s]: no assumption about a valley's form.
+
+    A spline goes through all sizes, so that `window` changes nothing.
+    """
     lowest = _lowest(x, y)
     cubic, square, slope, start = interpolate.Akima1DInterpolator(x, y, axis=1).c  # each [s - 1, r]
     width = np.diff(x)[:, None]
@@ -238,18 +285,20 @@ def _far_below(x: np.ndarray, y: np.ndarray, at: np.ndarray, bottom: np.ndarray)
     return bottom < bound - np.maximum(SLACK * (third - lowest), SLACK_LOG)
 
 
-MINIMA: dict[str, Callable[[np.ndarray, np.ndarray], Minima]] = {PARABOLA: parabola_minima, AKIMA: akima_minima}
+MINIMA: dict[str, Callable[[np.ndarray, np.ndarray, float], Minima]] = {PARABOLA: parabola_minima, AKIMA: akima_minima}
 
 
-def optima(valleys: list[Valley], method: str) -> pd.DataFrame:
-    """One row a valley: flops, params, tokens, loss, status (see `path`)."""
+def optima(valleys: list[Valley], method: str, window: float = ISOFLOP_WINDOW) -> pd.DataFrame:
+    """One row a valley: flops, params, tokens, loss, status (see `path`); `window` is a factor of sizes."""
     logs = [[np.log(values) for values in (valley.params, valley.tokens, valley.loss[None])] for valley in valleys]
     levels = [_Level(valley.flops, *values) for valley, values in zip(valleys, logs, strict=True)]
-    return _optima(levels, method).table()
+    return _optima(levels, method, window).table()
 
 
-def _optima(levels: list[_Level], method: str) -> optimal_path.Optima:
-    minima = [MINIMA[method](level.log_params, level.log_loss) for level in levels]
+def _optima(levels: list[_Level], method: str, window: float, weighted: bool = False) -> optimal_path.Optima:
+    """The minima of all valleys; with their standard errors where the line is `weighted`."""
+    log_window = np.log(window)
+    minima = [MINIMA[method](level.log_params, level.log_loss, log_window) for level in levels]
     log_tokens = [
         np.interp(minimum.log_params, level.log_params, level.log_tokens)
         for minimum, level in zip(minima, levels, strict=True)
@@ -260,8 +309,22 @@ def _optima(levels: list[_Level], method: str) -> optimal_path.Optima:
     columns = (np.stack(values, axis=1) for values in (params, np.exp(log_tokens), loss))
     # Minima lie between the sizes, so each one that counts is a size of its own.
     return optimal_path.Optima(
-        flops, *columns, status, sizes=(status == optimal_path.CODES[optimal_path.INTERIOR]).sum(axis=1)
+        flops,
+        *columns,
+        status,
+        sizes=(status == optimal_path.CODES[optimal_path.INTERIOR]).sum(axis=1),
+        errors=_errors(levels, log_window) if weighted else None,
     )
+
+
+def _errors(levels: list[_Level], log_window: float) -> np.ndarray:
+    """[r, m] standard errors in log N of all minima, in units of the scatter of log loss.
+
+    A flat valley leaves its minimum open. Losses are taken to scatter alike everywhere, so only ratios matter. Akima's
+    minima have those of the parabolas too: a spline has no residuals to tell its own by.
+    """
+    errors = [_parabolas(level.log_params, level.log_loss, log_window).error for level in levels]
+    return np.stack(errors, axis=1)
 
 
 def fit(
@@ -271,10 +334,12 @@ def fit(
     at_levels = _levels(optimal_path.units(points), np.zeros((1, 1)), levels, along_compute)
     if not at_levels:
         return Refusal(method, _why_no_valley(points))
-    optima = _optima(at_levels, method)
+    convention = points.convention
+    optima = _optima(at_levels, method, convention.isoflop_window, convention.isoflop_weights)
+    weighted = ["each minimum weighted by 1 / (standard error)^2"] if convention.isoflop_weights else []
     groups = "IsoFLOP groups of the table" if optimal_path.is_labelled(points) else "compute levels"
     return optimal_path.fit_path(
-        method, optima, note=optimal_path.note_of([f"{len(at_levels)} {groups}"], optima.table())
+        method, optima, note=optimal_path.note_of([f"{len(at_levels)} {groups}", *weighted], optima.table())
     )
 
 
@@ -305,7 +370,9 @@ def refit(
     at_levels = _levels(table, shifts, levels, along_compute)
     if not at_levels:
         return optimal_path.no_refits(method, len(shifts))
-    return optimal_path.refit_path(method, _optima(at_levels, method))
+    convention = points.convention
+    optima = _optima(at_levels, method, convention.isoflop_window, convention.isoflop_weights)
+    return optimal_path.refit_path(method, optima)
 
 
 def parabola_bias(law: Law, params: np.ndarray, flops: np.ndarray, window: float = WINDOW) -> np.ndarray:

@@ -33,7 +33,8 @@ class Optima:
     """Optima of r resamples at m amounts of compute: `flops` [m]; `params`, `tokens`, `loss`, `status` [r, m].
 
     `status` holds indices into `STATUSES`, or `ABSENT`. `sizes` [r] counts the distinct sizes that are ever the best.
-    `annealed` [r, m] says whether the winner had annealed, where that is a question.
+    `annealed` [r, m] says whether the winner had annealed, where that is a question; `errors` [r, m] are standard
+    errors of log N, up to one common factor, where the lines are to be weighted by them.
     """
 
     flops: np.ndarray
@@ -43,6 +44,7 @@ class Optima:
     status: np.ndarray
     sizes: np.ndarray
     annealed: np.ndarray | None = None
+    errors: np.ndarray | None = None
 
     @property
     def used(self) -> np.ndarray:
@@ -205,13 +207,28 @@ def refit_path(method: str, optima: Optima, *, min_sizes: int = 1, noise: float 
     enough = optima.used.sum(axis=1) >= MIN_OPTIMA
     accepted = enough & (optima.sizes >= min_sizes) & (span >= np.log(MIN_SPAN))
     lines = np.full((3, 2, len(span)), np.nan)
-    used, log_c = optima.used[accepted], np.log(optima.flops)
+    used, log_c = _weights(optima, accepted), np.log(optima.flops)
     for line, values in zip(lines, (optima.params, optima.tokens, optima.loss), strict=True):
         line[:, accepted] = _line(log_c, values[accepted], used)
     if noise is not None:
         lines[..., ~(-lines[2, 0] * span > noise)] = np.nan
     (a, log_k), (b, log_k_tokens), (minus_c, log_k_loss) = lines
     return PathRefits(method, log_k, a, log_k_tokens, b, log_k_loss, -minus_c)
+
+
+def _weights(optima: Optima, rows: np.ndarray) -> np.ndarray:
+    """[rows, m] what each optimum counts in a line: all that are used alike, or by 1 / error^2 with a mean of one.
+
+    An error that is not known counts as the largest of its resample.
+    """
+    used = optima.used[rows]
+    if optima.errors is None:
+        return used
+    errors = np.where(used & np.isfinite(optima.errors[rows]), optima.errors[rows], 0.0)
+    largest = errors.max(axis=1, keepdims=True, initial=0.0)
+    largest = np.where(largest > 0, largest, 1.0)
+    weight = used * (largest / np.where(errors > 0, errors, largest)) ** 2
+    return weight * used.sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
 
 
 def _span(optima: Optima) -> np.ndarray:
@@ -222,13 +239,17 @@ def _span(optima: Optima) -> np.ndarray:
 
 
 def _line(log_c: np.ndarray, values: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes and intercepts [r] of log `values` [r, m] against `log_c` [m] by least squares over `used` [r, m]."""
-    count = used.sum(axis=1)
+    """Slopes and intercepts [r] of log `values` [r, m] against `log_c` [m] by least squares over `used` [r, m].
+
+    `used` is true where an optimum counts, or what it counts as a number.
+    """
+    weight, used = used.astype(float), used > 0
+    count = weight.sum(axis=1)
     x = np.where(used, log_c, 0.0)
     y = np.log(np.where(used, values, 1.0))
-    x_mean, y_mean = x.sum(axis=1) / count, y.sum(axis=1) / count
+    x_mean, y_mean = (weight * x).sum(axis=1) / count, (weight * y).sum(axis=1) / count
     x = np.where(used, log_c - x_mean[:, None], 0.0)
-    slope = (x * y).sum(axis=1) / (x * x).sum(axis=1)
+    slope = (weight * x * y).sum(axis=1) / (weight * x * x).sum(axis=1)
     return slope, y_mean - slope * x_mean
 
 

@@ -16,9 +16,8 @@ import pandas as pd
 from scipy import special
 
 from vsweep import schema
-from vsweep.analysis.data.source import Source
+from vsweep.analysis.data.source import LEVEL, Source
 from vsweep.analysis.planner.saved_law import AXES, Extrapolation, SavedLaw
-from vsweep.analysis.uncertainty.intervals import LEVEL
 
 WITHIN, BEYOND = 0.15, 0.4  # in the unit of the loss
 AS_PREDICTED, OFF, BUG = "as predicted", "off the forecast", "look for a bug"

@@ -57,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         "--flops", choices=FLOP_CONVENTIONS, default=FLOP_CONVENTIONS[0], help="which C (default: %(default)s)"
     )
     parser.add_argument(
-        "--floor", type=float, metavar="E", help="hold E of both laws at this number, in nats/token (default: fit it)"
+        "--floor",
+        type=float,
+        metavar="E",
+        help="hold E of both laws at this number, in the unit of the loss (default: fit it)",
     )
     parser.add_argument(
         "--margin",

@@ -27,7 +27,7 @@ from vsweep.analysis.compare.paired_bootstrap import (
 )
 from vsweep.analysis.compare.verdict import MARGIN, Verdict, judge
 from vsweep.analysis.data.points import Points
-from vsweep.analysis.data.source import Refusal
+from vsweep.analysis.data.source import LEVEL, Refusal
 from vsweep.analysis.uncertainty import intervals
 from vsweep.analysis.uncertainty.approach import fit_parametric
 from vsweep.analysis.uncertainty.bootstrap import CELLS, RUNS, SEEDS, WITHIN, unbiased
@@ -140,10 +140,13 @@ def _why_incomparable(first: Points, second: Points) -> str | None:
         values = [getattr(points.convention, name) for points in both]
         if values[0] != values[1]:
             return f"the conventions differ: {name} is {values[0]} in the first set and {values[1]} in the second"
+    units = [points.loss_unit for points in both]
+    if units[0] != units[1]:
+        return f"the units differ: the loss is in {units[0]} in the first set and in {units[1]} in the second"
     floors = [points.table["floor"].median() for points in both if "floor" in points.table]
     if len(floors) == 2 and not np.isclose(*floors, rtol=1e-6):
         return (
-            f"the floors differ: no loss of the first set can be below {floors[0]:.6g} nats/token, none of the second "
+            f"the floors differ: no loss of the first set can be below {floors[0]:.6g} {units[0]}, none of the second "
             f"below {floors[1]:.6g}, so these are losses of different tasks"
         )
     if _common_flops(first, second) is None:
@@ -166,17 +169,17 @@ def _compared(pair: Pair, names: tuple[str, str], count: int, margin: float) -> 
         return Refusal(METHOD, f"only {len(drawn)} of {count} resamples have a law in both sets: no interval")
     apart = drawn[difference("E")] if pair.floor_free else np.zeros(1)
     if (apart > 0).all() or (apart < 0).all():
-        return Refusal(METHOD, _why_floors(whole))
+        return Refusal(METHOD, _why_floors(whole, pair.points[0].loss_unit))
     stretch, seed_share = _seed_parts(pair, drawn, count)
     enough = pair.cells >= intervals.MIN_CELLS_FOR_INTERVAL
-    ranges = _ranges(whole, drawn, stretch, intervals.LEVEL if enough else 1.0)
+    ranges = _ranges(whole, drawn, stretch, LEVEL if enough else 1.0)
     multiplier = _multiplier(pair, whole, ranges)
     return Comparison(
         names=names,
         points=pair.points,
         laws=tuple(fit.law for fit in pair.fits),
         pairing=_pairing(pair),
-        form=f"{100 * intervals.LEVEL:g} % interval" if enough else "min..max",
+        form=f"{intervals.in_percent(LEVEL)} interval" if enough else "min..max",
         resamples=len(drawn),
         failed=count - len(drawn),
         quantities=tuple(_quantity(name, whole, ranges) for name in pair.compared),
@@ -189,9 +192,9 @@ def _compared(pair: Pair, names: tuple[str, str], count: int, margin: float) -> 
     )
 
 
-def _why_floors(whole: pd.Series) -> str:
+def _why_floors(whole: pd.Series, unit: str) -> str:
     return (
-        f"the fitted floors differ: E = {whole['first E']:.4g} and {whole['second E']:.4g} nats/token, and so in every "
+        f"the fitted floors differ: E = {whole['first E']:.4g} and {whole['second E']:.4g} {unit}, and so in every "
         "resample. Exponents of what lies above different floors cannot be compared; if both sets were evaluated on "
         "the same data, hold E at one number"
     )

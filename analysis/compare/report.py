@@ -3,7 +3,7 @@
 compare.json, schema 1: names, convention, points (runs used of each set), laws {E, A, B, alpha, beta} of each set,
 quantities (first, second and difference, second minus first, each with its range), relative (gamma of the second over
 that of the first, less one), multiplier {flops, value, low, high, slope, slope_range}, held, margin, verdict, form,
-pairing, resamples, failed, sentences. Losses in nats/token, compute in FLOP; a number that is not finite is null.
+pairing, resamples, failed, sentences. Losses in `loss_unit`, compute in FLOP; a number that is not finite is null.
 """
 
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from vsweep.analysis.compare import paired_bootstrap, verdict
 from vsweep.analysis.compare.comparison import Comparison
 from vsweep.analysis.data.cells import cells
 from vsweep.analysis.formatting import columns, count, from_to, share, signed_percent
-from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, Drawing
+from vsweep.analysis.plotting import FLOP_LABELS, Drawing
 from vsweep.analysis.report.fits_json import finite
 from vsweep.analysis.uncertainty.intervals import Range
 
@@ -200,6 +200,7 @@ def to_json(comparison: Comparison) -> dict:
         "schema": 1,
         **plain,
         "convention": comparison.points[0].convention.describe(),
+        "loss_unit": comparison.points[0].loss_unit,
         "points": [len(points.table) for points in comparison.points],
         "laws": [asdict(law) for law in comparison.laws],
         "quantities": [asdict(quantity) for quantity in comparison.quantities],
@@ -217,7 +218,7 @@ def drawing(comparison: Comparison) -> Drawing:
     numbers = [_draw_set(left, comparison, at) for at in range(2)]
     convention = comparison.points[0].convention
     plotting.log_axis(left, "x", FLOP_LABELS[convention.flops])
-    plotting.log_axis(left, "y", LOSS_LABELS[convention.loss])
+    plotting.log_axis(left, "y", plotting.loss_label(convention.loss, comparison.points[0].loss_unit))
     numbers.append(_draw_multiplier(right, comparison))
     plotting.log_axis(right, "x", FLOP_LABELS[convention.flops])
     plotting.log_axis(right, "y", f"compute of {second} / {first}")

@@ -19,11 +19,13 @@ def convention_of(
     flops: str = FLOP_CONVENTIONS[0],
     floor: float | None = None,
 ) -> Convention:
-    """The convention asked for; `loss` is the first of the source unless it is given, `floor` an E in nats per token.
+    """The convention asked for; `loss` is the first of the source unless it is given, `floor` an E in its unit.
 
     Raises:
       ValueError: a loss that the source does not have, another N or C of a table, or a floor for a loss that has one.
     """
+    if source.variable:
+        raise ValueError(f"{source.path}: it has {source.variable} only; a comparison needs two of N, D and C")
     loss = loss or source.losses[0]
     if loss not in source.losses:
         raise ValueError(f"loss: not in {source.path} - got {loss!r}; allowed {', '.join(source.losses)}")

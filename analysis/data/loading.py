@@ -98,10 +98,8 @@ def _load_files(paths: list[Path], run_from_filename: bool, **reading: object) -
 
 
 def _of_table(path: Path, table: Table) -> Source:
-    return Source(
-        *(path, False, table.runs, table.curves, table.notes, None),
-        *(table.loss_unit, table.warnings, table.settings),
-    )
+    shared = ("runs", "curves", "notes", "loss_unit", "warnings", "settings", "variable")
+    return Source(path, is_workdir=False, **{name: getattr(table, name) for name in shared})
 
 
 def keep(source: Source, where: Iterable[str]) -> Source:

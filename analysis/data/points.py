@@ -16,6 +16,7 @@ from vsweep import schema
 from vsweep.analysis.data.source import SETTING_COLUMNS, Convention, Source
 from vsweep.analysis.tables import extra_columns
 from vsweep.analysis.tables.foreign_tables import group_close
+from vsweep.analysis.tables.units import NATS
 
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
@@ -49,6 +50,7 @@ class Points:
     table: pd.DataFrame
     exclusions: tuple[Exclusion, ...] = ()
     curves: pd.DataFrame | None = None
+    loss_unit: str = NATS
 
     def column(self, name: str) -> np.ndarray:
         """One column as floats [runs]."""
@@ -103,20 +105,27 @@ def select(source: Source, convention: Convention, *, also: Iterable[str] = (), 
             "status": runs["status"],
         }
     )
-    table["size"] = table["params"] if source.is_workdir else group_close(table["params"].to_numpy(float))
+    table["size"] = _sizes(source, table)
     table["width"] = runs["width"] if source.is_workdir else np.nan
     for name in ("floor", *OPTIONAL_COLUMNS) if source.is_workdir else OPTIONAL_COLUMNS:
         if name in runs:
             table[name] = runs[name].astype(float)
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
     steps = runs["diverged_at_step"] if source.is_workdir else pd.Series(np.nan, runs.index)
-    excluded = _excluded(table, convention.loss, pd.to_numeric(steps))
+    excluded = _excluded(table, convention.loss, pd.to_numeric(steps), known=bool(source.variable))
     if best_settings:
         excluded |= _worse_settings(runs, table.drop(index=list(excluded)), source.settings)
     table = table.assign(**{name: runs[name] for name in also})
     exclusions = tuple(entry for _, entry in sorted(excluded.items()))
     table = table.drop(index=list(excluded)).drop(columns="status").reset_index(drop=True)
-    return Points(convention, table, exclusions, _curves_of(source, table, convention))
+    return Points(convention, table, exclusions, _curves_of(source, table, convention), source.loss_unit)
+
+
+def _sizes(source: Source, table: pd.DataFrame) -> pd.Series | np.ndarray:
+    """What parts cells beside the budget; in a table of one variable nothing does."""
+    if source.variable:
+        return table["budget"]
+    return table["params"] if source.is_workdir else group_close(table["params"].to_numpy(float))
 
 
 def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_workdir: bool) -> pd.Series:
@@ -126,10 +135,12 @@ def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_w
     return 6 * table["params"] * table["tokens"] if is_workdir else runs["flops_6nd"]
 
 
-def _excluded(table: pd.DataFrame, loss: str, diverged_at_step: pd.Series) -> dict[int, Exclusion]:
-    """By row of `table`: the runs that have no loss to fit, or none with a logarithm."""
+def _excluded(
+    table: pd.DataFrame, loss: str, diverged_at_step: pd.Series, *, known: bool = False
+) -> dict[int, Exclusion]:
+    """By row of `table`: the runs that have no loss to fit, or none with a logarithm; `known` if all were trained."""
     found = {}
-    trained = (table["tokens"] > 0) & (table["flops"] > 0)
+    trained = (table["tokens"] > 0) & (table["flops"] > 0) | known
     for row, status, value in table[["status", "loss"]].itertuples():
         if status == schema.DIVERGED:
             step = diverged_at_step[row]

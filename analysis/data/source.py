@@ -15,6 +15,8 @@ KNOWN, FREE = "known", "free"
 LOSSES = {"excess_loss": KNOWN, "answer_loss": KNOWN, "val_loss": FREE, "loss": FREE}
 SIZE_CONVENTIONS = ("params", "params_non_embedding")
 FLOP_CONVENTIONS = ("flops_6nd", "flops_counted")
+LEVEL = 0.9  # the share that intervals cover, unless the user asks for another
+ISOFLOP_WINDOW = 3.0  # a parabola sees the sizes within this factor of the lowest one, and two each side at least
 OWN_FLOPS = "flops_own"  # of a table whose C is not 6ND
 SEED_COLUMNS = ["seed", "init_seed", "data_seed", "dropout_seed"]
 SHAPE_COLUMNS = ["width", "layers", "ff_multiple", "tied_embeddings"]
@@ -35,7 +37,9 @@ class Convention:
     """Which loss, which N and which FLOPs a fit uses, whether the floor E is known or free, and what is minimised.
 
     `given_floor` holds E of a loss without a known floor at a number, instead of fitting it. `annealed_only` says
-    whether an envelope counts only the last 15 % of each run; None: where enough sizes win there.
+    whether an envelope counts only the last 15 % of each run; None: where enough sizes win there. `level` is the share
+    that every interval covers. An IsoFLOP parabola sees the sizes within a factor `isoflop_window` of the lowest, and
+    with `isoflop_weights` its line weights each minimum by 1 / (standard error)^2.
     """
 
     loss: str
@@ -44,6 +48,9 @@ class Convention:
     given_floor: float | None = None
     objective: Objective = field(default_factory=Objective)
     annealed_only: bool | None = None
+    level: float = LEVEL
+    isoflop_window: float = ISOFLOP_WINDOW
+    isoflop_weights: bool = False
 
     @property
     def floor(self) -> str:
@@ -64,7 +71,10 @@ class Convention:
         """The convention in words."""
         n = {"params": "N = all parameters", "params_non_embedding": "N = parameters without embeddings"}[self.size]
         c = {"flops_6nd": "C = 6ND", "flops_counted": "C = counted FLOPs", OWN_FLOPS: "C = the table's own"}[self.flops]
-        return f"{self.loss}, E {self.floor}, {n}, {c}"
+        level = f", {100 * self.level:g} % intervals" if self.level != LEVEL else ""
+        window = f", IsoFLOP window {self.isoflop_window:g}" if self.isoflop_window != ISOFLOP_WINDOW else ""
+        weights = ", weighted IsoFLOP lines" if self.isoflop_weights else ""
+        return f"{self.loss}, E {self.floor}, {n}, {c}{level}{window}{weights}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Source:
     loss_unit: str = NATS  # one of `units.LOSS_UNITS`, never perplexity
     warnings: tuple[str, ...] = ()  # what makes a table doubtful, for the top of a report
     settings: tuple[str, ...] = tuple(SETTING_COLUMNS)  # columns of hyperparameters
+    variable: str = ""  # `N`, `D` or `C` of a table that has this one only, and NaN for the others
 
     @property
     def title(self) -> str:
@@ -94,7 +105,7 @@ class Source:
     @property
     def counts_its_own_way(self) -> bool:
         """Whether this is a table whose C is not 6ND."""
-        if self.is_workdir:
+        if self.is_workdir or self.variable:
             return False
         return not np.allclose(self.runs["flops_6nd"], 6 * self.runs["params"] * self.runs["tokens"], rtol=0.01)
 

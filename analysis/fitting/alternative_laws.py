@@ -182,9 +182,9 @@ class DataConstrained:
         log_n, log_d = data.x + data.x_mean, data.y + data.y_mean
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             log_unique_n = np.minimum(log_n, self._optimal_log_params(log_a, log_b, alpha, beta, data))
-            worth_n = log_unique_n + _log_worth(log_n - log_unique_n, log_rn)
+            worth_n = log_unique_n + log_worth(log_n - log_unique_n, log_rn)
             log_unique_d = np.minimum(log_d, np.log(data.unique))
-            worth_d = log_unique_d + _log_worth(log_d - log_unique_d, log_rd)
+            worth_d = log_unique_d + log_worth(log_d - log_unique_d, log_rd)
             by_n = np.exp(log_a - alpha * (worth_n - data.x_mean))
             return by_n + np.exp(log_b - beta * (worth_d - data.y_mean))
 
@@ -193,13 +193,15 @@ class DataConstrained:
         """log N for which the unique tokens are the compute-optimal data, G (U G)^(beta/alpha)."""
         factors = (log_a + alpha * data.x_mean) - (log_b + beta * data.y_mean)
         log_g = (np.log(alpha / beta) + factors) / (alpha + beta)
-        return log_g + beta / alpha * (np.log(data.unique) + log_g)
+        # Of a large corpus a run has only seen what it was trained on.
+        unique = np.minimum(np.log(data.unique), data.y + data.y_mean)
+        return log_g + beta / alpha * (unique + log_g)
 
     def starts(self, data: Data, loss: np.ndarray, weight: np.ndarray, floor: float | None) -> np.ndarray:
         groups = []
         for epochs in WORTH_IN_EPOCHS:
             log_unique = np.minimum(data.y, np.log(data.unique) - data.y_mean)
-            y = log_unique + _log_worth(data.y - log_unique, np.log(epochs))
+            y = log_unique + log_worth(data.y - log_unique, np.log(epochs))
             worth = Data(data.x, y, data.x_mean, data.y_mean)
             theta = Chinchilla().starts(worth, loss, weight, floor).reshape(-1, 4 + (floor is None))
             for size in SIZE_WORTH:
@@ -211,7 +213,7 @@ class DataConstrained:
         return {**Chinchilla().describe(theta, data), "R_D": worth[..., 0], "R_N": worth[..., 1]}
 
 
-def _log_worth(log_ratio: np.ndarray, log_r: np.ndarray) -> np.ndarray:
+def log_worth(log_ratio: np.ndarray, log_r: np.ndarray) -> np.ndarray:
     """log of 1 + R (1 - exp(-(ratio - 1) / R)): what `ratio` times the unique amount is worth, in unique amounts."""
     r = np.exp(np.clip(log_r, -20, 20))
     return np.log1p(-r * np.expm1(-np.expm1(np.minimum(log_ratio, 300)) / r))

@@ -6,8 +6,7 @@ planned by the fitted law stays where it is planned: the resampled laws say what
 put it.
 """
 
-from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy import special
 from scipy.optimize import elementwise
 
 from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.planner.laws import Laws, as_numpy
 from vsweep.analysis.planner.results import (
     AtFixedTokens,
     Estimate,
@@ -30,50 +30,6 @@ from vsweep.analysis.planner.results import (
 SIZES_OFF = (0.5, 2.0)  # of N_opt
 TIMES_SMALLER = (2.0, 3.0, 4.0)
 RESERVES = (0.0, 0.10, 0.25, 0.50)
-QUANTILES_OF_ONE_RUN = 199
-
-
-@dataclass(frozen=True)
-class _Laws:
-    """The fitted law, the resampled ones (a Law of arrays [r]) and the share `level` that an interval covers."""
-
-    law: Law
-    resamples: Law | None
-    residual_sd_log: float | None
-    level: float
-
-    def estimate(self, quantity: Callable[[Law], np.ndarray]) -> Estimate:
-        value = float(_no_nan(quantity(self.law)))
-        return Estimate(value) if self.resamples is None else Estimate(value, *self.interval(quantity(self.resamples)))
-
-    def interval(self, values: np.ndarray) -> tuple[float, float]:
-        """Quantiles outward to the next value, so that infinite ones do no harm."""
-        tail, values = (1 - self.level) / 2, _no_nan(values)
-        return (
-            float(np.quantile(values, tail, method="lower")),
-            float(np.quantile(values, 1 - tail, method="higher")),
-        )
-
-    def single_run(self, loss: Callable[[Law], np.ndarray]) -> tuple[float, float] | None:
-        """The interval of one run: the scatter of runs around each law, on top of the spread of the laws."""
-        if self.residual_sd_log is None:
-            return None
-        tail = (1 - self.level) / 2
-        if self.resamples is None:
-            scatter = self.residual_sd_log * special.ndtri(1 - tail)
-            return float(loss(self.law) * np.exp(-scatter)), float(loss(self.law) * np.exp(scatter))
-        scatter = special.ndtri((np.arange(QUANTILES_OF_ONE_RUN) + 0.5) / QUANTILES_OF_ONE_RUN)
-        losses = loss(self.resamples)
-        runs = self.interval(np.exp(self.residual_sd_log * scatter) * losses[:, None])
-        law = self.interval(losses)
-        # Few laws and little scatter: the law's own interval, rounded outward, may be the wider one.
-        return min(runs[0], law[0]), max(runs[1], law[1])
-
-
-def _no_nan(values: np.ndarray) -> np.ndarray:
-    if np.isnan(values).any():  # a search for a root, too, may end without one
-        raise FloatingPointError("no number")
-    return values
 
 
 def plan(
@@ -103,7 +59,7 @@ def plan(
     """
     _check(flops=flops, level=level, reserve=reserve, tokens=tokens, served=served, residual_sd_log=residual_sd_log)
     count = 0 if resamples is None else np.size(resamples.alpha)
-    laws = _Laws(_as_numpy(law), resamples if count >= resamples_needed(level) else None, residual_sd_log, level)
+    laws = Laws.of(as_numpy(law), resamples, residual_sd_log, level)
     try:
         # Beyond the largest float, inf is the answer; inf - inf is no number.
         with np.errstate(over="ignore", divide="ignore", invalid="raise"):
@@ -113,9 +69,7 @@ def plan(
         raise ValueError(f"law: no plan by constants this large or small, {law} - or by a resample of it") from error
 
 
-def _plan(
-    laws: _Laws, flops: float, resamples: int, reserve: float, tokens: float | None, served: float | None
-) -> Plan:
+def _plan(laws: Laws, flops: float, resamples: int, reserve: float, tokens: float | None, served: float | None) -> Plan:
     usable = (1 - reserve) * flops
     return Plan(
         law=laws.law,
@@ -131,11 +85,6 @@ def _plan(
         fixed_tokens=None if tokens is None else _fixed_tokens(laws, usable, tokens),
         reserves=tuple(_reserve(laws, flops, share) for share in sorted({*RESERVES, reserve})),
     )
-
-
-def resamples_needed(level: float) -> int:
-    """How many resamples put one beyond each end of an interval that covers `level`."""
-    return int(np.ceil(2 / (1 - level) - 1e-9))
 
 
 def _check(**numbers: float | None) -> None:
@@ -154,11 +103,6 @@ def _check(**numbers: float | None) -> None:
     ]
     if wrong:
         raise ValueError("; ".join(wrong))
-
-
-def _as_numpy(law: Law) -> Law:
-    """The same law in numpy's floats: Python's raise where they overflow."""
-    return Law(*(np.float64(constant) for constant in astuple(law)))
 
 
 def _check_reach(law: Law, flops: float) -> None:
@@ -212,7 +156,7 @@ def _log_too_few_served(w: np.ndarray, start: np.ndarray, beta: np.ndarray, log_
     return more_tokens + np.log(np.expm1(w)) - log_ratio
 
 
-def _optimum(laws: _Laws, flops: float) -> Optimum:
+def _optimum(laws: Laws, flops: float) -> Optimum:
     params, tokens = laws.law.params_opt(flops), laws.law.tokens_opt(flops)
 
     def loss(law: Law) -> np.ndarray:
@@ -237,7 +181,7 @@ def _planned(law: Law, planner: Law, flops: float) -> np.ndarray:
     return excess(law, planner.params_opt(flops), planner.tokens_opt(flops))
 
 
-def _off_optimum(laws: _Laws, flops: float, times: float) -> OffOptimum:
+def _off_optimum(laws: Laws, flops: float, times: float) -> OffOptimum:
     params, tokens = times * laws.law.params_opt(flops), laws.law.tokens_opt(flops) / times
     planned = partial(_planned, planner=laws.law, flops=flops)
     return OffOptimum(
@@ -250,7 +194,7 @@ def _off_optimum(laws: _Laws, flops: float, times: float) -> OffOptimum:
     )
 
 
-def _smaller(laws: _Laws, flops: float, times: float) -> Smaller:
+def _smaller(laws: Laws, flops: float, times: float) -> Smaller:
     optimal = float(laws.law.params_opt(flops))
     params, saved = optimal / times, 2 * optimal * (1 - 1 / times)
 
@@ -271,7 +215,7 @@ def _smaller(laws: _Laws, flops: float, times: float) -> Smaller:
     )
 
 
-def _serving(laws: _Laws, flops: float, served: float) -> Serving:
+def _serving(laws: Laws, flops: float, served: float) -> Serving:
     planned = partial(_planned, planner=laws.law, flops=flops)
     best = float(params_for_serving(laws.law, planned(laws.law), served))
     optimum_flops = flops + 2 * float(laws.law.params_opt(flops)) * served
@@ -294,7 +238,7 @@ def _serving(laws: _Laws, flops: float, served: float) -> Serving:
     )
 
 
-def _fixed_tokens(laws: _Laws, flops: float, tokens: float) -> FixedTokens:
+def _fixed_tokens(laws: Laws, flops: float, tokens: float) -> FixedTokens:
     sd = laws.residual_sd_log
     visible = None if sd is None else laws.estimate(lambda law: last_visible_doubling(law, tokens, sd))
     return FixedTokens(
@@ -308,7 +252,7 @@ def _fixed_tokens(laws: _Laws, flops: float, tokens: float) -> FixedTokens:
     )
 
 
-def _at_tokens(laws: _Laws, params: Estimate, tokens: float) -> AtFixedTokens:
+def _at_tokens(laws: Laws, params: Estimate, tokens: float) -> AtFixedTokens:
     n = params.value
     bounds = (None if bound is None else 6 * bound * tokens for bound in (params.low, params.high))
     return AtFixedTokens(
@@ -331,7 +275,7 @@ def last_visible_doubling(law: Law, tokens: float, sd_log: float) -> np.ndarray:
     return np.power(law.A * np.maximum(doubling - seen, 0.0) / (seen * floor), 1 / law.alpha)
 
 
-def _reserve(laws: _Laws, flops: float, share: float) -> Reserve:
+def _reserve(laws: Laws, flops: float, share: float) -> Reserve:
     used, kept = (1 - share) * flops, share * flops
     planned = partial(_planned, planner=laws.law)
     # (1 - p) L_opt((1 - r) C) + p L_opt(r C) is least where (r / (1 - r))^(1 + gamma) = p / (1 - p).

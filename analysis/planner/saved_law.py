@@ -10,7 +10,8 @@ import numpy as np
 
 from vsweep import program
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
-from vsweep.analysis.data.source import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
+from vsweep.analysis.approaches.repeated_law import RepeatedLaw
+from vsweep.analysis.data.source import FLOP_CONVENTIONS, LEVEL, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.report.fits_json import SCHEMA
 from vsweep.analysis.tables.units import LOSS_UNITS, NATS
@@ -19,6 +20,7 @@ from vsweep.analysis.uncertainty.verdicts import DESCRIBES, DOUBTFUL, NOT_SHOWN,
 CONSTANTS = ("E", "A", "B", "alpha", "beta")
 MOST, SMALLEST = sys.float_info.max, sys.float_info.min
 LEAST = {name: 0.0 if name == "E" else SMALLEST for name in CONSTANTS}
+REPEATS = ("R_D", "R_N")
 AXES = {"params": "N", "tokens": "D", "flops": "C"}
 
 
@@ -34,7 +36,8 @@ class SavedLaw:
     subtracted from the losses before the fit;
     `size` and `flops` the conventions for N and C; `ranges` the lowest and highest of the fitted params, tokens, flops;
     `standing` whether the runs show the law, None where the file says nothing about it. `loss_unit` is the unit of E,
-    A/N^alpha and every loss.
+    A/N^alpha and every loss; `level` the share that the intervals of the fits cover. `repeated` is the law of repeated
+    data with its own resamples and scatter, or None with the reason in `why_not_repeated`.
     """
 
     source: str
@@ -49,6 +52,11 @@ class SavedLaw:
     standing: Judgement | None = None
     from_file: bool = False
     loss_unit: str = NATS
+    level: float = LEVEL
+    repeated: RepeatedLaw | None = None
+    repeated_resamples: RepeatedLaw | None = None
+    repeated_sd_log: float | None = None
+    why_not_repeated: str = "a law given by its constants has none"
 
 
 @dataclass(frozen=True)
@@ -115,11 +123,12 @@ def _fitted(path: str | Path, loss: str, entry: dict) -> SavedLaw:
     if _refusal(entry) is not None:
         raise BadLaw(f"{path}: the law of {loss} was refused - {constants['refused']}")
     where = f"{path}: losses.{loss}"
+    resamples = _resamples(f"{where}.parametric.resamples", constants.get("resamples") or {})
     return SavedLaw(
         source=f"the law of {loss} in {path}",
         loss=loss,
         law=_law(f"{where}.parametric", {name: constants[name] for name in CONSTANTS}),
-        resamples=_resamples(f"{where}.parametric.resamples", constants.get("resamples") or {}),
+        resamples=None if resamples is None else Law(**resamples),
         residual_sd_log=_optional(f"{where}.parametric.residual_sd_log", constants.get("residual_sd_log")),
         floor_value=_optional(f"{where}.floor_value", entry.get("floor_value")),
         size=_one_of(f"{where}.convention.N", convention["N"], SIZE_CONVENTIONS),
@@ -127,6 +136,8 @@ def _fitted(path: str | Path, loss: str, entry: dict) -> SavedLaw:
         ranges=_ranges(f"{where}.range", entry.get("range") or {}),
         standing=_standing(f"{where}.standing", entry.get("standing")),
         from_file=True,
+        level=_level(f"{where}.convention.level", convention.get("level", LEVEL)),
+        **_repeated(f"{where}.repeated_data", entry.get("repeated_data")),
     )
 
 
@@ -134,6 +145,36 @@ def _loss_unit(path: str | Path, content: dict) -> str:
     units = content.get("units")
     unit = units.get("loss", NATS) if isinstance(units, dict) else NATS
     return _one_of(f"{path}: units.loss", unit, LOSS_UNITS)
+
+
+def _level(where: str, value: object) -> float:
+    if not (_is_number(value) and 0 < value < 1):
+        raise BadLaw(f"{where}: must be a share between 0 and 1 - got {value!r}")
+    return float(value)
+
+
+def _repeated(where: str, entry: dict | None) -> dict[str, object]:
+    """The fields of a SavedLaw about repeated data; in their place the reason, where there is no such law."""
+    if entry is None:
+        return {"why_not_repeated": "its runs name no unique tokens, or repeat none of them often enough"}
+    if "refused" in entry:
+        return {"why_not_repeated": f"it was refused: {entry['refused']}"}
+    columns = entry.get("resamples") or {}
+    law = _law(where, {name: entry[name] for name in CONSTANTS})
+    resamples = _resamples(f"{where}.resamples", columns, (*CONSTANTS, *REPEATS))
+    return {
+        "repeated": RepeatedLaw(law, *(_worth(f"{where}.{name}", entry[name]) for name in REPEATS)),
+        "repeated_resamples": None
+        if resamples is None
+        else RepeatedLaw(Law(*(resamples[name] for name in CONSTANTS)), *(resamples[name] for name in REPEATS)),
+        "repeated_sd_log": _optional(f"{where}.residual_sd_log", entry.get("residual_sd_log")),
+    }
+
+
+def _worth(where: str, value: object) -> float:
+    if not _is_number(value, SMALLEST):
+        raise BadLaw(f"{where}: must be a number above 0 - got {value!r}")
+    return float(value)
 
 
 def _standing(where: str, entry: object) -> Judgement | None:
@@ -193,17 +234,18 @@ def _law(where: str, constants: dict[str, object]) -> Law:
     return Law(**{name: float(value) for name, value in constants.items()})
 
 
-def _resamples(where: str, columns: dict[str, list]) -> Law | None:
+def _resamples(where: str, columns: dict[str, list], names: Sequence[str] = CONSTANTS) -> dict[str, np.ndarray] | None:
+    """The constants [r] of the resampled laws by name; None where there are none."""
     if not any(columns.values()):
         return None
-    lists = {name: columns[name] for name in CONSTANTS}
+    lists = {name: columns.get(name) for name in names}
     good = all(
-        isinstance(values, list) and all(_is_number(value, LEAST[name]) for value in values)
+        isinstance(values, list) and all(_is_number(value, LEAST.get(name, SMALLEST)) for value in values)
         for name, values in lists.items()
     )
     if not good or len({len(values) for values in lists.values()}) > 1:
-        raise BadLaw(f"{where}: needs one number a resample for each of {', '.join(CONSTANTS)}, all but E above 0")
-    return Law(**{name: np.array(values, float) for name, values in lists.items()})
+        raise BadLaw(f"{where}: needs one number a resample for each of {', '.join(names)}, all but E above 0")
+    return {name: np.array(values, float) for name, values in lists.items()}
 
 
 def given_law(text: str) -> SavedLaw:
@@ -236,6 +278,11 @@ def extrapolations(saved: SavedLaw, plan: Plan) -> list[Extrapolation]:
         runs["the size for serving"] = plan.serving.params.value, plan.serving.tokens.value
     if plan.fixed_tokens:
         runs["the largest N for this D"] = plan.fixed_tokens.largest.params.value, plan.fixed_tokens.tokens
+    return outside_of(saved, runs)
+
+
+def outside_of(saved: SavedLaw, runs: dict[str, tuple[float, float]]) -> list[Extrapolation]:
+    """Where `runs`, N and D by name, lie outside the fitted ones: an entry for each axis on which one does."""
     outside = []
     for run, (params, tokens) in runs.items():
         values = {"params": params, "tokens": tokens}

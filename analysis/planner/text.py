@@ -1,15 +1,16 @@
 """A plan as text for a terminal: numbers with units and intervals, and what they mean, within 98 columns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import RenderableType
 
 from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.formatting import amount, blocks, columns, facts, nats, prose, scientific, share, times
-from vsweep.analysis.planner.allocation import gamma, resamples_needed
+from vsweep.analysis.planner.allocation import gamma
 from vsweep.analysis.planner.results import AtFixedTokens, Estimate, FixedTokens, GpuTime, Plan, Reserve, Serving
 from vsweep.analysis.planner.saved_law import Extrapolation, SavedLaw
+from vsweep.analysis.uncertainty.intervals import resamples_needed
 from vsweep.analysis.uncertainty.verdicts import DESCRIBES, NOT_SHOWN
 
 SIZES = {"params": "all parameters", "params_non_embedding": "parameters without embeddings"}
@@ -18,52 +19,59 @@ Block = list[RenderableType]
 Format = Callable[[float], str]
 
 
-def render(plan: Plan, saved: SavedLaw, gpu: GpuTime | None, outside: list[Extrapolation]) -> str:
+def render(
+    plan: Plan, saved: SavedLaw, gpu: GpuTime | None, outside: list[Extrapolation], more: Sequence[Block] = ()
+) -> str:
     """The whole plan as text, printable whatever the names in it.
 
     Args:
       saved: the law that was planned by.
       gpu: the GPU time that the compute was given as, if it was.
       outside: the runs that lie outside the fitted ones.
+      more: blocks that follow the optimum.
     """
+    unit = saved.loss_unit
     parts = [
         [_heading(plan, saved, gpu)],
-        _standing(saved),
-        _warnings(outside),
+        standing_text(saved),
+        warnings_text(outside),
         _optimum(plan, saved),
-        _wrong_size(plan),
+        *more,
+        _wrong_size(plan, unit),
         _smaller(plan),
         _serving(plan.serving, plan) if plan.serving else [],
-        _fixed_tokens(plan.fixed_tokens, plan) if plan.fixed_tokens else [],
-        _reserves(plan),
+        _fixed_tokens(plan.fixed_tokens, plan, unit) if plan.fixed_tokens else [],
+        _reserves(plan, unit),
     ]
     return blocks([f"A plan by {saved.source}"], *(part for part in parts if part))
 
 
-def law_text(law: Law) -> str:
-    """The law as a formula with its five constants; E is left out where it is 0."""
+def law_text(law: Law, unit: str) -> str:
+    """The law as a formula with its five constants and the unit of its loss; E is left out where it is 0."""
     floor = f"{law.E:.4g} + " if law.E else ""
-    return f"L(N, D) = {floor}{law.A:.4g}/N^{law.alpha:.4g} + {law.B:.4g}/D^{law.beta:.4g} nats/token"
+    return f"L(N, D) = {floor}{law.A:.4g}/N^{law.alpha:.4g} + {law.B:.4g}/D^{law.beta:.4g} {unit}"
 
 
 # Numbers with their intervals
 
 
-def _interval(estimate: Estimate, form: Format) -> str:
+def interval_text(estimate: Estimate, form: Format) -> str:
+    """Such as `2.1..2.4`; empty where there is no interval."""
     return "" if estimate.low is None else f"{form(estimate.low)}..{form(estimate.high)}"
 
 
 def _cell(estimate: Estimate, form: Format) -> str:
     """A value of a table, with its interval on a second line."""
-    return "\n".join(filter(None, [form(estimate.value), _interval(estimate, form)]))
+    return "\n".join(filter(None, [form(estimate.value), interval_text(estimate, form)]))
 
 
-def _fact(label: str, estimate: Estimate, form: Format, unit: str) -> tuple[str, str]:
-    interval = _interval(estimate, form)
+def fact(label: str, estimate: Estimate, form: Format, unit: str) -> tuple[str, str]:
+    """A row of `facts`: a value with its unit and its interval."""
+    interval = interval_text(estimate, form)
     return label, f"{form(estimate.value)} {unit}" + (f"  ({interval})" if interval else "")
 
 
-def _as_asked(value: float) -> str:
+def as_asked(value: float) -> str:
     """A share as it was given on the command line, such as 25 %."""
     return share(value, digits=None)
 
@@ -78,7 +86,7 @@ def _served(value: float) -> str:
 
 def _heading(plan: Plan, saved: SavedLaw, gpu: GpuTime | None) -> RenderableType:
     rows = [
-        ("law", law_text(plan.law)),
+        ("law", law_text(plan.law, saved.loss_unit)),
         ("N and D", f"{SIZES.get(saved.size, saved.size)}; tokens trained on, repeats included"),
     ]
     if gpu:
@@ -88,28 +96,31 @@ def _heading(plan: Plan, saved: SavedLaw, gpu: GpuTime | None) -> RenderableType
         rows.append(("", f"x {gpu.mfu:g} model FLOP utilisation = {scientific(gpu.flops)} FLOP{hint}"))
     rows.append(("compute", f"C = {scientific(plan.flops_total)} FLOP, counted as 6ND"))
     if plan.reserve:
-        rows.append(("", f"{_as_asked(plan.reserve)} kept back: below, C = {scientific(plan.flops)} FLOP"))
+        rows.append(("", f"{as_asked(plan.reserve)} kept back: below, C = {scientific(plan.flops)} FLOP"))
     if saved.flops == "flops_counted":
         rows.append(("", "(the study's other fits use counted FLOP; this plan is for C = 6ND)"))
-    return facts([*rows, ("loss", _loss_text(saved)), ("intervals", _intervals_text(plan))])
+    return facts([*rows, ("loss", loss_text(saved)), ("intervals", intervals_text(plan.resamples, plan.level))])
 
 
-def _loss_text(saved: SavedLaw) -> str:
+def loss_text(saved: SavedLaw) -> str:
+    """Which loss it is, its unit, and the floor above which it is counted."""
+    unit = saved.loss_unit
     if saved.floor_value:
-        return f"{saved.loss}: nats/token above the known floor of {nats(saved.floor_value)} nats/token"
-    return "nats/token" if saved.loss == "loss" else f"{saved.loss}, in nats/token"
+        return f"{saved.loss}: {unit} above the known floor of {nats(saved.floor_value)} {unit}"
+    return unit if saved.loss == "loss" else f"{saved.loss}, in {unit}"
 
 
-def _intervals_text(plan: Plan) -> str:
-    if not plan.resamples:
+def intervals_text(resamples: int, level: float) -> str:
+    """What the intervals hold, or why there are none."""
+    if not resamples:
         return "none: there are no resampled laws to take them from"
-    needed = resamples_needed(plan.level)
-    if plan.resamples < needed:
-        return f"none: {plan.resamples} resampled laws, and {_as_asked(plan.level)} needs {needed} or more"
-    return f"low..high holds {_as_asked(plan.level)} of {plan.resamples} resampled laws"
+    needed = resamples_needed(level)
+    if resamples < needed:
+        return f"none: {resamples} resampled laws, and {as_asked(level)} needs {needed} or more"
+    return f"low..high holds {as_asked(level)} of {resamples} resampled laws"
 
 
-def _standing(saved: SavedLaw) -> Block:
+def standing_text(saved: SavedLaw) -> Block:
     """What speaks against the law; nothing where its runs show it, or where it was given by hand."""
     if saved.standing is None:
         note = "This file holds no verdict on its law. Run the analysis again to see whether the runs show it."
@@ -120,7 +131,7 @@ def _standing(saved: SavedLaw) -> Block:
     return [title, *(prose(f"! {reason}") for reason in saved.standing.reasons)]
 
 
-def _warnings(outside: list[Extrapolation]) -> Block:
+def warnings_text(outside: list[Extrapolation]) -> Block:
     """One paragraph a run that lies outside the fitted ones."""
     by_run: dict[str, list[str]] = {}
     for entry in outside:
@@ -132,30 +143,30 @@ def _warnings(outside: list[Extrapolation]) -> Block:
 
 
 def _optimum(plan: Plan, saved: SavedLaw) -> Block:
-    best, level = plan.optimum, _as_asked(plan.level)
+    best, level, unit = plan.optimum, as_asked(plan.level), saved.loss_unit
     rows = [
-        _fact("N_opt", best.params, amount, "parameters"),
-        _fact("D_opt", best.tokens, amount, "tokens"),
-        _fact("D_opt / N_opt", best.tokens_per_param, amount, "tokens per parameter"),
-        _fact(saved.loss, best.loss, nats, "nats/token"),
+        fact("N_opt", best.params, amount, "parameters"),
+        fact("D_opt", best.tokens, amount, "tokens"),
+        fact("D_opt / N_opt", best.tokens_per_param, amount, "tokens per parameter"),
+        fact(saved.loss, best.loss, nats, unit),
     ]
     if best.single_run:
         low, high = map(nats, best.single_run)
-        rows.append(("a single run", f"{low}..{high} nats/token in {level} of cases"))
+        rows.append(("a single run", f"{low}..{high} {unit} in {level} of cases"))
     else:
         rows.append(("a single run", "not known: the scatter of runs around this law was not given"))
     if saved.floor_value:
-        rows.append(("with its floor", f"{nats(best.loss.value + saved.floor_value)} nats/token"))
+        rows.append(("with its floor", f"{nats(best.loss.value + saved.floor_value)} {unit}"))
     if best.regret is not None:
-        lost = f"at most {nats(best.regret)} nats/token lost in {level} of the resampled laws"
+        lost = f"at most {nats(best.regret)} {unit} lost in {level} of the resampled laws"
         rows.append(("if the law is off", lost))
     return [f"THE COMPUTE-OPTIMAL RUN FOR {scientific(plan.flops)} FLOP", facts(rows)]
 
 
-def _wrong_size(plan: Plan) -> Block:
+def _wrong_size(plan: Plan, unit: str) -> Block:
     header = (
-        *("other sizes at C", "N\nparameters", "D\ntokens", "loss\nnats/token"),
-        *("gives up\nnats/token", "wastes of C\nshare", "wastes\nFLOP"),
+        *("other sizes at C", "N\nparameters", "D\ntokens", f"loss\n{unit}"),
+        *(f"gives up\n{unit}", "wastes of C\nshare", "wastes\nFLOP"),
     )
     rows = [
         (
@@ -202,25 +213,25 @@ def _smaller(plan: Plan) -> Block:
 
 def _serving(serving: Serving, plan: Plan) -> Block:
     rows = [
-        _fact("N", serving.params, amount, "parameters"),
-        _fact("D", serving.tokens, amount, "tokens"),
-        _fact("D / N", serving.tokens_per_param, amount, "tokens per parameter"),
-        _fact("training, 6ND", serving.training_flops, scientific, f"FLOP, where C = {scientific(plan.flops)} FLOP"),
+        fact("N", serving.params, amount, "parameters"),
+        fact("D", serving.tokens, amount, "tokens"),
+        fact("D / N", serving.tokens_per_param, amount, "tokens per parameter"),
+        fact("training, 6ND", serving.training_flops, scientific, f"FLOP, where C = {scientific(plan.flops)} FLOP"),
         ("serving, 2N/token", f"{scientific(serving.serving_flops)} FLOP"),
-        _fact("both", serving.total_flops, scientific, "FLOP"),
-        _fact("saved", serving.saved, share, "of training and serving the optimum"),
+        fact("both", serving.total_flops, scientific, "FLOP"),
+        fact("saved", serving.saved, share, "of training and serving the optimum"),
     ]
     return [f"THE CHEAPEST SIZE OF THE SAME LOSS WITH {amount(serving.served)} TOKENS SERVED", facts(rows)]
 
 
-def _fixed_tokens(fixed: FixedTokens, plan: Plan) -> Block:
+def _fixed_tokens(fixed: FixedTokens, plan: Plan, unit: str) -> Block:
     header = (
         "N such that",
         "N\nparameters",
         "6ND\nFLOP",
         "D / N\ntokens/N",
-        "loss\nnats/token",
-        "2N gains\nnats/token",
+        f"loss\n{unit}",
+        f"2N gains\n{unit}",
     )
     sizes = {
         "6ND is all of C": fixed.largest,
@@ -229,11 +240,11 @@ def _fixed_tokens(fixed: FixedTokens, plan: Plan) -> Block:
     }
     rows = [_fixed_row(label, entry, fixed) for label, entry in sizes.items() if entry]
     floors = [
-        _fact("no size gets below", fixed.floor, nats, "nats/token at this D"),
-        _fact("of which B/D^beta", fixed.of_data, nats, "nats/token due to the limited data"),
+        fact("no size gets below", fixed.floor, nats, f"{unit} at this D"),
+        fact("of which B/D^beta", fixed.of_data, nats, f"{unit} due to the limited data"),
     ]
     title = f"WITH {amount(fixed.tokens)} TOKENS"
-    return [title, columns(header, rows), facts(floors), prose(_on_fixed_tokens(fixed, plan))]
+    return [title, columns(header, rows), facts(floors), prose(_on_fixed_tokens(fixed, plan, unit))]
 
 
 def _fixed_row(label: str, entry: AtFixedTokens, fixed: FixedTokens) -> tuple[str, ...]:
@@ -247,10 +258,10 @@ def _fixed_row(label: str, entry: AtFixedTokens, fixed: FixedTokens) -> tuple[st
     )
 
 
-def _on_fixed_tokens(fixed: FixedTokens, plan: Plan) -> str:
+def _on_fixed_tokens(fixed: FixedTokens, plan: Plan, unit: str) -> str:
     best, largest = plan.optimum, fixed.largest
     wanted = amount(best.tokens.value)
-    loses = f"loses {nats(largest.loss.value - best.loss.value)} nats/token"
+    loses = f"loses {nats(largest.loss.value - best.loss.value)} {unit}"
     if fixed.scarce:
         text = (
             f"Data is scarce: this C would use {wanted} tokens. The largest N uses all of C, and {loses} against a "
@@ -266,14 +277,14 @@ def _on_fixed_tokens(fixed: FixedTokens, plan: Plan) -> str:
     return text + " Repeated tokens are worth less than new ones; the law does not know that."
 
 
-def _reserves(plan: Plan) -> Block:
+def _reserves(plan: Plan, unit: str) -> Block:
     header = (
-        *("kept back\nof the whole C", "that is\nFLOP", "loss\nnats/token", "gives up\nnats/token"),
-        *("run lost, then\nnats/token", "best at a chance\nof losing the run"),
+        *("kept back\nof the whole C", "that is\nFLOP", f"loss\n{unit}", f"gives up\n{unit}"),
+        *(f"run lost, then\n{unit}", "best at a chance\nof losing the run"),
     )
     rows = [
         (
-            _as_asked(entry.share),
+            as_asked(entry.share),
             scientific(entry.flops_kept),
             _cell(entry.loss, nats),
             _cell(entry.given_up, nats),
@@ -282,15 +293,15 @@ def _reserves(plan: Plan) -> Block:
         )
         for entry in plan.reserves
     ]
-    return ["HOW MUCH TO KEEP BACK FOR A RE-RUN", columns(header, rows), *map(prose, _advice(plan))]
+    return ["HOW MUCH TO KEEP BACK FOR A RE-RUN", columns(header, rows), *map(prose, _advice(plan, unit))]
 
 
-def _advice(plan: Plan) -> list[str]:
+def _advice(plan: Plan, unit: str) -> list[str]:
     whole = plan.reserves[0].loss.value
 
     def cost(entry: Reserve) -> str:
         lost = entry.given_up.value
-        return f"{_as_asked(entry.share)} costs {nats(lost)} nats/token ({share(lost / whole)})"
+        return f"{as_asked(entry.share)} costs {nats(lost)} {unit} ({share(lost / whole)})"
 
     costs = ", ".join(cost(entry) for entry in plan.reserves if entry.share)
     return [

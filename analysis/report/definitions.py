@@ -54,7 +54,6 @@ PUBLISHED = (
     "Besiroglu et al. 2024 refit the parametric law: α = 0.348, β = 0.366, a = 0.51."
 )
 TERMS = (
-    ("loss", "In nats per token; log is the natural logarithm."),
     ("N, D, C", "Parameters, label tokens, and training compute in FLOP."),
     ("E known", "The task's exact floor was subtracted from the loss, so the law has E = 0."),
     ("cell", "The runs of one size and one token budget. They differ only by their seed."),
@@ -79,7 +78,8 @@ TERMS = (
 def tables(studies: Sequence[LossStudy]) -> list[Table]:
     """How each loss is fitted, and the terms of the page."""
     fitted = tuple((study.loss, study.convention.describe()) for study in studies)
+    loss = ("loss", f"In {studies[0].source.loss_unit}; log is the natural logarithm.")
     return [
         Table("Conventions of the fits", ("loss", "convention"), fitted),
-        Table("Terms", ("term", "meaning"), TERMS),
+        Table("Terms", ("term", "meaning"), (loss, *TERMS)),
     ]

@@ -13,7 +13,8 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
     conventions       {loss, rows, kaplan_and_chinchilla}: the same runs under every convention, and with Kaplan's
                       choices one by one (fields of Row, Disagreement in sections.checks.conventions); null for a table
     losses            by loss:
-      convention      {loss, E, N, C, objective, text}
+      convention      {loss, E, N, C, objective, text, level, isoflop_window, isoflop_weights}; `level` is the share
+                      that every interval of this loss covers
       floor_value     the exact floor that was subtracted from the loss before it was fitted; null where none was
       range           {params, tokens, flops}: [lowest, highest] of the runs that were fitted
       points, seeds   how many were used
@@ -27,8 +28,9 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       each variance that single seeds make. Where points lie far off the law, `outliers` lists
                       run_id, N, D, loss, law, residual_log = log(loss / law); where they are so far off that no law
                       would be better than one constant, the scores are of the other points
-      repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, points, ranges} or {refused}: the law of repeated data;
-                      absent where the unique tokens are unknown or no run repeats them
+      repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, residual_sd_log, points, ranges, resamples} or
+                      {refused}: the law of repeated data, `resamples` as in parametric; absent where the unique tokens
+                      are unknown or no run repeats them
       envelope, isoflop_parabola, isoflop_akima
                       {k, a, k_tokens, b, k_loss, c, at, note, statuses, edges, optima, ranges} or {refused};
                       N_opt = k C^a, D_opt = k_tokens C^b, L_opt = k_loss C^-c; `optima` lists flops, params, tokens,
@@ -40,27 +42,32 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       or "not shown"
       forecast        {held_out, fitted, predicted, cells, noise_log, yardstick_log, yardstick, limit_log, failed,
                       verdict, reasons, laws} or {refused}; `verdict` is "held", "failed" or "cannot be judged". `laws`
-                      lists law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of 90 % intervals)
+                      lists law, formula, parameters, rms_log, mean_log, fitted_rms_log, coverage (of intervals of
+                      `level`), level
       learning_curve  list of {law, runs, flops, rms_log}: forecast error against the compute of the runs fitted
       lines           list of one-dimensional laws (fields of analysis.sections.lines.Line)
       sensitivity     list of {kind, choice, points, a, alpha, beta, refusal} or {refused}: the parametric law with one
                       choice made in another way; the first row is the fit itself; kind is "fit", "penalty", "runs"
                       or "convention"
       hyperparameters by setting that varies: {k, exponents, verdicts, left_out, minima, cells, r2_log, rms_log, ranges}
-                      or {refused}, with batch_column, notes and `optima`, a row a bowl. f_opt = k N^x D^y B^z; `verdicts`
-                      says by N, D and B whether it moves. {refused} alone where there is no bowl; absent where no
+                      or {refused}, with batch_column, notes and `optima`, a row a bowl. f_opt = k N^x D^y B^z;
+                      `verdicts` says by N, D and B whether it moves. {refused} alone where there is no bowl; absent where no
                       setting varies
       downstream      by metric: {notes, cut_flops, sigmoid, link_error, noise, better, no_forecast, scatter, fitted,
-                      held_out, ways} or {refused}; `ways` lists name, family ("two steps" or "direct"), formula, source,
-                      constants, fitted_error, accuracy (of each held-out cell), error, refused. Accuracies are shares.
+                      held_out, ways} or {refused}; `ways` lists name, family ("two steps" or "direct"), formula,
+                      source, constants, fitted_error, accuracy (of each held-out cell), error, refused. Accuracies are shares.
                       Absent where no column holds an accuracy
+      one_variable    of a table with one of N, D and C only, in place of most of the above: {variable, E, A, alpha,
+                      r2_log, rms_log, residual_sd_log, points, distinct, ranges, resamples, broken_wins, forecast} or
+                      {refused}: the law E + A / x^alpha. `forecast` is {cells, fitted, x, loss, predicted, low, high,
+                      rms_log, fitted_rms_log, coverage, verdict, reasons} or {refused}
       exclusions      list of {run_id, reason}
     refused           list of {loss, method, reason}: every fit that was not made, figures among them
 
 `at` is {flops, N_opt, D_opt, tokens_per_param, loss_opt}: the optimum at the largest compute of the data. `ranges`
 holds by quantity a list of {kind, form, fits, failed, low, high}; kind is "fits to single seeds", "resampled cells and
 seeds", "resampled points", "draws of the scatter between seeds" or "draws of the residuals of the law"; form is
-"min..max" or "90 % interval".
+"min..max", "no interval" or such as "90 % interval".
 """
 
 from collections.abc import Iterable, Sequence
@@ -93,7 +100,7 @@ def to_json(
         },
         "units": UNITS | {"loss": source.loss_unit},
         "findings": [str(finding) for finding in findings],
-        **_merged(section.to_json_of_all(studies) for section in sections.SECTIONS),
+        **_merged(section.to_json_of_all(studies) for section in sections.of(source)),
         "losses": {study.loss: _loss(study) for study in studies},
         "refused": refused,
     }
@@ -101,7 +108,7 @@ def to_json(
 
 
 def _loss(study: LossStudy) -> dict:
-    return _merged(section.to_json(study, study.result(section)) for section in sections.SECTIONS)
+    return _merged(section.to_json(study, study.result(section)) for section in sections.of(study.source))
 
 
 def _merged(parts: Iterable[dict]) -> dict:

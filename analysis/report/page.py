@@ -100,7 +100,7 @@ def render(
     drawings = [drawing for name in (headline.section, *drawn) for drawing in drawn.get(name, [])]
     lead = drawings[0] if drawings else None
     rest = [found for found in findings if found is not headline]
-    parts = [_part(section, studies, rest, drawn.get(section.name, []), lead) for section in sections.SECTIONS]
+    parts = [_part(section, studies, rest, drawn.get(section.name, []), lead) for section in sections.of(source)]
     return (
         environment()
         .get_template("report.html")

@@ -9,6 +9,7 @@ from vsweep.analysis.sections import (
     law,
     lines,
     loss_curves,
+    one_variable,
     optimum,
     repeated,
     runs,
@@ -36,10 +37,19 @@ SECTIONS: tuple[Section, ...] = (
 )
 
 
+# Of a table that has one of N, D and C only.
+OF_ONE_VARIABLE: tuple[Section, ...] = (one_variable.SECTION, runs.EXCLUSIONS)
+
+
+def of(source: Source) -> tuple[Section, ...]:
+    """The sections that `source` is asked."""
+    return OF_ONE_VARIABLE if source.variable else SECTIONS
+
+
 def study_loss(source: Source, convention: Convention, *, bootstrap: int) -> LossStudy:
     """Every section on one loss of `source`; `bootstrap` is the number of resamples of each fit, 0 for none."""
     study = begin(source, convention, bootstrap=bootstrap)
-    for section in SECTIONS:
+    for section in of(source):
         study.result(section)
     return study
 
@@ -53,7 +63,7 @@ def findings(studies: Sequence[LossStudy]) -> list[Finding]:
 
 def findings_of(study: LossStudy) -> list[Finding]:
     """The sentences of one study, section by section, and what was refused at last."""
-    found = [finding for section in SECTIONS for finding in section.findings(study, study.result(section))]
+    found = [finding for section in of(study.source) for finding in section.findings(study, study.result(section))]
     refused = "; ".join(
         f"{NAMES.get(refusal.method, refusal.method)} - {refusal.reason}" for refusal in refusals(study)
     )
@@ -62,4 +72,8 @@ def findings_of(study: LossStudy) -> list[Finding]:
 
 def refusals(study: LossStudy) -> list[Refusal]:
     """Every fit that was not made, section by section."""
-    return [refusal for section in SECTIONS for refusal in section.refusals(study, study.result(section))]
+    asked = of(study.source)
+    made = [refusal for section in asked for refusal in section.refusals(study, study.result(section))]
+    reason = f"the table has {study.source.variable} only, and this needs two of N, D and C"
+    not_asked = {section.title: None for section in SECTIONS if section not in asked}  # each title once
+    return [*made, *(Refusal(title, reason) for title in not_asked)]

@@ -53,7 +53,7 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
         points = select(study.source, study.convention, also=varying, best_settings=False)
         varying = [name for name in varying if points.table[name].astype(str).nunique() > 1]
         found = [(name, bowls.find(points, name, varying)) for name in varying]
-        return tuple(Setting(name, bowl, _law(bowl, study.bootstrap)) for name, bowl in found)
+        return tuple(Setting(name, bowl, _law(bowl, study.bootstrap, study.convention.level)) for name, bowl in found)
 
     def findings(self, study: LossStudy, result: tuple[Setting, ...]) -> list[Finding]:
         texts = [text for one in result if isinstance(one.bowls, Bowls) for text in _about(one.bowls, one.law)]
@@ -78,8 +78,8 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
 SECTION = Hyperparameters()
 
 
-def _law(bowl: Bowls | Refusal, resamples: int) -> HyperparameterLaw | Refusal:
-    return bowl if isinstance(bowl, Refusal) else hyperparameter_law.fit(bowl, resamples)
+def _law(bowl: Bowls | Refusal, resamples: int, level: float) -> HyperparameterLaw | Refusal:
+    return bowl if isinstance(bowl, Refusal) else hyperparameter_law.fit(bowl, resamples, level)
 
 
 def _json(one: Setting) -> dict:

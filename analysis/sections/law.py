@@ -13,7 +13,7 @@ from vsweep.analysis.approaches.optimal_path import PathFit, thinned
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.objective import SQUARED
 from vsweep.analysis.formatting import count, metric, percent, signed_percent, times
-from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
+from vsweep.analysis.plotting import SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import (
@@ -26,10 +26,10 @@ from vsweep.analysis.uncertainty.approach import (
     quantity,
 )
 from vsweep.analysis.uncertainty.estimates import largest_flops, optimal_sizes
-from vsweep.analysis.uncertainty.intervals import SEED_FITS, Range, Uncertainty
+from vsweep.analysis.uncertainty.intervals import SEED_FITS, Range, Uncertainty, resamples_needed
 from vsweep.analysis.uncertainty.verdicts import NOISE_FACTOR, Judgement
 
-MOST_RESAMPLES = 400  # in fits.json
+MOST_RESAMPLES = 400  # in fits.json, if the level of the intervals needs no more
 NAMED = 4  # so many outliers are named in a sentence
 TRAINED_TO = 0.01  # a value within 1 % of the last one trained is no extrapolation
 OPTIMUM = {"N_opt": "N", "D_opt": "D", "tokens_per_param": "tokens per parameter", "loss_opt": "loss"}
@@ -258,7 +258,9 @@ def loss_surface(study: LossStudy) -> Drawing | Refusal:
     axes.set_ylim(*limits[1])
     plotting.log_axis(axes, "x", SIZE_LABELS[study.convention.size], units=True)
     plotting.log_axis(axes, "y", TOKENS_LABEL, units=True)
-    plotting.colour_bar(figure, axes, colour, table["loss"], LOSS_LABELS[study.loss], units=False)
+    plotting.colour_bar(
+        figure, axes, colour, table["loss"], plotting.loss_label(study.loss, study.source.loss_unit), units=False
+    )
     shown = table[["size", "tokens", "flops", "loss"]]
     if law:
         plotting.legend_above(figure, 1)
@@ -318,15 +320,15 @@ def _law(study: LossStudy, approach: Approach) -> dict:
         **scores,
         **({"outliers": outliers_json(study, found)} if found.outliers else {}),
         "seed_share": shares[0] if shares else {},
-        "resamples": _resamples(approach.resamples),
+        "resamples": _resamples(approach.resamples, study.convention.level),
     }
 
 
-def _resamples(law: parametric.Law | None) -> dict[str, np.ndarray]:
+def _resamples(law: parametric.Law | None, level: float) -> dict[str, np.ndarray]:
     if law is None:
         return {}
-    count = len(law.alpha)
-    return {name: np.broadcast_to(values, count)[:MOST_RESAMPLES] for name, values in vars(law).items()}
+    count, most = len(law.alpha), max(MOST_RESAMPLES, resamples_needed(level))
+    return {name: np.broadcast_to(values, count)[:most] for name, values in vars(law).items()}
 
 
 def _path(approach: Approach, found: PathFit) -> dict:

@@ -334,10 +334,10 @@ def loss_lines(study: LossStudy) -> Drawing | Refusal:
             axes.plot(group[moving], group["loss"], lw=1.2, marker="o", ms=3.2, **style)
             axes.fill_between(group[moving], group["low"], group["high"], alpha=0.15, lw=0, **style)
         plotting.log_axis(axes, "x", x_label, units=True)
-        plotting.log_axis(axes, "y", LOSS_LABELS[convention.loss])
+        plotting.log_axis(axes, "y", plotting.loss_label(convention.loss, study.source.loss_unit))
         plotting.colour_bar(figure, axes, colour, table[held], bar_label)
     seeds = " The band spans the seeds." if study.points.seeds else ""
     caption = f"Along each line the quantity of the colour bar is constant. Points are geometric means.{seeds}"
     numbers = table[["size", "budget", "tokens", "loss", "low", "high", "seeds"]]
-    title = f"{LOSS_LABELS[convention.loss].split(' (')[0].capitalize()} against N and against D"
+    title = f"{LOSS_LABELS[convention.loss].capitalize()} against N and against D"
     return Drawing(name, title, caption, figure, numbers)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import compute_frontier, envelope, optimal_path
 from vsweep.analysis.approaches.compute_frontier import ComputeLine
-from vsweep.analysis.data.source import Convention, Refusal
+from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import percent
-from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, Drawing
+from vsweep.analysis.plotting import FLOP_LABELS, SIZE_LABELS, Drawing
 from vsweep.analysis.sections import law
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, or_refused
 from vsweep.analysis.uncertainty.approach import Approach, assess
@@ -75,7 +75,7 @@ def loss_curves(study: LossStudy) -> Drawing | Refusal:
     axes.plot(lowest["flops"], lowest["loss"], color=plotting.BLACK, lw=1, alpha=0.45, label="lower envelope")
     if len(counted):
         axes.scatter(counted["flops"], counted["loss"], color=plotting.ORANGE, s=7, zorder=4, label="used in the fit")
-    _finish(figure, axes, study.convention, colour, study.cells["size"])
+    _finish(figure, axes, study, colour, study.cells["size"])
     plotting.legend_above(figure, 2)
     numbers = curves.assign(loss=np.exp(curves["log_loss"])).drop(columns="log_loss")
     caption = (
@@ -102,7 +102,7 @@ def _points_with_hull(study: LossStudy) -> Drawing | Refusal:
     axes.scatter(table["flops"], table["loss"], c=colour.to_rgba(table["size"]), s=16)
     hull = envelope.lower_hull(study.points)
     axes.plot(hull["flops"], hull["loss"], color=plotting.BLACK, lw=1, marker="o", ms=4, mfc="none", label="lower hull")
-    _finish(figure, axes, study.convention, colour, study.cells["size"])
+    _finish(figure, axes, study, colour, study.cells["size"])
     plotting.legend_above(figure, 1)
     caption = (
         f"{len(table)} points and the {len(hull)} vertices of their lower hull, the convex line below all points. The "
@@ -111,10 +111,11 @@ def _points_with_hull(study: LossStudy) -> Drawing | Refusal:
     return Drawing("loss_curves", "Loss against compute", caption, figure, table)
 
 
-def _finish(figure: Figure, axes: Axes, convention: Convention, colour: ScalarMappable, sizes: pd.Series) -> None:
+def _finish(figure: Figure, axes: Axes, study: LossStudy, colour: ScalarMappable, sizes: pd.Series) -> None:
     """Axes of a figure of loss against compute, coloured by size."""
+    convention = study.convention
     plotting.log_axis(axes, "x", FLOP_LABELS[convention.flops])
-    plotting.log_axis(axes, "y", LOSS_LABELS[convention.loss])
+    plotting.log_axis(axes, "y", plotting.loss_label(convention.loss, study.source.loss_unit))
     plotting.colour_bar(figure, axes, colour, sizes, SIZE_LABELS[convention.size])
 
 

@@ -18,7 +18,7 @@ from vsweep.analysis.sections.checks.forecast import Forecast
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assessed, describe_range, numbers
 from vsweep.analysis.uncertainty.estimates import optimal_sizes
-from vsweep.analysis.uncertainty.intervals import LEVEL, SEED_FITS
+from vsweep.analysis.uncertainty.intervals import SEED_FITS, in_percent
 from vsweep.analysis.uncertainty.verdicts import Judgement
 
 METHOD = "optimal_params"
@@ -260,8 +260,8 @@ def _draw(axes: Axes, study: LossStudy, approach: Approach, flops: np.ndarray) -
         shown.append(used[["flops", "params"]].assign(method=approach.method, kind="optimum"))
         own = (flops >= used["flops"].min()) & (flops <= used["flops"].max())
     if _has_interval(approach):
-        drawn = optimal_sizes(approach.resamples, study.points, flops)[0]
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        drawn, level = optimal_sizes(approach.resamples, study.points, flops)[0], study.convention.level
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
         axes.fill_between(flops, low, high, color=colour, alpha=0.15, lw=0)
         shown[-1] = shown[-1].assign(low=low, high=high)
     axes.plot(flops, params, color=colour, lw=1, ls=":", alpha=0.7)
@@ -278,7 +278,7 @@ def _caption(study: LossStudy, fitted: list[Approach]) -> str:
     refused = [APPROACHES[approach.method][0] for approach in approaches(study) if approach.refused]
     missing = f" Refused: {', '.join(refused)}." if refused else ""
     banded = any(_has_interval(approach) for approach in fitted)
-    band = f" The band holds {LEVEL:.0%} of the resampled parametric laws." if banded else ""
+    band = f" The band holds {in_percent(study.convention.level)} of the resampled parametric laws." if banded else ""
     return (
         "The best size at each compute, N_opt ~ C^a, by each approach. Grey lines are the smallest and largest size "
         f"trained. A line is dotted outside the optima that it was fitted to.{band}{missing}"

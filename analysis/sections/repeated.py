@@ -62,4 +62,5 @@ def _repeated_range(result: RepeatedData, name: str) -> str:
 def _repeated_json(result: RepeatedData) -> dict:
     known = (result.uncertainty,) if result.uncertainty else ()
     ranges = {name: entries for name in result.values if (entries := ranges_json(known, name))}
-    return {**result.values, "rms_log": result.rms_log, "points": result.points, "ranges": ranges}
+    scores = {name: getattr(result, name) for name in ("rms_log", "residual_sd_log", "points")}
+    return {**result.values, **scores, "ranges": ranges, "resamples": result.resamples}

@@ -13,7 +13,7 @@ from vsweep.analysis.data.design_checks import DesignProblem, design_problems
 from vsweep.analysis.data.points import Exclusion, varying_settings
 from vsweep.analysis.data.source import Refusal, Source
 from vsweep.analysis.formatting import metric
-from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
+from vsweep.analysis.plotting import FLOP_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, convention_json
 
 WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single seed says little
@@ -44,11 +44,10 @@ class Runs(Section[tuple[DesignProblem, ...]]):
 
     def to_json(self, study: LossStudy, result: tuple[DesignProblem, ...]) -> dict:
         ratio = study.cells["ratio"][study.cells["seeds"] > 1]
-        convention, points = study.convention, study.points
-        texts = {"objective": convention.objective.describe(), "text": convention.describe()}
+        points = study.points
         spans = {} if study.empty else {name: _span(study, name) for name in ("params", "tokens", "flops")}
         return {
-            "convention": {**convention_json(study), **texts},
+            "convention": convention_texts(study),
             "floor_value": _floor_value(study),
             "range": spans,
             "points": len(points.table),
@@ -83,6 +82,14 @@ class Exclusions(Section[tuple[Exclusion, ...]]):
 
 
 SECTION, EXCLUSIONS = Runs(), Exclusions()
+
+
+def convention_texts(study: LossStudy) -> dict:
+    """The convention with everything that a fit under it was told."""
+    convention = study.convention
+    texts = {"objective": convention.objective.describe(), "text": convention.describe()}
+    told = {name: getattr(convention, name) for name in ("level", "isoflop_window", "isoflop_weights")}
+    return {**convention_json(study), **texts, **told}
 
 
 def _span(study: LossStudy, name: str) -> list[float]:
@@ -172,7 +179,7 @@ def seed_spread(study: LossStudy) -> Drawing | Refusal:
         share = np.arange(1, len(losses) + 1) / len(losses)
         axes.step(losses, share, where="post", color=colour.to_rgba(tokens), lw=1.4)
         numbers.append(pd.DataFrame({"size": size, "budget": budget, "loss": losses, "share_at_or_below": share}))
-    plotting.log_axis(axes, "x", LOSS_LABELS[study.loss])
+    plotting.log_axis(axes, "x", plotting.loss_label(study.loss, study.source.loss_unit))
     axes.set_ylabel("share of seeds at or below")
     plotting.colour_bar(figure, axes, colour, many["tokens"], TOKENS_LABEL)
     seeds = ", ".join(str(n) for n in sorted(set(many["seeds"])))
@@ -192,7 +199,7 @@ def loss_and_match(study: LossStudy) -> Drawing | Refusal:
     for axes, column in ((left, "loss"), (right, "exact_match")):
         axes.scatter(table["flops"], table[column], c=colour.to_rgba(table["size"]), s=16, alpha=0.8)
         plotting.log_axis(axes, "x", FLOP_LABELS[study.convention.flops])
-    plotting.log_axis(left, "y", LOSS_LABELS[study.loss])
+    plotting.log_axis(left, "y", plotting.loss_label(study.loss, study.source.loss_unit))
     right.set_ylim(-0.03, 1.03)
     right.set_ylabel("exact match (share of held-out examples)")
     plotting.colour_bar(figure, right, colour, table["size"], SIZE_LABELS[study.convention.size])

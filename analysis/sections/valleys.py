@@ -10,7 +10,7 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import isoflop, optimal_path
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import percent
-from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS, Drawing
+from vsweep.analysis.plotting import FLOP_LABELS, SIZE_LABELS, Drawing
 from vsweep.analysis.sections import law
 from vsweep.analysis.sections.base import Finding, LossStudy, Section
 from vsweep.analysis.uncertainty.approach import Approach, assess
@@ -66,7 +66,7 @@ def _about_parabola(study: LossStudy, parabola: Approach) -> list[str]:
     if parabola.refused or fitted is None or study.convention.flops != "flops_6nd":
         return []
     sizes, flops = np.unique(study.cells["size"]), parabola.result.used["flops"].to_numpy()
-    bias = isoflop.parabola_bias(fitted, sizes, flops)
+    bias = isoflop.parabola_bias(fitted, sizes, flops, np.log(study.convention.isoflop_window))
     known = bias[np.isfinite(bias)]
     if not len(known):
         return []
@@ -83,7 +83,7 @@ def _about_edges(study: LossStudy, parabola: Approach) -> list[str]:
         found = isoflop.valleys(study.points)
         if not found:
             return []
-        optima = isoflop.optima(found, isoflop.PARABOLA)
+        optima = isoflop.optima(found, isoflop.PARABOLA, study.convention.isoflop_window)
     counts = optima["status"].value_counts()
     if set(counts.index) == {optimal_path.INTERIOR}:
         return [f"all {len(optima)} IsoFLOP minima are interior."]
@@ -103,10 +103,10 @@ def isoflop_valleys(study: LossStudy) -> Drawing | Refusal:
     colour = plotting.colours(np.array([valley.flops for valley in found]), "cividis")
     for valley in found:
         axes.plot(valley.params, valley.loss, color=colour.to_rgba(valley.flops), lw=1.1, marker=".", ms=5)
-    minima = isoflop.optima(found, isoflop.PARABOLA)
+    minima = isoflop.optima(found, isoflop.PARABOLA, study.convention.isoflop_window)
     _mark_minima(axes, minima)
     plotting.log_axis(axes, "x", SIZE_LABELS[study.convention.size], units=True)
-    plotting.log_axis(axes, "y", LOSS_LABELS[study.loss])
+    plotting.log_axis(axes, "y", plotting.loss_label(study.loss, study.source.loss_unit))
     plotting.colour_bar(figure, axes, colour, minima["flops"], FLOP_LABELS[study.convention.flops], units=False)
     plotting.legend_above(figure, 3)
     interior = int((minima["status"] == optimal_path.INTERIOR).sum())

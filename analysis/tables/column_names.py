@@ -180,7 +180,10 @@ def is_non_embedding(name: str) -> bool:
 
 
 def _missing(there: set[str], names: list[str]) -> str:
-    """What a law needs beyond the quantities that are `there`, with the closest names; empty if nothing is missing."""
+    """What a law needs beyond the quantities that are `there`, with the closest names; empty if nothing is missing.
+
+    Nothing is where the table has one of N, D and C and no column that could be another.
+    """
     sizes = {"C" if quantity == "budget" else quantity for quantity in there} & set("NDC")
     wanted = [] if "loss" in there else ["loss"]
     if not sizes:
@@ -189,11 +192,13 @@ def _missing(there: set[str], names: list[str]) -> str:
         wanted += [quantity for quantity in "NDC" if quantity not in sizes]
     if not wanted:
         return ""
+    if len(sizes) == 1 and "loss" in there and not _closest(wanted, names) and not _hours(names):
+        return ""  # a law of this one variable
     # Of the last two either one will do.
     words = ", ".join(wanted) if wanted == ["loss"] else f"{', '.join(wanted[:-1])} (or {wanted[-1]})"
     closest = _closest(wanted, names)
     hints = [f"; closest to {quantity}: {name}" for quantity, name in closest.items()]
-    hours = [name for name in names if units.is_time(name)]
+    hours = _hours(names)
     if hours and "C" in wanted:
         hints.append(f"; {hours[0]} is time and no FLOP: multiply it by the speed, in FLOP per hour or day")
     has = ", ".join(names) or "none"
@@ -203,6 +208,10 @@ def _missing(there: set[str], names: list[str]) -> str:
     return (
         f"missing column {words} - needs loss and two of N, D, C; it has {has}{''.join(hints)}; name it with {answer}"
     )
+
+
+def _hours(names: list[str]) -> list[str]:
+    return [name for name in names if units.is_time(name)]
 
 
 def _hint(quantity: str, name: str | None) -> Choice:

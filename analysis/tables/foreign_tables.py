@@ -47,6 +47,7 @@ class Table:
     seeds), budget (tokens), status, and where the table has them isoflop (FLOP), unique_tokens and weight. Columns that
     hold no quantity follow as they are. `warnings` are for the top of a report. `settings` names hyperparameters.
     `curves` has the checkpoints of the runs, where the table has several rows of one run (`run_curves`).
+    `variable` is `N`, `D` or `C` where the table has this one only; the others are NaN, and `budget` holds its values.
     """
 
     runs: pd.DataFrame
@@ -55,6 +56,7 @@ class Table:
     warnings: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     curves: pd.DataFrame | None = None
+    variable: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def read(
     wish: Wish | None = None,
 ) -> Table:
     """The runs of a table with a loss and any two of N, D and C (C = 6ND gives the third), under their usual names.
+
+    A table with one of them is read for a law of this one variable.
 
     Args:
       source: a file that `formats` reads, a DataFrame, or a table as it was found.
@@ -116,8 +120,9 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     used = {*settings, *(split.marks if split else ()), *((raw.run_column, raw.file_column) if raw.run_column else ())}
     used |= set(filter(downstream_metrics.is_metric, extra))
     unused = extra.drop(columns=[name for name in extra if name in used])
-    cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
-    notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
+    variable = _only_variable(values)
+    cells = runs.groupby(["budget"] if variable else [group_close(values["N"]), "budget"]).ngroup()
+    notes += [_about_variable(variable), _about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
     notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
     warnings = [text for text in (doubt, short) if text]
     warnings += extra_columns.about_studies(unused, cells, values["loss"])
@@ -127,7 +132,7 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     elif split:
         notes.append("The checkpoints were left out: only the last evaluation of each run counts.")
     more = extra[[name for name in extra if name not in runs]]
-    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, tuple(warnings), settings, curves)
+    return Table(pd.concat([runs, more], axis=1), tuple(notes), unit, tuple(warnings), settings, curves, variable)
 
 
 def _far_enough(
@@ -162,6 +167,21 @@ def _curve_losses(split: RunCurves, column: Column, given: str | None) -> np.nda
     if (loss < 1).any():
         raise ValueError(f"column {column.label}: below one in {(loss < 1).sum()} checkpoints, so it is no perplexity")
     return np.log(loss)
+
+
+def _only_variable(values: dict[str, np.ndarray]) -> str:
+    """N, D or C where only this one has values; empty where there are all three."""
+    known = [name for name in "NDC" if not np.isnan(values[name]).all()]
+    return known[0] if len(known) == 1 else ""
+
+
+def _about_variable(variable: str) -> str:
+    if not variable:
+        return ""
+    others = " and ".join(name for name in "NDC" if name != variable)
+    return (
+        f"Of N, D and C the table has {variable} only: a law L({variable}) is fitted, and nothing is said of {others}."
+    )
 
 
 def _extra(raw: RawTable, used: dict[str, Column]) -> pd.DataFrame:
@@ -310,6 +330,10 @@ def _complete(
     if "budget" in values:
         values, budget_notes = _with_budget(values, columns["budget"], rows)
         notes += budget_notes
+    if known == 1 and sum(quantity in values for quantity in "NDC") == 1:
+        (only,) = (values[name] for name in "NDC" if name in values)
+        nothing = dict.fromkeys("NDC", np.full(len(only), np.nan))
+        return {**nothing, **values, "token_budget": group_close(only)}, [note for note in notes if note]
     if known == 1:
         values, note = _with_third(values, rows)
         notes.append(note)

@@ -60,7 +60,7 @@ def of_law(
         estimate,
         by_cell,
         failed=count - len(by_cell["a"]),
-        level=intervals.LEVEL if cells >= intervals.MIN_CELLS_FOR_INTERVAL else 1.0,
+        level=points.convention.level if cells >= intervals.MIN_CELLS_FOR_INTERVAL else 1.0,
         widening=widening,
         seed_share=seed_share,
     )
@@ -112,7 +112,10 @@ def of_path(
         if isinstance(law, Refusal):
             return None
         refits = _refit_shifted(points, whole.method, _residual_shifts(points, law, count))
-        return intervals.interval(intervals.RESIDUALS, estimate, path_quantities(refits, at), failed=refits.failed)
+        drawn = path_quantities(refits, at)
+        return intervals.interval(
+            intervals.RESIDUALS, estimate, drawn, failed=refits.failed, level=points.convention.level
+        )
     refits = _refit_seeds(points, whole.method, bootstrap.WITHIN, count)
     within = path_quantities(refits, at)
     by_seed = path_quantities(_refit_seeds(points, whole.method, bootstrap.SEEDS, count), at)
@@ -123,7 +126,14 @@ def of_path(
         variance = intervals.scatter(name, within[name])
         excess = intervals.seed_excess(intervals.scatter(name, by_seed[name]), variance, len(points.seeds))
         widening[name] = float(np.sqrt((variance + excess) / variance)) if variance else 1.0
-    return intervals.interval(intervals.SEED_SCATTER, estimate, within, failed=refits.failed, widening=widening)
+    return intervals.interval(
+        intervals.SEED_SCATTER,
+        estimate,
+        within,
+        failed=refits.failed,
+        level=points.convention.level,
+        widening=widening,
+    )
 
 
 def _refit_seeds(points: Points, method: str, kind: str, count: int) -> PathRefits:

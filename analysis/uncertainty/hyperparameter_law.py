@@ -11,9 +11,9 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from vsweep.analysis.approaches.bowls import Bowls
-from vsweep.analysis.data.source import Refusal
+from vsweep.analysis.data.source import LEVEL, Refusal
 from vsweep.analysis.uncertainty import intervals
-from vsweep.analysis.uncertainty.intervals import LEVEL, Uncertainty
+from vsweep.analysis.uncertainty.intervals import Uncertainty
 
 VARIABLES = {"N": ("params", "x"), "D": ("tokens", "y"), "B": ("batch", "z")}  # column of `minima`, name of exponent
 SPARE = 2  # cells with a minimum beyond the number of parameters, so that a scatter is known at all
@@ -55,8 +55,8 @@ class HyperparameterLaw:
         return " ".join([f"{self.k:.4g}", *names])
 
 
-def fit(bowls: Bowls, count: int) -> HyperparameterLaw | Refusal:
-    """The law through the interior minima, with intervals from `count` resamples of whole cells (0 for none).
+def fit(bowls: Bowls, count: int, level: float = LEVEL) -> HyperparameterLaw | Refusal:
+    """The law through the interior minima, with intervals of `level` from `count` resamples of whole cells (0: none).
 
     Refused are too few minima for the number of exponents, and minima with no spread in N, D or B. A variable without
     spread is left out, and so is D where it is a power of N.
@@ -72,7 +72,7 @@ def fit(bowls: Bowls, count: int) -> HyperparameterLaw | Refusal:
     if cell.max() + 1 < needed or len(used) < 1 + len(variables) + SPARE:
         text = f"{cell.max() + 1} cells have a minimum, and {needed} are needed for a law in {', '.join(variables)}"
         return Refusal(method, text)
-    return _fitted(used, variables, left_out, cell, count)
+    return _fitted(used, variables, left_out, cell, count, level)
 
 
 def _variables(used: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
@@ -91,7 +91,7 @@ def _variables(used: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
 
 
 def _fitted(
-    used: pd.DataFrame, variables: list[str], left_out: dict[str, str], cell: np.ndarray, count: int
+    used: pd.DataFrame, variables: list[str], left_out: dict[str, str], cell: np.ndarray, count: int, level: float
 ) -> HyperparameterLaw:
     logs = np.stack([np.log(used[VARIABLES[name][0]].to_numpy(float)) for name in variables], axis=1)
     middle = logs.mean(axis=0)
@@ -115,7 +115,9 @@ def _fitted(
         cells=cells,
         r2_log=float(1 - residual.var() / y.var()) if y.var() > 0 else 0.0,
         rms_log=float(np.sqrt((residual**2).mean())),
-        uncertainty=None if resampled is None else _uncertainty(exponents, k, resampled, middle, cells, freedom, count),
+        uncertainty=None
+        if resampled is None
+        else _uncertainty(exponents, k, resampled, middle, cells, freedom, count, level),
     )
 
 
@@ -161,14 +163,17 @@ def _uncertainty(
     cells: int,
     freedom: int,
     count: int,
+    level: float,
 ) -> Uncertainty:
     log_k = np.clip(resampled[:, 0] - resampled[:, 1:] @ middle, -LARGEST_LOG, LARGEST_LOG)
     powers = np.clip(resampled[:, 1:], -LARGEST_LOG, LARGEST_LOG)
     # Exponents have either sign. Their exponentials are positive, as `interval` needs it, and are stretched in logs.
     values = {"k": np.exp(log_k)} | {name: np.exp(powers[:, at]) for at, name in enumerate(exponents)}
     estimate = {"k": k} | {name: float(np.exp(value)) for name, value in exponents.items()}
-    widening = dict.fromkeys(values, _stretch(cells, freedom, LEVEL))
-    found = intervals.interval(intervals.CELLS, estimate, values, failed=count - len(resampled), widening=widening)
+    widening = dict.fromkeys(values, _stretch(cells, freedom, level))
+    found = intervals.interval(
+        intervals.CELLS, estimate, values, failed=count - len(resampled), level=level, widening=widening
+    )
     ranges = {
         name: found_range if name == "k" else intervals.Range(np.log(found_range.low), np.log(found_range.high))
         for name, found_range in found.ranges.items()

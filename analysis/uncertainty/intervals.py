@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LEVEL = 0.9
 MIN_CELLS_FOR_INTERVAL = 20
 MIN_GOOD_SHARE = 0.5  # of resamples: where more are refused, those that are left are no fair sample
 SEED_FITS = "fits to single seeds"
@@ -65,7 +64,7 @@ def interval(
     resampled: Quantities,
     *,
     failed: int,
-    level: float = LEVEL,
+    level: float,
     widening: dict[str, float] | None = None,
     seed_share: dict[str, float] | None = None,
 ) -> Uncertainty:
@@ -82,7 +81,7 @@ def interval(
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
         stretch = 1.0 if widening is None else widening.get(name, 1.0)
         ranges[name] = Range(*_stretched(name, estimate[name], float(low), float(high), stretch))
-    form = "min..max" if level == 1 else f"{100 * level:g} % interval"
+    form = "min..max" if level == 1 else f"{in_percent(level)} interval"
     return Uncertainty(kind, form, ranges, count, failed, seed_share or {})
 
 
@@ -91,6 +90,16 @@ def _stretched(name: str, middle: float, low: float, high: float, factor: float)
         stretched = middle + factor * (low - middle), middle + factor * (high - middle)
         return (max(0.0, stretched[0]), stretched[1]) if name == "E" else stretched
     return middle * (low / middle) ** factor, middle * (high / middle) ** factor
+
+
+def resamples_needed(level: float) -> int:
+    """How many resamples put one beyond each end of an interval that covers the share `level`."""
+    return int(np.ceil(2 / (1 - level) - 1e-9))
+
+
+def in_percent(level: float) -> str:
+    """Such as `90 %`."""
+    return f"{100 * level:g} %"
 
 
 def scatter(name: str, values: np.ndarray) -> float:

@@ -25,12 +25,18 @@ UNBOUNDED = 1e3  # repetitions: no table shows whether a worth falls more slowly
 
 @dataclass(frozen=True)
 class RepeatedData:
-    """The law of repeated data: `values` by name (E, A, B, alpha, beta, R_D, R_N), `rms_log` over `points`."""
+    """The law of repeated data: `values` by name (E, A, B, alpha, beta, R_D, R_N), `rms_log` over `points`.
+
+    `residual_sd_log` is the scatter of single runs about the law, each parameter counted as a lost point; `resamples`
+    holds the values [r] of each resample that has such a law.
+    """
 
     values: dict[str, float]
     rms_log: float
     points: int
     uncertainty: Uncertainty | None
+    residual_sd_log: float
+    resamples: dict[str, np.ndarray]
 
 
 def repeats_data(points: Points) -> bool:
@@ -42,7 +48,9 @@ def repeats_data(points: Points) -> bool:
 
 
 def fit(points: Points, count: int) -> RepeatedData | Refusal | None:
-    """The law on every run of `points`, with 90 % intervals from `count` resamples (at most 200; 0 for none).
+    """The law on every run of `points`, with intervals from `count` resamples; 0 for none.
+
+    At most 200 resamples are made, or as many as the level of the intervals needs.
 
     Returns None where no data is repeated, and a Refusal where the points do not determine the law.
     """
@@ -70,17 +78,27 @@ def fit(points: Points, count: int) -> RepeatedData | Refusal | None:
         return Refusal(METHOD, "no law of repeated data describes these points")
     values = {name: float(value) for name, value in fitted.parameters.items()}
     rms = float(np.sqrt((fitted.log_residuals**2).mean()))
-    ranges = _intervals(points, fitted, values, min(count, RESAMPLES)) if count else None
-    return RepeatedData(values, rms, len(loss), ranges)
+    sd = rms * float(np.sqrt(len(loss) / max(1, len(loss) - needed)))
+    if not count:
+        return RepeatedData(values, rms, len(loss), None, sd, {})
+    made = min(count, max(RESAMPLES, intervals.resamples_needed(convention.level)))
+    resamples = _resamples(points, fitted, made)
+    ranges = _interval(points, values, resamples, made)
+    return RepeatedData(values, rms, len(loss), ranges, sd, resamples)
 
 
-def _intervals(points: Points, fitted: FormFit, values: dict[str, float], count: int) -> Uncertainty:
+def _resamples(points: Points, fitted: FormFit, count: int) -> dict[str, np.ndarray]:
+    """By name the values of the law in each resample of the cells that has one."""
     refits = fitted.refit(points.weights * bootstrap.weights(points, bootstrap.CELLS, count))
     found = {name: np.broadcast_to(column, count) for name, column in refits.parameters.items()}
     good = _is_law(found) & np.isfinite(refits.value)
+    return {name: column[good] for name, column in found.items()}
+
+
+def _interval(points: Points, values: dict[str, float], resamples: dict[str, np.ndarray], count: int) -> Uncertainty:
     kind = intervals.CELLS if points.seeds else intervals.POINTS
-    resampled = {name: column[good] for name, column in found.items()}
-    return intervals.interval(kind, values, resampled, failed=int((~good).sum()))
+    failed = count - len(resamples["alpha"])
+    return intervals.interval(kind, values, resamples, failed=failed, level=points.convention.level)
 
 
 def _is_law(values: dict[str, np.ndarray]) -> np.ndarray:

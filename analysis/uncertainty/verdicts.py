@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtr, fdtrc
+from scipy.special import bdtr, fdtrc, ndtri
 
 from vsweep.analysis.approaches.parametric import ParametricFit, parameter_count
 from vsweep.analysis.data.cells import cells
 from vsweep.analysis.data.points import Points
+from vsweep.analysis.data.source import LEVEL
 from vsweep.analysis.formatting import count, metric, percent
 from vsweep.analysis.uncertainty import intervals
 from vsweep.analysis.uncertainty.approach import Approach
@@ -67,12 +68,17 @@ def of_law(points: Points, approach: Approach, noise_log: float | None) -> Judge
         return Judgement(NOT_SHOWN, (f"no law was fitted: {approach.result.reason}",))
     found = [
         *_by_values(points),
-        *_by_interval(approach),
+        *_by_interval(approach, points.convention.level),
         *_by_optimum(points, approach),
         *_by_residuals(points, approach.result, noise_log),
     ]
+    return worst_of(found)
+
+
+def worst_of(found: list[tuple[str, str]]) -> Judgement:
+    """The worst of several verdicts, with all their reasons; `describes` where there are none."""
     worst = [verdict for verdict in (NOT_SHOWN, DOUBTFUL) if any(verdict == entry[0] for entry in found)]
-    found.sort(key=lambda entry: entry[0] != NOT_SHOWN)  # the worst first, else in order
+    found = sorted(found, key=lambda entry: entry[0] != NOT_SHOWN)  # the worst first, else in order
     return Judgement(worst[0] if worst else DESCRIBES, tuple(reason for _, reason in found))
 
 
@@ -92,7 +98,8 @@ def _interval(approach: Approach) -> Uncertainty | None:
     return made[-1] if made else None
 
 
-def _by_interval(approach: Approach) -> list[tuple[str, str]]:
+def _by_interval(approach: Approach, level: float) -> list[tuple[str, str]]:
+    """By how well a is known. The limits are for intervals of 90 %: asking for others changes no verdict."""
     interval = _interval(approach)
     if interval is None:
         return []
@@ -102,8 +109,9 @@ def _by_interval(approach: Approach) -> list[tuple[str, str]]:
         return [(NOT_SHOWN, refused)]
     found = [(DOUBTFUL, refused)] if interval.failed > MOST_REFUSED * made else []
     width = interval.ranges["a"].high - interval.ranges["a"].low
-    if width > WIDE_A:
-        found.append((NOT_SHOWN if width > SENSELESS_A else DOUBTFUL, f"a is known to within {width:.2f} only"))
+    comparable = width * (ndtri((1 + LEVEL) / 2) / ndtri((1 + level) / 2) if interval.form != "min..max" else 1.0)
+    if comparable > WIDE_A:
+        found.append((NOT_SHOWN if comparable > SENSELESS_A else DOUBTFUL, f"a is known to within {width:.2f} only"))
     return found
 
 
@@ -132,12 +140,13 @@ def _by_residuals(points: Points, fitted: ParametricFit, noise_log: float | None
     return [
         *found,
         *_by_effects(cells(near)),
-        *_by_size(residual, np.log(loss[~far]), noise_log),
+        *by_size(residual, np.log(loss[~far]), noise_log),
         *_by_pattern(residual, near, parameter_count(fitted.floor_free)),
     ]
 
 
-def _by_size(residual: np.ndarray, log_loss: np.ndarray, noise_log: float | None) -> list[tuple[str, str]]:
+def by_size(residual: np.ndarray, log_loss: np.ndarray, noise_log: float | None) -> list[tuple[str, str]]:
+    """What residuals [n] of log loss [n] say against a law: verdicts with reasons."""
     found = []
     rms = float(np.sqrt((residual**2).mean()))
     r2 = 1 - (residual**2).sum() / max(((log_loss - log_loss.mean()) ** 2).sum(), np.finfo(float).tiny)
@@ -153,7 +162,7 @@ def _by_size(residual: np.ndarray, log_loss: np.ndarray, noise_log: float | None
     return found
 
 
-def _powers(*axes: np.ndarray, degree: int) -> np.ndarray:
+def powers(*axes: np.ndarray, degree: int) -> np.ndarray:
     """[n, terms] all products of the standardised axes [n] up to `degree`; constants first."""
     scaled = [(axis - axis.mean()) / max(float(axis.std()), 1e-12) for axis in axes]
     if len(scaled) == 1:
@@ -162,13 +171,13 @@ def _powers(*axes: np.ndarray, degree: int) -> np.ndarray:
     return np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=1)
 
 
-def _left(basis: np.ndarray, values: np.ndarray) -> tuple[float, int]:
+def left(basis: np.ndarray, values: np.ndarray) -> tuple[float, int]:
     """The sum of squares that a least-squares fit leaves, and its degrees of freedom."""
     solution, _, rank, _ = np.linalg.lstsq(basis, values, rcond=None)
     return float(((values - basis @ solution) ** 2).sum()), len(values) - int(rank)
 
 
-def _by_chance(before: tuple[float, int], after: tuple[float, int]) -> float:
+def by_chance(before: tuple[float, int], after: tuple[float, int]) -> float:
     """The chance that more terms take so much from a sum of squares, by an F test; 1 where there is nothing to test."""
     terms, freedom = before[1] - after[1], after[1]
     if terms < 1 or freedom < 1 or before[0] <= 0:
@@ -180,11 +189,11 @@ def _by_chance(before: tuple[float, int], after: tuple[float, int]) -> float:
 def _by_effects(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Whether the loss depends on N at equal D, and on D at equal N, by curves of second degree in their logs."""
     x, y, log_loss = (np.log(table[name].to_numpy()) for name in ("params", "tokens", "loss"))
-    full = _left(_powers(x, y, degree=2), log_loss)
+    full = left(powers(x, y, degree=2), log_loss)
     found = []
     for name, other in (("N", y), ("D", x)):
-        alone = _left(_powers(other, degree=2), log_loss)
-        if full[1] > 0 and _by_chance(alone, full) > CHANCE:
+        alone = left(powers(other, degree=2), log_loss)
+        if full[1] > 0 and by_chance(alone, full) > CHANCE:
             found.append((NOT_SHOWN, f"{name} hardly matters in these runs"))
     return found
 
@@ -192,10 +201,10 @@ def _by_effects(table: pd.DataFrame) -> list[tuple[str, str]]:
 def _by_pattern(residual: np.ndarray, points: Points, parameters: int) -> list[tuple[str, str]]:
     """Whether the residuals follow N and D, which they do where another law holds, or none throughout."""
     x, y = (np.log(points.column(name)) for name in ("params", "tokens"))
-    basis = _powers(x, y, degree=3)
-    after, before = _left(basis, residual), (float((residual**2).sum()), len(residual) - parameters)
+    basis = powers(x, y, degree=3)
+    after, before = left(basis, residual), (float((residual**2).sum()), len(residual) - parameters)
     size = float(np.sqrt(max(before[0] - after[0], 0.0) / len(residual)))
-    if size < PATTERN_LOG or _by_chance(before, after) > CHANCE:
+    if size < PATTERN_LOG or by_chance(before, after) > CHANCE:
         return []
     return [(DOUBTFUL, f"the residuals are no noise: {percent(size)} of them follows N and D")]
 
@@ -215,12 +224,14 @@ def of_forecast(
     held_out: int,
     noise_log: float | None,
     law: Judgement,
+    *,
+    level: float = LEVEL,
 ) -> Judgement:
     """Whether a forecast `held`, `failed` or `cannot be judged`.
 
     Args:
       rms_log: error of the held-out runs in log loss; `fitted_rms_log` that of the fitted ones.
-      coverage: share of held-out runs inside their 90 % prediction intervals, None where it is not known.
+      coverage: share of held-out runs inside prediction intervals of `level`, None where it is not known.
       held_out: cells (N, D) held out. Runs of one cell share its error, so that they count once.
       noise_log: sd of log loss between seeds, None without repeats.
       law: the verdict on the law of all runs. A law that is not shown predicts by luck.
@@ -234,8 +245,8 @@ def of_forecast(
     elif coverage is None:
         unclear.append("without resamples there are no prediction intervals")
     # One-sided: intervals that cover more often than they promise mislead nobody.
-    elif bdtr(round(coverage * held_out), held_out, intervals.LEVEL) < IMPROBABLE:
-        failed.append(f"{100 * coverage:.0f} % inside their {100 * intervals.LEVEL:.0f} % intervals are too few")
+    elif bdtr(round(coverage * held_out), held_out, level) < IMPROBABLE:
+        failed.append(f"{100 * coverage:.0f} % inside their {intervals.in_percent(level)} intervals are too few")
     if noise_log and noise_log > LOUD_LOG:
         unclear.append(f"seeds scatter by {percent(noise_log)}")
     if fitted_rms_log > NOISE_FACTOR * limit:

@@ -16,7 +16,7 @@ from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.parametric import is_law, why_undetermined
 from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Points
-from vsweep.analysis.data.source import Convention, Refusal
+from vsweep.analysis.data.source import LEVEL, Convention, Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
 from vsweep.analysis.fitting.fit import FormFit, fit_form
@@ -26,7 +26,7 @@ from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or
 from vsweep.analysis.sections.law import standing
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
-from vsweep.analysis.uncertainty.intervals import LEVEL
+from vsweep.analysis.uncertainty.intervals import in_percent, resamples_needed
 from vsweep.analysis.uncertainty.repeated_data import repeats_data
 from vsweep.analysis.uncertainty.verdicts import Judgement
 
@@ -61,7 +61,7 @@ class Contender:
 class LawForecast:
     """Errors in log loss (prediction minus truth) of one law on the held-out runs.
 
-    `coverage` is the share of held-out runs inside their 90 % prediction intervals, None without resamples.
+    `coverage` is the share of held-out runs inside prediction intervals of `level`, None without resamples.
     """
 
     law: str
@@ -71,6 +71,7 @@ class LawForecast:
     mean_log: float
     fitted_rms_log: float
     coverage: float | None
+    level: float = LEVEL
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Forecast:
     def judged(self, law: Judgement) -> Judgement:
         """Whether it held; `law` is the verdict on the parametric law of all runs."""
         main = self.main
-        return verdicts.of_forecast(main.rms_log, main.fitted_rms_log, main.coverage, self.cells, self.noise_log, law)
+        numbers = (main.rms_log, main.fitted_rms_log, main.coverage, self.cells, self.noise_log)
+        return verdicts.of_forecast(*numbers, law, level=main.level)
 
 
 @dataclass(frozen=True)
@@ -295,18 +297,24 @@ def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: 
         rms_log=float(np.sqrt((error**2).mean())),
         mean_log=float(error.mean()),
         fitted_rms_log=float(np.sqrt((fitted.log_residuals**2).mean())),
-        coverage=_coverage(fitted, cheap, held, where, min(bootstrap, RESAMPLES)) if bootstrap else None,
+        coverage=_coverage(fitted, cheap, held, where, bootstrap) if bootstrap else None,
+        level=cheap.convention.level,
     )
 
 
 def _coverage(fitted: FormFit, cheap: Points, held: Points, where: tuple, bootstrap: int) -> float:
     """Share of the held-out losses inside their prediction intervals."""
-    low, high = prediction_interval(fitted.refit(cheap.weights * weights(cheap, CELLS, bootstrap)), fitted, where)
+    level = cheap.convention.level
+    count = min(bootstrap, max(RESAMPLES, resamples_needed(level)))
+    resampled = fitted.refit(cheap.weights * weights(cheap, CELLS, count))
+    low, high = prediction_interval(resampled, fitted, where, level)
     loss = held.column("loss")
     return float(((low <= loss) & (loss <= high)).mean())
 
 
-def prediction_interval(resampled: FormFit, whole: FormFit, where: tuple) -> tuple[np.ndarray, np.ndarray]:
+def prediction_interval(
+    resampled: FormFit, whole: FormFit, where: tuple, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
     """[m] low and high of single runs at `where`: a law of the resamples, and a residual drawn at random.
 
     Residuals are a little too small, because the parameters were fitted to them; they are scaled up accordingly.
@@ -317,7 +325,7 @@ def prediction_interval(resampled: FormFit, whole: FormFit, where: tuple) -> tup
     drawn = rng.choice(residual, size=(len(resampled.theta), len(where[0]))) * np.sqrt(len(residual) / freedom)
     # A residual is log(law / loss): a run lies below the law by it.
     runs = resampled.loss(*where) * np.exp(-drawn)
-    return tuple(np.quantile(runs, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
+    return tuple(np.quantile(runs, [(1 - level) / 2, (1 + level) / 2], axis=0))
 
 
 def learning_curve(points: Points) -> pd.DataFrame | Refusal:
@@ -373,7 +381,7 @@ def _about_best(made: Forecast, best: LawForecast) -> str:
 def _inside(law: LawForecast) -> str:
     if law.coverage is None:
         return ""
-    return f"; {100 * law.coverage:.0f} % of the runs lie inside their {100 * LEVEL:.0f} % prediction intervals"
+    return f"; {100 * law.coverage:.0f} % of the runs lie inside their {in_percent(law.level)} prediction intervals"
 
 
 # Table
@@ -382,7 +390,8 @@ def _inside(law: LawForecast) -> str:
 def _by_law(made: Forecast) -> Table:
     """Every law's held-out error, the best first."""
     rows = tuple(_row(law) for law in sorted(made.laws, key=lambda law: law.rms_log))
-    head = ("law", "L(N, D)", "parameters", "held-out error", "mean error", "error of the fit", "inside 90 % intervals")
+    head = ("law", "L(N, D)", "parameters", "held-out error", "mean error", "error of the fit")
+    head = (*head, f"inside {in_percent(made.main.level)} intervals")
     note = (
         f"Each law is fitted to {made.fitted} runs, without {made.held_out}, and predicts those {made.predicted} runs. "
         f"The {made.yardstick} is {percent(made.yardstick_log)}. Errors are root mean squares of log loss. A mean "

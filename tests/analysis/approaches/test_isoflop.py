@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vsweep import analysis
 from vsweep.analysis.approaches import isoflop, optimal_path
+from vsweep.analysis.data.loading import load
+from vsweep.analysis.data.points import select
+from vsweep.analysis.data.source import Convention
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 SIZES = np.log([2e7, 5e7, 1.2e8, 3e8, 7e8, 1.6e9])
@@ -27,6 +31,58 @@ def test_vertex_far_below_every_run_is_no_minimum():
     assert minima.status.tolist() == [INTERIOR, BELOW]
     assert np.exp(minima.log_params[1]) == pytest.approx(1.2e8)
     assert minima.log_loss[1] == bad.min()
+
+
+def test_splines_vertex_far_below_every_run_is_no_minimum():
+    bad = np.array([[1.013, 1.018, 1.214, 1.003, 1.72, 2.28]])
+    assert isoflop.akima_minima(SIZES, bad).status.tolist() == [BELOW]
+
+
+def test_a_wider_window_sees_more_sizes():
+    lopsided = valley(SIZES, 18.4)[None]
+    near, wide = (isoflop.parabola_minima(SIZES, lopsided, np.log(factor)).log_params[0] for factor in (3, 1e9))
+    square, slope, _ = np.polyfit(SIZES, lopsided[0], 2)
+    assert wide == pytest.approx(-slope / (2 * square))
+    assert near != pytest.approx(wide, rel=1e-4)
+
+
+def valleys_table(flat: float) -> pd.DataFrame:
+    """Labelled IsoFLOP groups with N_opt ~ C^0.5; the last group is flatter by `flat` and its minimum misplaced."""
+    rows = []
+    for number, flops in enumerate(np.geomspace(1e18, 1e20, 5)):
+        best = 0.5 * np.log(flops / 6 / 20)
+        last = number == 4
+        for log_n in best + np.linspace(-1.2, 1.2, 7):
+            bowl = 0.1 * (flat if last else 1.0) * (log_n - best - (0.8 if last else 0.0)) ** 2
+            noise = 1e-3 * np.sin(7 * log_n)
+            rows.append((np.exp(log_n), flops, flops, 3 * (flops / 1e18) ** -0.05 * np.exp(bowl + noise)))
+    return pd.DataFrame(rows, columns=["N", "C", "isoflop", "loss"])
+
+
+def test_weights_give_a_flat_valley_little_say():
+    source = load(valleys_table(flat=0.05))
+    plain, weighted = (
+        isoflop.fit(select(source, Convention("loss", isoflop_weights=weights))) for weights in (False, True)
+    )
+    assert abs(weighted.a - 0.5) < 0.2 * abs(plain.a - 0.5)
+    assert "each minimum weighted by 1 / (standard error)^2" in weighted.note
+
+
+def test_a_refit_without_shifts_is_the_weighted_fit():
+    points = select(load(valleys_table(flat=0.3)), Convention("loss", isoflop_weights=True))
+    fitted = isoflop.fit(points)
+    again = isoflop.refit(points, np.zeros((2, len(points.table))))
+    np.testing.assert_allclose(again.a, fitted.a, rtol=1e-12)
+    assert again.a[0] != isoflop.refit(select(load(valleys_table(0.3)), Convention("loss")), np.zeros((1, 35))).a[0]
+
+
+def test_errors_are_those_of_repeated_draws():
+    """The formula is of first order; on a quiet valley draws of noise scatter the vertex as it says."""
+    quiet, scatter = valley(SIZES, 18.9), 1e-4
+    drawn = quiet + scatter * np.random.default_rng(0).standard_normal((4000, 6))
+    measured = isoflop.parabola_minima(SIZES, drawn).log_params.std()
+    stated = isoflop._parabolas(SIZES, quiet[None], isoflop.WINDOW).error[0]
+    assert measured == pytest.approx(scatter * stated, rel=0.05)
 
 
 @pytest.mark.parametrize("find", isoflop.MINIMA.values(), ids=isoflop.MINIMA)

@@ -9,8 +9,9 @@ from tests.analysis.fits_file import content_of, scattered, write
 from vsweep.analysis import planner
 from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.planner import plan
-from vsweep.analysis.planner.allocation import params_for_serving, resamples_needed
+from vsweep.analysis.planner.allocation import params_for_serving
 from vsweep.analysis.planner.results import Estimate
+from vsweep.analysis.uncertainty.intervals import resamples_needed
 
 # Of an excess loss with alpha >> beta, of one with alpha << beta, and Hoffmann's.
 LAWS = (HOFFMANN, Law(E=0.0, A=40.0, B=900.0, alpha=0.9, beta=0.3), Law(E=1.0, A=30.0, B=900.0, alpha=0.2, beta=0.6))

@@ -291,7 +291,7 @@ def test_path_without_json_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "one of the arguments --compute --gpu-hours is required"),
+        ([], "one of the arguments --compute --gpu-hours --at is required"),
         (["--compute", "1e18", "--gpu-hours", "3"], "not allowed with argument"),
         (["--compute", "0"], "argument --compute: must be above 0 - got '0'"),
         (["--compute", "-5"], "argument --compute: must be above 0 - got '-5'"),

@@ -52,9 +52,9 @@ def points_of(source) -> Points:
     ("text", "message"),
     [
         ("N,D\n1,2\n", "missing column loss"),
-        ("D,loss\n1,2\n", "missing column N (or C)"),
-        ("C,loss\n1,2\n", "missing column N (or D)"),
-        ("N,loss\n1,2\n", "missing column D (or C)"),
+        ("D,loss,modelsizes\n1,2,3\n", "closest to N: modelsizes"),
+        ("C,loss,my_tokens_count\n1,2,3\n", "closest to D: my_tokens_count"),
+        ("N,loss,gpu_hours\n1,2,3\n", "missing column D (or C)"),
         ("loss\n3\n", "missing column N, D (or C) - needs loss and two of N, D, C; it has loss"),
         ("N,D,train_loss\n1,2,3\n", "it has N, D, train_loss; closest to loss: train_loss"),
         ("parms,token,loss\n1,2,3\n", "closest to D: token; closest to N: parms"),
