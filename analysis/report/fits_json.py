@@ -51,12 +51,12 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       or "convention"
       hyperparameters by setting that varies: {k, exponents, verdicts, left_out, minima, cells, r2_log, rms_log, ranges}
                       or {refused}, with batch_column, notes and `optima`, a row a bowl. f_opt = k N^x D^y B^z;
-                      `verdicts` says by N, D and B whether it moves. {refused} alone where there is no bowl; absent where no
-                      setting varies
+                      `verdicts` says by N, D and B whether it moves. {refused} alone where there is no bowl;
+                      absent where no setting varies
       downstream      by metric: {notes, cut_flops, sigmoid, link_error, noise, better, no_forecast, scatter, fitted,
                       held_out, ways} or {refused}; `ways` lists name, family ("two steps" or "direct"), formula,
-                      source, constants, fitted_error, accuracy (of each held-out cell), error, refused. Accuracies are shares.
-                      Absent where no column holds an accuracy
+                      source, constants, fitted_error, accuracy (of each held-out cell), error, refused.
+                      Accuracies are shares. Absent where no column holds an accuracy
       one_variable    of a table with one of N, D and C only, in place of most of the above: {variable, E, A, alpha,
                       r2_log, rms_log, residual_sd_log, points, distinct, ranges, resamples, broken_wins, forecast} or
                       {refused}: the law E + A / x^alpha. `forecast` is {cells, fitted, x, loss, predicted, low, high,

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, pivot, run_curves, table_rows, units
+from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, pivot, table_rows, units
+from vsweep.analysis.tables.checkpoints import run_curves, run_ids
+from vsweep.analysis.tables.checkpoints.run_curves import RunCurves
 from vsweep.analysis.tables.column_choices import Choice, command, parse
 from vsweep.analysis.tables.column_names import (
     OPTIONAL,
@@ -25,7 +27,6 @@ from vsweep.analysis.tables.column_names import (
     recognise,
 )
 from vsweep.analysis.tables.formats import RawTable
-from vsweep.analysis.tables.run_curves import RunCurves
 
 IN_MEMORY = Path("the table")  # what messages and titles call a DataFrame, which has no file
 OWN_COLUMNS = {"run_id", "params", "params_non_embedding"}  # together only in a sweep's runs.csv
@@ -114,7 +115,7 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     _raise_doubts(values, reading.columns)
     loss, unit, loss_notes = _loss(values["loss"], reading.columns["loss"], wish.loss_unit, raw.rows)
     values, notes = _complete(_reached({**values, "loss": loss}, split), reading.columns, raw.rows)
-    runs = _runs(values, run_curves.names_of(raw) if split is None else split.names)
+    runs = _runs(values, run_ids.names_of(raw) if split is None else split.names)
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
     used = {*settings, *(split.marks if split else ()), *((raw.run_column, raw.file_column) if raw.run_column else ())}
@@ -143,7 +144,7 @@ def _far_enough(
     Without `least` all of them, and a warning where the checkpoints of a run end before its plan.
     """
     raw = raw if split is None else split.finals
-    names = run_curves.names_of(raw) if split is None else split.names
+    names = run_ids.names_of(raw) if split is None else split.names
     tokens = split is None or "D" not in split.planned
     if least is None:
         return split, raw, "" if split is None else table_rows.about_unfinished(raw, columns, names, tokens=tokens)

@@ -11,19 +11,11 @@ import numpy as np
 import pandas as pd
 
 from vsweep.analysis.formatting import count
-from vsweep.analysis.tables import extra_columns, table_rows
+from vsweep.analysis.tables import table_rows
+from vsweep.analysis.tables.checkpoints import run_ids
 from vsweep.analysis.tables.column_choices import NO_COLUMN, Choice, command
-from vsweep.analysis.tables.column_names import Column, named, read_numbers
+from vsweep.analysis.tables.column_names import Column, named
 from vsweep.analysis.tables.formats import RawTable
-
-IDS = (
-    *("runid", "run", "runname", "runuuid", "rununiqueid", "id", "uid", "uuid", "wandbid"),
-    *("experimentid", "experiment", "expid", "expname", "trialid", "trial", "jobid"),
-)
-LABELS = ("name", "label", "config", "configname", "displayname")  # of a run, or of a size that several runs have
-GRID = 8  # rows of one label, from which on they are too many to be budgets of a grid
-SAME_SIZE = 0.01  # relative difference of N within a run, where N is C / 6D
-AXES = ("D", "step", "C")
 
 
 @dataclass(frozen=True)
@@ -82,201 +74,20 @@ def split(raw: RawTable, columns: Mapping[str, Column], choices: Mapping[str, Ch
         return None, ""
     again, note = table_rows.repeated(raw)
     raw = table_rows.only(raw, ~again, note) if note else raw
-    numbers = _numbers(raw, columns)
-    if chosen:
-        name, warning = chosen.column, ""
-        _check_chosen(raw, numbers, name)
-    else:
-        name, warning = _id_column(raw, numbers)
-    if name is None and not warning:
-        keys, warning = _keys_without_ids(raw, columns, numbers)
-    else:
-        keys = None if name is None else _keys(raw, columns, numbers, name)
+    numbers = run_ids.numbers_of(raw, columns)
+    keys, name, warning = run_ids.run_of_each_row(raw, columns, numbers, chosen.column if chosen else None)
     if keys is None or not keys.duplicated().any():
         return None, warning
-    return _split(raw, columns, numbers.assign(key=keys), name), ""
-
-
-def names_of(raw: RawTable) -> np.ndarray:
-    """What the rows [n] of a table without checkpoints are called: by their run's file, or by their number."""
-    if raw.run_column:
-        return _texts(raw, raw.run_column).to_numpy(object)
-    return np.array([f"row {row}" for row in raw.rows], object)
-
-
-def _numbers(raw: RawTable, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """N, D, C, step and loss of each row, in plain units, as far as they can be read; absent ones are NaN."""
-    found = pd.DataFrame(index=range(len(raw.frame)))
-    for quantity in ("N", "D", "C", "loss"):
-        column = columns.get(quantity)
-        found[quantity] = np.nan if column is None else _read(raw, column.at) * column.factor
-    at = _step_at(raw, (*table_rows.STEPS, *table_rows.COUNTS))
-    found["step"] = np.nan if at is None else _read(raw, at)
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        found["size"] = found["N"] if "N" in columns else found["C"] / (6 * found["D"])
-    return found
-
-
-def _step_at(raw: RawTable, words: tuple[str, ...]) -> int | None:
-    """The column of steps, if its values are numbers and vary."""
-    at = table_rows.column_called(raw, words)
-    return None if at is None or pd.Series(_read(raw, at)).nunique() < 2 else at
-
-
-def _read(raw: RawTable, at: int) -> np.ndarray:
-    return read_numbers(raw.frame.iloc[:, at], raw.rows, allow_zero=True)[0]
-
-
-# Which rows are of one run
-
-
-def _texts(raw: RawTable, name: str) -> pd.Series:
-    cells = raw.frame.iloc[:, raw.columns.index(name)].reset_index(drop=True)
-    return cells.where(cells.notna(), "").astype(str).str.strip()
-
-
-def _ids(raw: RawTable, numbers: pd.DataFrame, name: str) -> pd.Series:
-    """The run ids; those of several files apart, because each may count from 0, unless a log goes on in the next."""
-    ids = _texts(raw, name)
-    if not raw.file_column or raw.run_column or (ids == "").any():
-        return ids
-    files = _texts(raw, raw.file_column)
-    if not _varies(files, ids).any():
-        return ids
-    axis = next((axis for axis in ("step", "D", "C") if numbers[axis].notna().any()), "D")
-    parts = numbers[axis].groupby([ids, files]).agg(["min", "max", "size"]).sort_values("min", kind="stable")
-    parts = parts[parts.index.get_level_values(0).duplicated(keep=False)]
-    goes_on = parts["min"] > parts.groupby(level=0)["max"].shift(fill_value=-np.inf)
-    if goes_on.all() and (parts["size"] > 1).all():
-        return ids
-    return ids + f", {raw.file_column} " + files
-
-
-def _varies(values: pd.Series, keys: pd.Series) -> pd.Series:
-    """Whether the values [n] vary within each of the keys that have several rows."""
-    several = keys.duplicated(keep=False)
-    return values[several].groupby(keys[several]).nunique() > 1
-
-
-def _one_size(numbers: pd.DataFrame, ids: pd.Series) -> bool:
-    sizes = numbers["size"].groupby(ids)
-    return bool((sizes.max() <= sizes.min() * (1 + SAME_SIZE)).all())
-
-
-def _id_column(raw: RawTable, numbers: pd.DataFrame) -> tuple[str | None, str]:
-    """The column of run ids that repeats with rising progress; or None, and a warning where one may be.
-
-    Such a column tells N: a number of a repetition or of a seed, which all sizes share, is none.
-    """
-    for word in (*IDS, *LABELS):
-        for name in raw.columns:
-            if table_rows.last_part(name) != word:
-                continue
-            ids = _ids(raw, numbers, name)
-            if not ids.duplicated().any() or (ids == "").any() or not _one_size(numbers, ids):
-                continue
-            rising = [axis for axis in AXES if _varies(numbers[axis], ids).mean() > 0.5]
-            if not rising:
-                continue
-            if word in LABELS and _may_be_grid(numbers, ids):
-                return None, _undecided(name, "D")
-            return name, ""
-    return None, ""
-
-
-def _may_be_grid(numbers: pd.DataFrame, ids: pd.Series) -> bool:
-    """Whether the rows of each label have the same few D, as sizes in a grid have."""
-    if numbers["step"].notna().any() or ids.groupby(ids).size().median() >= GRID:
-        return False
-    return numbers["D"].groupby(ids).agg(lambda tokens: tuple(sorted(set(tokens)))).nunique() == 1
-
-
-def _undecided(name: str, axis: str) -> str:
-    return (
-        f"The rows of one {name} with rising {axis} may be runs of their own or checkpoints of one run. Every row was "
-        f"read as a run. If they are checkpoints, say {command([Choice('run', name)])}."
-    )
-
-
-def _check_chosen(raw: RawTable, numbers: pd.DataFrame, name: str) -> None:
-    ids = _ids(raw, numbers, name)
-    if (ids == "").any():
-        raise ValueError(f"column {name} (run): empty in {named(raw.rows[(ids == '').to_numpy(bool)])}")
-    if not _one_size(numbers, ids):
-        sizes = numbers["size"].groupby(ids).nunique()
-        raise ValueError(f"column {name} (run): {sizes.idxmax()!r} has several N, so it names no run")
-
-
-def _keys(raw: RawTable, columns: Mapping[str, Column], numbers: pd.DataFrame, name: str) -> pd.Series:
-    """The run of each row as text: its id, with seed and plan where one id has several."""
-    more = [columns["seed"].name] if "seed" in columns else []
-    more += [each for each in raw.columns if table_rows.last_part(each) in _PLANS]
-    keys = _refined(_ids(raw, numbers, name), raw, more)
-    if not _has_ties(numbers, keys):
-        return keys
-    finer = _refined(keys, raw, [each for each in raw.columns if extra_columns.is_setting(each)])
-    return keys if _has_ties(numbers, finer) else finer
-
-
-_PLANS = (*table_rows.STEP_PLANS, *table_rows.TOKEN_PLANS)
-
-
-def _refined(keys: pd.Series, raw: RawTable, more: list[str]) -> pd.Series:
-    """The keys told apart by the columns `more`, save one that would leave no two rows of a key."""
-    for name in more:
-        cells = _texts(raw, name)
-        if not _varies(cells, keys).any():
-            continue
-        finer = keys + f", {name} " + cells
-        keys = finer if finer.duplicated().any() else keys
-    return keys
-
-
-def _keys_without_ids(
-    raw: RawTable, columns: Mapping[str, Column], numbers: pd.DataFrame
-) -> tuple[pd.Series | None, str]:
-    """The run of each row by N, seed, settings and text, where the steps of each rise row by row; else a warning."""
-    at = _step_at(raw, table_rows.STEPS)
-    if at is None:
-        return None, ""
-    used = {column.name for quantity, column in columns.items() if quantity != "seed"} | {raw.columns[at]}
-    more = [name for name in raw.columns if name and name not in used and _tells_runs(raw, columns, name)]
-    keys = _refined(numbers["size"].map("{:.6g}".format), raw, more)
-    if not _varies(numbers["step"], keys).any():
-        return None, ""
-    steps, tokens = (numbers[axis].groupby(keys).diff().dropna() for axis in ("step", "D"))
-    rising = (steps > 0).all() and ((tokens > 0).all() or (tokens == 0).all())
-    return (keys, "") if rising else (None, _undecided("N", raw.columns[at]))
-
-
-def _tells_runs(raw: RawTable, columns: Mapping[str, Column], name: str) -> bool:
-    if extra_columns.is_setting(name) or table_rows.last_part(name) in _PLANS:
-        return True
-    is_seed = "seed" in columns and columns["seed"].name == name
-    return is_seed or pd.to_numeric(_texts(raw, name).replace("", np.nan), errors="coerce").isna().any()
+    return _split(raw, columns, numbers.assign(key=keys), name), warning
 
 
 # The last evaluation of each run
 
 
-def _has_ties(numbers: pd.DataFrame, keys: pd.Series) -> bool:
-    """Whether two evaluations of one run are at the same place of it."""
-    evaluated = numbers.assign(key=keys)[np.isfinite(numbers["loss"])]
-    return len(evaluated) > 0 and bool(evaluated.duplicated(["key", _axis(evaluated)]).any())
-
-
-def _axis(evaluated: pd.DataFrame) -> str:
-    """What orders the evaluations of a run: the first of D, step and C without ties, else the first that varies."""
-    there = [axis for axis in AXES if evaluated[axis].notna().any()]
-    free = [axis for axis in there if not evaluated.duplicated(["key", axis]).any()]
-    varying = [axis for axis in there if _varies(evaluated[axis], evaluated["key"]).any()]
-    return (free or varying or there)[0]
-
-
 def _split(raw: RawTable, columns: Mapping[str, Column], numbers: pd.DataFrame, name: str | None) -> RunCurves:
     _check_losses(raw, columns["loss"], numbers)
     evaluated = numbers[np.isfinite(numbers["loss"])]
-    axis = _axis(evaluated if len(evaluated) else numbers)
+    axis = run_ids.axis_of(evaluated if len(evaluated) else numbers)
     rows = numbers.assign(progress=numbers[axis])
     _check_progress(raw, rows, axis, columns)
     lost, lost_note = _without_end(rows)
@@ -302,7 +113,7 @@ def _split(raw: RawTable, columns: Mapping[str, Column], numbers: pd.DataFrame, 
 
 
 def _is_plan(rows: pd.DataFrame, quantity: str) -> bool:
-    return not _varies(rows[quantity], rows["key"]).any()
+    return not run_ids.varies(rows[quantity], rows["key"]).any()
 
 
 def _reach(finals: RawTable, columns: Mapping[str, Column]) -> np.ndarray:
@@ -311,7 +122,7 @@ def _reach(finals: RawTable, columns: Mapping[str, Column]) -> np.ndarray:
 
 
 def _marks(raw: RawTable, name: str | None) -> tuple[str, ...]:
-    at = _step_at(raw, (*table_rows.STEPS, *table_rows.COUNTS))
+    at = run_ids.step_at(raw, (*table_rows.STEPS, *table_rows.COUNTS))
     return tuple(dict.fromkeys([*([name] if name else []), *([raw.columns[at]] if at is not None else [])]))
 
 
@@ -326,7 +137,7 @@ def _done(runs: int, evaluations: int, marks: tuple[str, ...], name: str | None)
 
 def _check_losses(raw: RawTable, column: Column, numbers: pd.DataFrame) -> None:
     """Raises ValueError for a loss that is text; an empty one only means that nothing was measured there."""
-    cells = _texts(raw, column.name)
+    cells = run_ids.texts(raw, column.name)
     text = numbers["loss"].isna() & ~cells.str.casefold().isin(["", "nan", "none", "null", "n/a", "na"])
     if text.any():
         raise ValueError(

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.analysis.tables.logs import LAW, A, finals, log_of, logs
+from vsweep.analysis import __main__ as program
 from vsweep.analysis import pipeline
 from vsweep.analysis.approaches import compute_frontier, envelope, parametric
 from vsweep.analysis.data.loading import load
@@ -96,7 +97,21 @@ def test_name_of_a_size_in_a_grid_is_asked_about():
     assert load(table, columns=["run=none"]).warnings == ()
 
 
-def test_names_of_runs_with_other_tokens_tell_runs():
+def test_name_of_a_size_in_isoflop_groups_is_asked_about():
+    pairs = [(n, c / (6 * n)) for n in (1e6, 1e7, 1e8) for c in (1e16, 1e17, 1e18)]
+    table = pd.DataFrame([(f"{n:.0e}", n, d, LAW.loss(n, d)) for n, d in pairs], columns=["name", "N", "D", "loss"])
+    source = load(table)
+    assert (len(source.runs), source.curves) == (9, None)
+    assert "--column run=name" in source.warnings[0]
+
+
+def test_summary_of_runs_with_their_last_step_is_no_log():
+    summary = finals(LOGS).rename(columns={"run_id": "Name", "step": "_step"})
+    source = load(summary)
+    assert (len(source.runs), source.curves, source.warnings) == (RUNS, None, ())
+
+
+def test_names_that_tell_more_than_sizes_tell_runs():
     assert len(load(LOGS.rename(columns={"run_id": "name"}).drop(columns="step")).runs) == RUNS
 
 
@@ -106,6 +121,7 @@ def test_rising_steps_without_ids_are_curves():
     source = load(both.reset_index(drop=True))
     assert (len(source.runs), len(source.curves)) == (14, len(both))
     assert "by N, seed and settings, with rising step" in source.notes[0]
+    assert "--column run=none" in source.warnings[0]
 
 
 def test_settings_part_runs_without_ids():
@@ -264,3 +280,17 @@ def test_progress_of_plain_rows_counts_tokens():
 def test_progress_without_a_plan_is_refused():
     assert "needed is one such as max_steps beside step" in refusal(LOGS, min_progress=0.99)
     assert "above 0 and at most 1 - got 99" in refusal(half_trained(), min_progress=99)
+
+
+def test_workdir_knows_its_finished_runs(tmp_path):
+    with pytest.raises(ValueError, match="knows which runs have finished"):
+        load(tmp_path, min_progress=0.99)
+
+
+def test_options_reach_the_table(tmp_path, capsys):
+    half_trained().to_csv(tmp_path / "log.csv", index=False)
+    asked = ["table", str(tmp_path / "log.csv"), str(tmp_path / "out.csv"), "--final-only", "--min-progress"]
+    assert program.main([*asked, "0.99"]) == 0
+    assert len(pd.read_csv(tmp_path / "out.csv")) == RUNS - 1
+    assert f"{RUNS - 1} runs" in capsys.readouterr().out
+    assert program.main([*asked, "2"]) == 2

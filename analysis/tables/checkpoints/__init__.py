@@ -1,0 +1,1 @@
+"""Logs of training: tables with several rows of one run."""
