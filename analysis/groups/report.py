@@ -1,9 +1,10 @@
 """report.html and groups.json of groups; each group has its own report in a folder of its own.
 
 groups.json, schema 1: source, by, loss, loss_unit, flops (the compute of every best loss; null where none is in
-common), groups {value, name, folder, runs, standing}, left_out {value, runs, cells}, rows {group, method, refused, numbers},
-differences {first, second, method, value, range, outcome, reason}, comparisons {first, second, outcome or refused,
-sentence}, findings. Losses in `loss_unit`, compute in FLOP. `numbers` has by name {value, range {low, high}, form}.
+common), groups {value, name, folder, runs, standing}, left_out {value, runs, cells}, rows {group, method, refused,
+numbers}, differences {first, second, method, value, range, outcome, reason}, comparisons {first, second, outcome or
+refused, sentence}, findings. Losses in `loss_unit`, compute in FLOP. `numbers` has by name {value, range {low, high},
+form}.
 """
 
 import html
