@@ -1,9 +1,10 @@
 """report.html and groups.json of groups; each group has its own report in a folder of its own.
 
 groups.json, schema 1: source, by, loss, loss_unit, flops (the compute of every best loss; null where none is in
-common), groups {value, folder, runs, standing}, left_out {value, runs, cells}, rows {group, method, refused, numbers},
-differences {first, second, method, value, range, outcome, reason}, comparisons {first, second, outcome or refused,
-sentence}, findings. Losses in `loss_unit`, compute in FLOP. `numbers` has by name {value, range {low, high}, form}.
+common), groups {value, name, folder, runs, standing}, left_out {value, runs, cells}, rows {group, method, refused,
+numbers}, differences {first, second, method, value, range, outcome, reason}, comparisons {first, second, outcome or
+refused, sentence}, findings. Losses in `loss_unit`, compute in FLOP. `numbers` has by name {value, range {low, high},
+form}.
 """
 
 import html
@@ -91,9 +92,15 @@ def to_json(groups: Groups, found: SideBySide, findings: Sequence[str]) -> dict:
 
 
 def _group(group: Group, found: SideBySide) -> dict:
-    standing = law.standing(found.studies[group.value])
-    runs = len(found.studies[group.value].points.table)
-    return {"value": group.value, "folder": group.folder, "runs": runs, "standing": asdict(standing)}
+    standing = law.standing(found.studies[group.name])
+    runs = len(found.studies[group.name].points.table)
+    return {
+        "value": group.value,
+        "name": group.name,
+        "folder": group.folder,
+        "runs": runs,
+        "standing": asdict(standing),
+    }
 
 
 def _compared(pair: tuple[str, str], result: object) -> dict:
@@ -104,7 +111,7 @@ def _compared(pair: tuple[str, str], result: object) -> dict:
 
 
 def _render(groups: Groups, found: SideBySide, findings: Sequence[str], drawings: Sequence[Drawing]) -> str:
-    links = [(group.value, f"{group.folder}/report.html") for group in groups.groups]
+    links = [(group.name, f"{group.folder}/report.html") for group in groups.groups]
     return (
         page.environment()
         .get_template("groups.html")

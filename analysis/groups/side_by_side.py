@@ -81,7 +81,7 @@ class SideBySide:
 
 def side_by_side(analysed: Sequence[tuple[Group, Result]], *, bootstrap: int) -> SideBySide:
     """Every number of the table of groups, from the analysis of each group."""
-    studies = {group.value: result.studies[0] for group, result in analysed}
+    studies = {group.name: result.studies[0] for group, result in analysed}
     first = next(iter(studies.values()))
     flops = common_flops(list(studies.values()))
     rows = [
@@ -96,12 +96,17 @@ def side_by_side(analysed: Sequence[tuple[Group, Result]], *, bootstrap: int) ->
         for at in range(len(optimum.approaches(first)))
     ]
     few = pairs if len(pairs) <= MOST_COMPARED and bootstrap >= comparison.MIN_RESAMPLES else []
-    compared = {
-        pair: comparison.compare(*(studies[name].points for name in pair), bootstrap=bootstrap, names=pair)
-        for pair in few
-    }
+    compared = {pair: _compared(pair, studies, bootstrap) for pair in few}
     unit = first.source.loss_unit
     return SideBySide(first.loss, unit, flops, studies, tuple(rows), tuple(differences), compared)
+
+
+def _compared(pair: tuple[str, str], studies: dict[str, LossStudy], bootstrap: int) -> Comparison | Refusal:
+    """What `compare` says of two groups; it is not asked about a law that its runs do not show."""
+    unshown = [name for name in pair if _not_shown(studies[name])]
+    if unshown:
+        return Refusal(comparison.METHOD, f"the runs of {' and '.join(unshown)} do not show their law")
+    return comparison.compare(*(studies[name].points for name in pair), bootstrap=bootstrap, names=pair)
 
 
 def common_flops(studies: Sequence[LossStudy]) -> float | None:

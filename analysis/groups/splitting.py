@@ -25,9 +25,10 @@ LONGEST_NAME = 60  # letters of a folder
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one value of the column; `folder` is a safe name of its own for them."""
+    """The runs of one value of the column; `name` is what sentences call them, `folder` a safe name of their own."""
 
     value: str
+    name: str
     folder: str
     source: Source
 
@@ -75,7 +76,8 @@ def split(source: str | Path | pd.DataFrame, by: str, reading: Mapping) -> Group
         if cells < LEAST_CELLS:
             left_out.append(LeftOut(value, len(done), cells))
             continue
-        groups.append(Group(value, safe_name(f"{by}-{value}", folders), part))
+        name = f"{by} = {value}" if isinstance(_key(value), float) else value
+        groups.append(Group(value, name, safe_name(f"{by}-{value}", folders), part))
     if len(groups) < 2:
         small = f"; too few runs have {', '.join(map(str, left_out))}" if left_out else ""
         enough = ", ".join(group.value for group in groups) or "none"

@@ -36,7 +36,7 @@ ROW_INCHES = 0.22  # height of one exponent in the figure
 def headline(groups: Groups, found: SideBySide) -> str:
     """The one sentence that the report begins with."""
     fitted = {row.group: row for row in found.rows if row.method == parametric.METHOD and not row.refused}
-    each = ", ".join(f"{name} a = {row.numbers['a'].value:.3f}" for name, row in fitted.items())
+    each = ", ".join(f"{name}: a = {row.numbers['a'].value:.3f}" for name, row in fitted.items())
     outcomes = [one.outcome for one in found.differences if one.method == parametric.METHOD]
     counted = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)]
     verdict = f"of {len(outcomes)} pair{'s' * (len(outcomes) != 1)} by the parametric law: {', '.join(counted)}"

@@ -164,3 +164,24 @@ def test_command_writes_beside_the_table(tmp_path, capsys):
     for row in fits["exponents"]:
         beside = next(r for r in rows if (r["group"], r["method"]) == ("plain", row["method"]))
         assert row["refused"] or row["a"] == beside["numbers"]["a"]["value"]
+
+
+def test_groups_of_numbers_are_named_with_their_column():
+    frame = table({"a": LAW, "b": LAW})
+    groups = splitting.split(frame.assign(depth=np.where(frame["group"] == "a", 4, 8)), "depth", {}).groups
+    assert [(group.value, group.name, group.folder) for group in groups] == [
+        ("4", "depth = 4", "depth-4"),
+        ("8", "depth = 8", "depth-8"),
+    ]
+
+
+def test_law_that_its_runs_do_not_show_is_not_compared(tmp_path):
+    frame = table({"a": LAW, "noise": LAW})
+    noise = np.exp(np.random.default_rng(1).standard_normal(len(frame)))
+    frame["loss"] *= np.where(frame["group"] == "noise", noise, 1.0)
+    found = report.study(
+        splitting.split(frame, "group", {}), tmp_path, functools.partial(begun, bootstrap=40), bootstrap=40
+    )
+    (main_one,) = [one for one in found.found.differences if one.method == "parametric"]
+    assert main_one.outcome == UNKNOWN
+    assert "the runs of noise do not show" in found.found.comparisons["a", "noise"].reason
