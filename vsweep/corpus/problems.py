@@ -4,8 +4,8 @@ import importlib.util
 
 from vsweep.config.problems import ConfigError, Problem
 
-TEXT = 'pip install "vsweep[text]"'
-HUB = 'pip install "vsweep[hf]"'
+TEXT = "pip install tiktoken tokenizers pyarrow"  # the extra `text`
+HUB = "pip install datasets"  # the extra `hf`
 PACKAGES = {"tiktoken": TEXT, "tokenizers": TEXT, "pyarrow": TEXT, "datasets": HUB}  # package -> how to get it
 
 

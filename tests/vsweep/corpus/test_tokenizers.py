@@ -37,6 +37,7 @@ def come_back(tokenizer, text):
     np.testing.assert_array_equal(batched, ids)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 @example("\x00\U0010ffff\ufeff")
 def test_any_text_comes_back_from_bytes(text):
