@@ -47,13 +47,13 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       choice made in another way; the first row is the fit itself; kind is "fit", "penalty", "runs"
                       or "convention"
       hyperparameters by setting that varies: {k, exponents, verdicts, left_out, minima, cells, r2_log, rms_log, ranges}
-                      or {refused}, with batch_column, notes and `optima`, a row a bowl. f_opt = k N^x D^y B^z; `verdicts`
-                      says by N, D and B whether it moves. {refused} alone where there is no bowl; absent where no
-                      setting varies
+                      or {refused}, with batch_column, notes and `optima`, a row a bowl. f_opt = k N^x D^y B^z;
+                      `verdicts` says by N, D and B whether it moves. {refused} alone where there is no bowl; absent
+                      where no setting varies
       downstream      by metric: {notes, cut_flops, sigmoid, link_error, noise, better, no_forecast, scatter, fitted,
-                      held_out, ways} or {refused}; `ways` lists name, family ("two steps" or "direct"), formula, source,
-                      constants, fitted_error, accuracy (of each held-out cell), error, refused. Accuracies are shares.
-                      Absent where no column holds an accuracy
+                      held_out, ways} or {refused}; `ways` lists name, family ("two steps" or "direct"), formula,
+                      source, constants, fitted_error, accuracy (of each held-out cell), error, refused. Accuracies are
+                      shares. Absent where no column holds an accuracy
       exclusions      list of {run_id, reason}
     refused           list of {loss, method, reason}: every fit that was not made, figures among them
 

@@ -44,12 +44,12 @@ def worse_settings(runs: pd.DataFrame, usable: pd.DataFrame, settings: list[str]
     # Not agg(", ".join): an empty cell (None examples, no clipping) is NaN, and no text to join.
     keys = [", ".join(map(str, row)) for row in runs.loc[usable.index, settings].itertuples(index=False)]
     usable = usable.assign(setting=keys, log_loss=np.log(usable["loss"]))
-    reasons = {}
-    for _, cell in usable.groupby(["size", "budget"]):
-        best = cell.groupby("setting")["log_loss"].mean().idxmin()
-        reason = f"another setting of {', '.join(settings)} has a lower loss in this cell ({best})"
-        reasons |= dict.fromkeys(cell.index[cell["setting"] != best], reason)
-    return reasons
+    means = usable.groupby(["size", "budget", "setting"])["log_loss"].mean()
+    best = means[means.groupby(level=["size", "budget"]).idxmin()].reset_index()[["size", "budget", "setting"]]
+    best = usable[["size", "budget"]].merge(best, on=["size", "budget"], how="left")["setting"].to_numpy()
+    reason = f"another setting of {', '.join(settings)} has a lower loss in this cell"
+    worse = usable["setting"].to_numpy() != best
+    return {row: f"{reason} ({than})" for row, than in zip(usable.index[worse], best[worse], strict=True)}
 
 
 def about_unused(frame: pd.DataFrame) -> str:

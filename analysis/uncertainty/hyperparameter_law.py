@@ -122,10 +122,13 @@ def _fitted(
 def _resampled(design: np.ndarray, y: np.ndarray, cell: np.ndarray, count: int) -> np.ndarray:
     """[r, p] the coefficients of each resample of whole cells that determines them; r <= count."""
     rng, cells = np.random.default_rng(0), int(cell.max()) + 1
-    draws = rng.integers(cells, size=(count, cells))
-    weight = (draws[:, :, None] == np.arange(cells)).sum(axis=1)[:, cell]  # [count, n]
-    left = np.einsum("rn,np,nq->rpq", weight, design, design)
-    right = np.einsum("rn,np,n->rp", weight, design, y)
+    left, right = [], []
+    for _ in range(count):
+        weight = np.bincount(rng.integers(cells, size=cells), minlength=cells)[cell]
+        weighted = design.T * weight
+        left.append(weighted @ design)
+        right.append(weighted @ y)
+    left, right = np.stack(left), np.stack(right)  # [count, p, p], [count, p]
     scale = np.sqrt(np.diag(design.T @ design))
     good = np.linalg.cond(left / scale[:, None] / scale) < DETERMINED
     return np.linalg.solve(left[good], right[good][..., None])[..., 0]
