@@ -93,6 +93,8 @@ def _numbers(cells: pd.Series) -> np.ndarray | str:
     if not problem:
         return values
     wrong = int((~np.isfinite(values) | (values < 0)).sum())
+    if wrong == len(values):
+        return "its values are no numbers, so nothing lies between them"
     return f"{wrong} of {len(values)} runs have no number that is zero or more there"
 
 

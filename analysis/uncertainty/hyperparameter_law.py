@@ -64,10 +64,12 @@ def fit(bowls: Bowls, count: int) -> HyperparameterLaw | Refusal:
     method, used = f"optimal {bowls.setting}", bowls.interior
     if used.empty:
         return Refusal(method, f"no cell has a minimum of {bowls.setting} between the values that were tried")
+    cell = used.groupby(["size", "budget"]).ngroup().to_numpy()
+    if cell.max() + 1 < 2 + SPARE:
+        return Refusal(method, f"{cell.max() + 1} of {2 + SPARE} cells with a minimum that a law needs at least")
     variables, left_out = _variables(used)
     if not variables:
         return Refusal(method, "the cells with a minimum span less than a factor of two in N, D and batch size")
-    cell = used.groupby(["size", "budget"]).ngroup().to_numpy()
     needed = 1 + sum(name != "B" for name in variables) + SPARE
     if cell.max() + 1 < needed or len(used) < 1 + len(variables) + SPARE:
         text = f"{cell.max() + 1} cells have a minimum, and {needed} are needed for a law in {', '.join(variables)}"
