@@ -1,4 +1,7 @@
-"""`python -m analysis SOURCE`, and with a word before it `plan`, `compare` or `table`. `vsweep` runs the same."""
+"""`python -m analysis SOURCE`, and with a word before it `plan`, `compare`, `check` or `table`.
+
+`vsweep` runs the same.
+"""
 
 from vsweep.host import startup
 
@@ -12,6 +15,7 @@ COMMANDS = {  # word -> the module and the function that it means, loaded when i
     "analyse": ("vsweep.analysis.commands", "analyse"),
     "plan": ("vsweep.analysis.planner.command", "main"),
     "compare": ("vsweep.analysis.compare.command", "main"),
+    "check": ("vsweep.analysis.checking.command", "main"),
     "table": ("vsweep.analysis.commands", "table"),
 }
 

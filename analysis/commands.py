@@ -1,6 +1,6 @@
 """What `python -m analysis` does: fits and a report, or one table in the columns that other tools read.
 
-The commands `plan` and `compare` are in `planner.command` and `compare.command`.
+The commands `plan`, `compare` and `check` are in `planner.command`, `compare.command` and `checking.command`.
 """
 
 import argparse
@@ -19,10 +19,12 @@ from vsweep.analysis.data.source import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIO
 from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, Objective
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.groups.splitting import safe_name
+from vsweep.analysis.tables.several_files import expanded, stem, title_of
 
 OTHERS = {
     "plan-from-law": ("FITS.json --compute FLOP", "from the law to a training decision"),
     "compare": ("A B", "whether a change moves the exponent or only the constant"),
+    "check": ("FITS.json NEW", "whether new runs lie on the forecast"),
     "table": ("SOURCE OUT.csv", "the runs as C, N, D, loss, for other tools"),
 }
 
@@ -35,8 +37,9 @@ def analyse(arguments: list[str]) -> int:
     """
     options = _analyse_parser().parse_args(arguments)
     reading = reading_options.chosen(options)
-    loaded = load(options.source, **reading)
-    out = options.out or folder_beside(options.source, options.by)
+    source = expanded(options.source)
+    loaded = load(source, **reading)
+    out = options.out or folder_beside(source, options.by)
     # Only now: the libraries that fit and draw take a second to load, and a table that is refused needs none of them.
     from vsweep.analysis import pipeline, terminal
 
@@ -49,7 +52,7 @@ def analyse(arguments: list[str]) -> int:
         annealed_only=True if options.annealed_only else None,
     )
     if options.by:
-        print(printable(terminal.groups(pipeline.analyse(options.source, out, by=options.by, **choices, **reading))))
+        print(printable(terminal.groups(pipeline.analyse(source, out, by=options.by, **choices, **reading))))
         return 0
     print(printable(terminal.summary(pipeline.analyse_source(loaded, out, **choices))))
     return 0
@@ -79,7 +82,7 @@ def _analyse_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         help="work directory of a sweep (or several of one task), or a table (CSV, JSON, parquet, xlsx) with loss and "
-        "two of N, D, C",
+        "two of N, D, C; several tables, or a pattern such as 'runs/*.csv', are read as one",
     )
     parser.add_argument(
         "--out",
@@ -121,19 +124,29 @@ def _analyse_parser() -> argparse.ArgumentParser:
 def folder_beside(source: Path | list[Path], by: str | None = None) -> Path | None:
     """Where the analysis of a table goes by default: `mine-analysis` beside `mine.csv`; None for a work directory.
 
-    Groups of a column go to `mine-by-COLUMN`, and several sources `a` and `b` to `a+b-analysis` beside them.
+    Groups of a column go to `mine-by-COLUMN`, work directories `a` and `b` to `a+b-analysis` beside them, and tables
+    to a folder with the first and the last in its name: `a-to-z-26-files-analysis`.
 
     Raises:
       ValueError: such a folder is there, but not from an analysis of this table.
     """
-    sources = source if isinstance(source, list) else [source]
-    if len(sources) == 1 and sources[0].is_dir():
+    if isinstance(source, Path) and source.is_dir():
         return None
-    stem, title = several_workdirs.beside(sources) if len(sources) > 1 else (sources[0].stem, sources[0].resolve().name)
-    folder = sources[0].with_name(safe_name(f"{stem}-by-{by}", set()) if by else f"{stem}-analysis")
+    name, title = _name_and_title(source)
+    first = source if isinstance(source, Path) else source[0]
+    folder = first.with_name(safe_name(f"{name}-by-{by}", set()) if by else f"{name}-analysis")
     if folder.is_symlink() or (folder.exists() and not _is_ours(folder, title, "groups.json" if by else "fits.json")):
         raise ValueError(f"out: {folder} holds no analysis of {title} - remove it, or name a folder with --out")
     return folder
+
+
+def _name_and_title(source: Path | list[Path]) -> tuple[str, str]:
+    """What a folder is called after a source, and what fits.json calls the source."""
+    if isinstance(source, Path):
+        return source.stem, source.resolve().name
+    if source[0].is_dir():
+        return several_workdirs.beside(source)
+    return f"{stem(source[0])}-to-{stem(source[-1])}-{len(source)}-files", title_of(source).name
 
 
 def _is_ours(folder: Path, title: str, file: str) -> bool:
@@ -170,7 +183,7 @@ def table(arguments: list[str]) -> int:
 
 def _table_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(program.command("table"), description="Writes the finished runs as C, N, D, loss.")
-    parser.add_argument("source", type=Path, help="work directory of a sweep, or any table")
+    parser.add_argument("source", type=Path, nargs="+", help="work directory of a sweep, or any table or tables")
     parser.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
     parser.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")
     reading_options.add_to(parser)

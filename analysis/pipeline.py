@@ -3,7 +3,7 @@
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +32,14 @@ from vsweep.analysis.result import Result
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.tables.foreign_tables import BadTable
+from vsweep.analysis.tables.several_files import Paths
 
 MIN_RESAMPLES = 20  # beyond both ends of a 90 % interval there is then one
 ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left by an analysis that was killed
 
 
 def analyse(
-    source: str | Path | pd.DataFrame | Sequence[str | Path],
+    source: Paths | pd.DataFrame,
     out: str | Path | None = None,
     *,
     bootstrap: int = 400,
@@ -53,6 +54,7 @@ def analyse(
     by: str | None = None,
     final_only: bool = False,
     min_progress: float | None = None,
+    run_from_filename: bool = False,
 ) -> Result | GroupsResult:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -60,7 +62,7 @@ def analyse(
 
     Args:
       source: a work directory of vsweep, or any table with a loss and two of N, D, C: a file or a DataFrame (`tables`).
-        A list of work directories of one task is fitted together.
+        Work directories of one task, or tables, may be several: a list, or a pattern such as `runs/*.csv`.
       out: where to write; WORKDIR/analysis by default, required for a table.
       bootstrap: resamples of each fit; 0 for none (spreads over seeds are still given).
       size: which N, `params` or `params_non_embedding`.
@@ -75,6 +77,7 @@ def analyse(
         by default) gets a report of all of them and groups.json.
       final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
       min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99.
+      run_from_filename: each file is one run, called as the file; numbers in its name become columns.
 
     Returns a Result, or with `by` a GroupsResult that holds one for each group.
 
@@ -83,7 +86,7 @@ def analyse(
       ValueError: an unknown convention, a negative bootstrap, a table without `out`, or a column that makes no groups.
     """
     reading = {"columns": columns, "loss_unit": loss_unit, "where": where}
-    reading |= {"final_only": final_only, "min_progress": min_progress}
+    reading |= {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
     options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
     options |= {"objective": objective, "annealed_only": annealed_only}
     if by is None:
@@ -141,8 +144,12 @@ def _check_options(
     if not source.is_workdir and (size, flops) != (SIZE_CONVENTIONS[0], FLOP_CONVENTIONS[0]):
         raise BadTable(f"{source.path}: a table has one N and one C only; leave size and flops at their defaults")
     if out is None and not (source.is_workdir and source.path.is_dir()):
-        kind = "several work directories have" if source.is_workdir else "a table has"
-        raise ValueError(f"out: {kind} no directory of its own - say where to write")
+        kind = (
+            "several work directories have no directory of their own"
+            if source.is_workdir
+            else "a table has no directory of its own"
+        )
+        raise ValueError(f"out: {kind} - say where to write")
 
 
 def _own_folder(workdir: Path) -> Path:

@@ -1,10 +1,13 @@
-"""`vsweep.compare` and `vsweep.plan_from_law`: what the commands of these names do, on what a program has at hand."""
+"""What the commands `compare`, `plan-from-law` and `check` do, on what a program has at hand."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from vsweep.analysis.approaches.parametric import Law
+from vsweep.analysis.checking import check as checking
+from vsweep.analysis.checking.check import Check
 from vsweep.analysis.compare import comparison
 from vsweep.analysis.compare.comparison import Comparison
 from vsweep.analysis.compare.sources import convention_of, titles
@@ -15,11 +18,12 @@ from vsweep.analysis.pipeline import Result
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.planner.saved_law import read_fits, refuse_unshown
+from vsweep.analysis.tables.several_files import Paths
 
 
 def compare(
-    first: str | Path | pd.DataFrame,
-    second: str | Path | pd.DataFrame,
+    first: Paths | pd.DataFrame,
+    second: Paths | pd.DataFrame,
     *,
     names: tuple[str, str] | None = None,
     loss: str | None = None,
@@ -30,6 +34,7 @@ def compare(
     bootstrap: int = 400,
     final_only: bool = False,
     min_progress: float | None = None,
+    run_from_filename: bool = False,
 ) -> Comparison | Refusal:
     """Whether `second` moves the exponent of the loss against `first`, or only its constant. Writes nothing.
 
@@ -41,7 +46,7 @@ def compare(
       floor: E of both laws in nats per token, instead of fitting it.
       margin: the relative difference up to which two exponents count as equal, above 0 and below 1.
       bootstrap: resamples of the cells, 40 or more.
-      final_only, min_progress: which rows of both sources count, as for `analyse`.
+      final_only, min_progress, run_from_filename: how the rows of both sources count, as for `analyse`.
 
     Returns a Comparison, or a Refusal with its reason where the two cannot be compared.
 
@@ -49,7 +54,8 @@ def compare(
       BadTable: a source cannot be read; the message names the file, the column and the rows.
       ValueError: an option that is out of range, or that a source does not have.
     """
-    sources = [load(source, final_only=final_only, min_progress=min_progress) for source in (first, second)]
+    reading = {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
+    sources = [load(source, **reading) for source in (first, second)]
     points = [
         select(source, convention_of(source, loss=loss, size=size, flops=flops, floor=floor)) for source in sources
     ]
@@ -87,3 +93,39 @@ def plan_from_law(
     if not anyway:
         refuse_unshown(saved)
     return plan(saved.law, flops, resamples=saved.resamples, residual_sd_log=saved.residual_sd_log, **options)
+
+
+def check(
+    law: str | Path | Result,
+    new: str | Path | pd.DataFrame,
+    *,
+    loss: str | None = None,
+    within: float = checking.WITHIN,
+    beyond: float = checking.BEYOND,
+    curves: str | Path | None = None,
+    anyway: bool = False,
+    columns: Iterable[str] | Mapping[str, str] = (),
+    loss_unit: str | None = None,
+    where: Iterable[str] = (),
+) -> Check:
+    """Whether new runs lie on the forecast of a fitted law: a verdict on each, in its `runs`, and `passed` on all.
+
+    Args:
+      law: fits.json, or the result of `analyse`.
+      new: a table or a work directory, which may be training. `columns`, `loss_unit` and `where` as for `analyse`.
+      loss: which loss of fits.json (default: the first whose law was fitted).
+      within, beyond: the distances up to which a run is as predicted, and from which on to look for a bug, in the unit
+        of the loss.
+      curves: a work directory of finished runs, to compare runs under way after the same tokens.
+      anyway: check even against a law that its runs do not show.
+
+    Raises:
+      BadLaw: no such file or loss, a law that was refused, or one that its runs do not show.
+      BadTable, ValueError: the new runs cannot be read, or the law says nothing about their losses.
+    """
+    saved = read_fits(law.fits if isinstance(law, Result) else law, loss)
+    if not anyway:
+        refuse_unshown(saved, "check against it")
+    source = load(new, columns=columns, loss_unit=loss_unit, where=where)
+    known = None if curves is None else load(curves)
+    return checking.check(saved, source, within=within, beyond=beyond, curves=known)

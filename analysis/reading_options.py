@@ -36,6 +36,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="leave out runs below this share, such as 0.99, of a plan in the table (max_steps, target_tokens, ...)",
     )
+    parser.add_argument(
+        "--run-from-filename",
+        action="store_true",
+        help="each file is one run, called as the file; numbers in its name (N=1e6_seed=3, lr0.01) become columns",
+    )
 
 
 def chosen(options: argparse.Namespace) -> dict[str, object]:
@@ -46,4 +51,5 @@ def chosen(options: argparse.Namespace) -> dict[str, object]:
         "where": options.where,
         "final_only": options.final_only,
         "min_progress": options.min_progress,
+        "run_from_filename": options.run_from_filename,
     }

@@ -66,6 +66,11 @@ def test_the_example_of_a_plan_from_a_law_has_intervals(examples):
     assert best.params.low < best.params.value < best.params.high
 
 
+def test_the_example_of_a_check_finds_the_bug(examples):
+    assert [run.verdict for run in examples["checked"].runs] == ["as predicted", "look for a bug"]
+    assert not examples["checked"].passed
+
+
 @pytest.mark.parametrize("name", vsweep.PUBLIC)
 def test_a_public_function_is_documented(name):
     assert f"`vsweep.{name}" in DOCUMENT

@@ -16,6 +16,7 @@ PUBLIC = {  # name -> the module that has it
     "analyse": "vsweep.analysis",
     "compare": "vsweep.analysis.public",
     "plan_from_law": "vsweep.analysis.public",
+    "check": "vsweep.analysis.public",
 }
 __all__ = ["PUBLIC", "__version__", *PUBLIC]
 

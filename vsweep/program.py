@@ -11,6 +11,7 @@ IN_A_CHECKOUT = {
     "analyse": "python -m analysis",
     "plan-from-law": "python -m analysis plan",
     "compare": "python -m analysis compare",
+    "check": "python -m analysis check",
     "table": "python -m analysis table",
     "generate": "python -m vsweep.generate",
 }

@@ -12,9 +12,10 @@ import pandas as pd
 from vsweep import schema, tables
 from vsweep.analysis.data import several_workdirs
 from vsweep.analysis.data.source import SEED_COLUMNS, SETTING_COLUMNS, Source, seed_blocks
-from vsweep.analysis.tables import conditions, foreign_tables
+from vsweep.analysis.tables import conditions, foreign_tables, several_files
 from vsweep.analysis.tables.column_names import named, read_numbers
-from vsweep.analysis.tables.foreign_tables import BadTable
+from vsweep.analysis.tables.foreign_tables import BadTable, Table
+from vsweep.analysis.tables.several_files import Paths
 
 TEXT_COLUMNS = (
     *("run_id", "stack", "task", "schedule", "precision", "tied_embeddings"),
@@ -29,56 +30,78 @@ LARGEST = 1e60  # of any number: float32 ends at 3.4e38, and a fit may square on
 
 
 def load(
-    source: str | Path | pd.DataFrame | Sequence[str | Path],
+    source: Paths | pd.DataFrame,
     *,
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
     where: Iterable[str] = (),
     final_only: bool = False,
     min_progress: float | None = None,
+    run_from_filename: bool = False,
 ) -> Source:
     """Loads a vsweep work directory or a table with a loss and two of N, D, C (seed, budget and more are optional).
 
     Args:
-      source: the directory, a file in any format of `formats`, a DataFrame, or a list of directories (one task).
+      source: the directory, a file in any format of `formats`, or a DataFrame; or several directories of one task, or
+        several files: a list of them or a pattern such as `runs/*.csv`.
       columns: which column of a table is what, such as `{"D": "tokens_B*1e9"}` or `["D=tokens_B*1e9"]`.
       loss_unit: unit of a table's loss, one of `units.LOSS_UNITS` (default: what its name says, else nats/token).
       where: conditions on the runs to keep, such as `dataset == "web"` or `layers=4,8` (`conditions.parse`).
       final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
       min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99. A
         column must say the plan: `max_steps`, `target_tokens` and the like.
+      run_from_filename: each file is one run, called as the file (`several_files.read`).
 
     Raises:
       BadTable: nothing is there, a column is missing or doubtful, or a value is missing, not a number, or not positive.
       ValueError: columns or a unit for a work directory, which has its own, or a condition that no run of it meets.
     """
-    if isinstance(source, (list, tuple)):
-        if len(source) > 1:
-            return _load_together([Path(path) for path in source], columns, loss_unit, where)
-        source = source[0]
-    if not isinstance(source, pd.DataFrame) and (source := Path(source)).is_dir():
-        if columns or loss_unit:
-            raise ValueError(f"{source}: a work directory has its own columns; leave out --column and --loss-unit")
-        if min_progress is not None:
-            raise ValueError(f"{source}: a work directory knows which runs have finished; leave out --min-progress")
+    source = source if isinstance(source, pd.DataFrame) else several_files.expanded(source)
+    wish = foreign_tables.Wish(loss_unit, final_only, min_progress)
+    folders = [path for path in source if path.is_dir()] if isinstance(source, list) else []
+    if folders and folders == source:
+        _refuse_table_options("work directories", columns, loss_unit, min_progress, run_from_filename)
+        loaded = keep(several_workdirs.together([_load_workdir(path) for path in folders]), where)
+        return replace(loaded, curves=None) if final_only else loaded
+    if folders:
+        mixed = ", ".join(map(str, folders))
+        raise ValueError(
+            f"source: a work directory and a table have other columns - got {mixed}; analyse each by itself"
+        )
+    if isinstance(source, list) or (run_from_filename and isinstance(source, Path) and source.is_file()):
+        paths = source if isinstance(source, list) else [source]
+        return _load_files(paths, run_from_filename, columns=columns, where=where, wish=wish)
+    if isinstance(source, Path) and source.is_dir():
+        _refuse_table_options(str(source), columns, loss_unit, min_progress, run_from_filename)
         loaded = keep(_load_workdir(source), where)
         return replace(loaded, curves=None) if final_only else loaded
-    wish = foreign_tables.Wish(loss_unit, final_only, min_progress)
+    if run_from_filename:
+        raise ValueError("run_from_filename: each file is one run - needed are files, such as 'runs/*.csv'")
     table = foreign_tables.read(source, columns=columns, where=where, wish=wish)
-    path = foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source
+    return _of_table(foreign_tables.IN_MEMORY if isinstance(source, pd.DataFrame) else source, table)
+
+
+def _refuse_table_options(
+    name: str, columns: object, loss_unit: str | None, min_progress: float | None, run_from_filename: bool
+) -> None:
+    """A work directory has its own columns and knows its runs."""
+    given = {"--column": columns, "--loss-unit": loss_unit}
+    given |= {"--min-progress": min_progress, "--run-from-filename": run_from_filename}
+    if wrong := [option for option, value in given.items() if value or (value == 0.0 and value is not False)]:
+        raise ValueError(f"{name}: a sweep has its own columns and knows its runs; leave out {', '.join(wrong)}")
+
+
+def _load_files(paths: list[Path], run_from_filename: bool, **reading: object) -> Source:
+    """Several tables as one, or one table that is one run."""
+    table = foreign_tables.read(several_files.read(paths, run_from_filename=run_from_filename), **reading)
+    return _of_table(several_files.title_of(paths) if len(paths) > 1 else paths[0], table)
+
+
+def _of_table(path: Path, table: Table) -> Source:
     return Source(
         *(path, False, table.runs, table.curves, table.notes, None),
         *(table.loss_unit, table.warnings, table.settings),
     )
-
-
-def _load_together(paths: list[Path], columns: object, loss_unit: str | None, where: Iterable[str]) -> Source:
-    files = [str(path) for path in paths if not path.is_dir()]
-    if files:
-        raise BadTable(f"{', '.join(files)}: no work directory - only work directories are fitted together")
-    if columns or loss_unit:
-        raise ValueError("work directories have their own columns; leave out --column and --loss-unit")
-    return keep(several_workdirs.together([_load_workdir(path) for path in paths]), where)
 
 
 def keep(source: Source, where: Iterable[str]) -> Source:

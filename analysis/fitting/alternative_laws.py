@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vsweep.analysis.fitting.chinchilla import EXPONENTS, FLOOR_SHARES, Chinchilla, Data, LinearGrid, Pullback
+from vsweep.analysis.fitting.chinchilla import (
+    EXPONENTS,
+    FLOOR_SHARES,
+    LARGEST_LOG,
+    Chinchilla,
+    Data,
+    LinearGrid,
+    Pullback,
+)
 
 SOME_EXPONENTS = EXPONENTS[::2]
 LARGEST_LOG_POWER = 2.0
@@ -199,7 +207,8 @@ class DataConstrained:
         return np.stack(groups)
 
     def describe(self, theta: np.ndarray, data: Data) -> dict[str, float]:
-        return {**Chinchilla().describe(theta, data), "R_D": np.exp(theta[..., 4]), "R_N": np.exp(theta[..., 5])}
+        worth = np.exp(np.minimum(theta[..., 4:6], LARGEST_LOG))
+        return {**Chinchilla().describe(theta, data), "R_D": worth[..., 0], "R_N": worth[..., 1]}
 
 
 def _log_worth(log_ratio: np.ndarray, log_r: np.ndarray) -> np.ndarray:

@@ -94,7 +94,9 @@ class Chinchilla:
 
     def describe(self, theta: np.ndarray, data: Data) -> dict[str, float]:
         log_a, log_b, alpha, beta = theta[..., :4].T
-        factors = {"A": np.exp(log_a + alpha * data.x_mean), "B": np.exp(log_b + beta * data.y_mean)}
+        # A law that a damaged table asks for may have factors beyond any float; they stay finite, and absurd.
+        log_factors = {"A": log_a + alpha * data.x_mean, "B": log_b + beta * data.y_mean}
+        factors = {name: np.exp(np.minimum(log_factor, LARGEST_LOG)) for name, log_factor in log_factors.items()}
         return {**factors, "alpha": alpha, "beta": beta}
 
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.data.source import FLOP_CONVENTIONS, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.report.fits_json import SCHEMA
+from vsweep.analysis.tables.units import LOSS_UNITS, NATS
 from vsweep.analysis.uncertainty.verdicts import DESCRIBES, DOUBTFUL, NOT_SHOWN, Judgement
 
 CONSTANTS = ("E", "A", "B", "alpha", "beta")
@@ -32,7 +33,8 @@ class SavedLaw:
     `source` says in words where it is from; `resamples` is a Law of arrays [r], or None; `floor_value` is what was
     subtracted from the losses before the fit;
     `size` and `flops` the conventions for N and C; `ranges` the lowest and highest of the fitted params, tokens, flops;
-    `standing` whether the runs show the law, None where the file says nothing about it.
+    `standing` whether the runs show the law, None where the file says nothing about it. `loss_unit` is the unit of E,
+    A/N^alpha and every loss.
     """
 
     source: str
@@ -46,6 +48,7 @@ class SavedLaw:
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     standing: Judgement | None = None
     from_file: bool = False
+    loss_unit: str = NATS
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def read_fits(path: str | Path, loss: str | None = None) -> SavedLaw:
         raise BadLaw(f"{path}: no loss {entry_name!r} here - it has {', '.join(content['losses'])}")
     entry = content["losses"][entry_name]
     try:
-        return _fitted(path, entry_name, entry)
+        return replace(_fitted(path, entry_name, entry), loss_unit=_loss_unit(path, content))
     except (KeyError, TypeError, AttributeError) as error:
         raise BadLaw(f"{path}: not as fits.json should be at losses.{entry_name} - {error!r}") from error
 
@@ -127,6 +130,12 @@ def _fitted(path: str | Path, loss: str, entry: dict) -> SavedLaw:
     )
 
 
+def _loss_unit(path: str | Path, content: dict) -> str:
+    units = content.get("units")
+    unit = units.get("loss", NATS) if isinstance(units, dict) else NATS
+    return _one_of(f"{path}: units.loss", unit, LOSS_UNITS)
+
+
 def _standing(where: str, entry: object) -> Judgement | None:
     """The verdict on a law; None in a file that was written before there were verdicts."""
     if entry is None:
@@ -138,14 +147,14 @@ def _standing(where: str, entry: object) -> Judgement | None:
     return Judgement(entry["verdict"], tuple(reasons))
 
 
-def refuse_unshown(saved: SavedLaw) -> None:
-    """Refuses to plan from a law that the runs do not show.
+def refuse_unshown(saved: SavedLaw, what: str = "plan from it") -> None:
+    """Refuses to use a law that the runs do not show; `what` says what for.
 
     Raises:
-      BadLaw: with the reasons, and how to plan all the same.
+      BadLaw: with the reasons, and how to do it all the same.
     """
     if saved.standing is not None and saved.standing.verdict == NOT_SHOWN:
-        how = "to plan from it all the same, give --anyway (anyway=True in Python)"
+        how = f"to {what} all the same, give --anyway (anyway=True in Python)"
         raise BadLaw(f"{saved.source} is not shown by its runs - {saved.standing.why}; {how}")
 
 

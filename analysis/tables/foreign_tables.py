@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, run_curves, table_rows, units
+from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, pivot, run_curves, table_rows, units
 from vsweep.analysis.tables.column_choices import Choice, command, parse
 from vsweep.analysis.tables.column_names import (
     OPTIONAL,
@@ -88,14 +88,14 @@ def read(
       BadTable: it cannot be read, a column is missing or doubtful, or values are missing, no numbers or not positive.
         A magnitude that no such quantity has is doubtful too. The message gives the option that answers it.
     """
-    raw = source if isinstance(source, RawTable) else _read(source)
+    raw = source if isinstance(source, RawTable) else read_raw(source)
     if set(raw.columns) >= OWN_COLUMNS:
         raise BadTable(f"{raw.name}: this is a sweep's own table - give the work directory that holds it")
     try:
         choices = parse(columns, raw.columns)
         return _read_runs(table_rows.kept(raw, where), choices, wish or Wish())
     except ValueError as error:
-        raise BadTable(f"{raw.name}: {error}") from error
+        raise BadTable(f"{raw.name}: {error}{pivot.hint(raw)}") from error
 
 
 def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
@@ -110,10 +110,11 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     _raise_doubts(values, reading.columns)
     loss, unit, loss_notes = _loss(values["loss"], reading.columns["loss"], wish.loss_unit, raw.rows)
     values, notes = _complete(_reached({**values, "loss": loss}, split), reading.columns, raw.rows)
-    runs = _runs(values, [f"row {row}" for row in raw.rows] if split is None else split.names)
+    runs = _runs(values, run_curves.names_of(raw) if split is None else split.names)
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
-    used = {*settings, *(split.marks if split else ()), *filter(downstream_metrics.is_metric, extra)}
+    used = {*settings, *(split.marks if split else ()), *((raw.run_column, raw.file_column) if raw.run_column else ())}
+    used |= set(filter(downstream_metrics.is_metric, extra))
     unused = extra.drop(columns=[name for name in extra if name in used])
     cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
     notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
@@ -137,7 +138,7 @@ def _far_enough(
     Without `least` all of them, and a warning where the checkpoints of a run end before its plan.
     """
     raw = raw if split is None else split.finals
-    names = np.array([f"row {row}" for row in raw.rows], object) if split is None else split.names
+    names = run_curves.names_of(raw) if split is None else split.names
     tokens = split is None or "D" not in split.planned
     if least is None:
         return split, raw, "" if split is None else table_rows.about_unfinished(raw, columns, names, tokens=tokens)
@@ -278,15 +279,16 @@ def group_close(values: np.ndarray, tolerance: float = 0.03) -> np.ndarray:
 # Files
 
 
-def _read(source: Path | pd.DataFrame) -> RawTable:
-    if isinstance(source, pd.DataFrame):
-        return formats.of_frame(str(IN_MEMORY), source)
-    if not source.is_file():
+def read_raw(source: Path | pd.DataFrame) -> RawTable:
+    """The table as it was found; raises BadTable where it cannot be read."""
+    if not isinstance(source, pd.DataFrame) and not source.is_file():
         raise BadTable(f"{source}: no such work directory or table")
     try:
-        return formats.read_file(source)
-    except (OSError, formats.Unreadable) as error:
-        raise BadTable(f"{source}: {error}") from error
+        if isinstance(source, pd.DataFrame):
+            return pivot.melted(formats.of_frame(str(IN_MEMORY), source))
+        return pivot.melted(formats.read_file(source))
+    except (OSError, ValueError) as error:
+        raise BadTable(f"{IN_MEMORY if isinstance(source, pd.DataFrame) else source}: {error}") from error
 
 
 # N, D, C and budgets

@@ -37,13 +37,16 @@ class RawTable:
     """A table as it was found, with any values.
 
     `frame` has one column per name and any objects as cells; `rows` [n] are the numbers of its rows in the file;
-    `notes` are sentences on how the file was read, where that was not obvious.
+    `notes` are sentences on how the file was read, where that was not obvious. `file_column` and `run_column` are the
+    columns that were added with the file of each row, and with its run where each file is one.
     """
 
     name: str
     frame: pd.DataFrame
     rows: np.ndarray
     notes: tuple[str, ...] = ()
+    file_column: str = ""
+    run_column: str = ""
 
     @property
     def columns(self) -> list[str]:

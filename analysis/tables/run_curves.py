@@ -77,7 +77,7 @@ def split(raw: RawTable, columns: Mapping[str, Column], choices: Mapping[str, Ch
     Raises:
       ValueError: several losses of one run at one point of it, or numbers that cannot be read.
     """
-    chosen = choices.get("run")
+    chosen = choices.get("run") or (Choice("run", raw.run_column) if raw.run_column else None)
     if (chosen and chosen.column == NO_COLUMN) or len(raw.frame) < 2:
         return None, ""
     again, note = table_rows.repeated(raw)
@@ -95,6 +95,13 @@ def split(raw: RawTable, columns: Mapping[str, Column], choices: Mapping[str, Ch
     if keys is None or not keys.duplicated().any():
         return None, warning
     return _split(raw, columns, numbers.assign(key=keys), name), ""
+
+
+def names_of(raw: RawTable) -> np.ndarray:
+    """What the rows [n] of a table without checkpoints are called: by their run's file, or by their number."""
+    if raw.run_column:
+        return _texts(raw, raw.run_column).to_numpy(object)
+    return np.array([f"row {row}" for row in raw.rows], object)
 
 
 def _numbers(raw: RawTable, columns: Mapping[str, Column]) -> pd.DataFrame:
@@ -128,6 +135,23 @@ def _texts(raw: RawTable, name: str) -> pd.Series:
     return cells.where(cells.notna(), "").astype(str).str.strip()
 
 
+def _ids(raw: RawTable, numbers: pd.DataFrame, name: str) -> pd.Series:
+    """The run ids; those of several files apart, because each may count from 0, unless a log goes on in the next."""
+    ids = _texts(raw, name)
+    if not raw.file_column or raw.run_column or (ids == "").any():
+        return ids
+    files = _texts(raw, raw.file_column)
+    if not _varies(files, ids).any():
+        return ids
+    axis = next((axis for axis in ("step", "D", "C") if numbers[axis].notna().any()), "D")
+    parts = numbers[axis].groupby([ids, files]).agg(["min", "max", "size"]).sort_values("min", kind="stable")
+    parts = parts[parts.index.get_level_values(0).duplicated(keep=False)]
+    goes_on = parts["min"] > parts.groupby(level=0)["max"].shift(fill_value=-np.inf)
+    if goes_on.all() and (parts["size"] > 1).all():
+        return ids
+    return ids + f", {raw.file_column} " + files
+
+
 def _varies(values: pd.Series, keys: pd.Series) -> pd.Series:
     """Whether the values [n] vary within each of the keys that have several rows."""
     several = keys.duplicated(keep=False)
@@ -148,7 +172,7 @@ def _id_column(raw: RawTable, numbers: pd.DataFrame) -> tuple[str | None, str]:
         for name in raw.columns:
             if table_rows.last_part(name) != word:
                 continue
-            ids = _texts(raw, name)
+            ids = _ids(raw, numbers, name)
             if not ids.duplicated().any() or (ids == "").any() or not _one_size(numbers, ids):
                 continue
             rising = [axis for axis in AXES if _varies(numbers[axis], ids).mean() > 0.5]
@@ -175,7 +199,7 @@ def _undecided(name: str, axis: str) -> str:
 
 
 def _check_chosen(raw: RawTable, numbers: pd.DataFrame, name: str) -> None:
-    ids = _texts(raw, name)
+    ids = _ids(raw, numbers, name)
     if (ids == "").any():
         raise ValueError(f"column {name} (run): empty in {named(raw.rows[(ids == '').to_numpy(bool)])}")
     if not _one_size(numbers, ids):
@@ -187,7 +211,7 @@ def _keys(raw: RawTable, columns: Mapping[str, Column], numbers: pd.DataFrame, n
     """The run of each row as text: its id, with seed and plan where one id has several."""
     more = [columns["seed"].name] if "seed" in columns else []
     more += [each for each in raw.columns if table_rows.last_part(each) in _PLANS]
-    keys = _refined(_texts(raw, name), raw, more)
+    keys = _refined(_ids(raw, numbers, name), raw, more)
     if not _has_ties(numbers, keys):
         return keys
     finer = _refined(keys, raw, [each for each in raw.columns if extra_columns.is_setting(each)])
@@ -321,15 +345,14 @@ def _check_progress(raw: RawTable, rows: pd.DataFrame, axis: str, columns: Mappi
 
 def _without_end(rows: pd.DataFrame) -> tuple[list[str], str]:
     """The runs that were logged on, by an evaluation or more, after their last loss: they diverged or broke off."""
-    lost = []
-    for key, run in rows.groupby("key", sort=False):
-        measured = np.sort(run["progress"][np.isfinite(run["loss"])].to_numpy(float))
-        if not len(measured):
-            lost.append(str(key))
-        elif len(run) > len(measured):
-            largest_gap = np.diff(measured, prepend=0.0).max()
-            after = run["progress"].max() - measured[-1]
-            lost += [str(key)] if after >= largest_gap > 0 else []
+    measured = rows[np.isfinite(rows["loss"])].sort_values(["key", "progress"], kind="stable")
+    before = measured.groupby("key")["progress"].shift(fill_value=0.0)
+    largest_gap = (measured["progress"] - before).groupby(measured["key"]).max()
+    ends = rows.groupby("key", sort=False)["progress"].max()
+    after = ends - measured.groupby("key")["progress"].max().reindex(ends.index)
+    # One of no measured loss at all has NaN here.
+    kept = (after < largest_gap.reindex(ends.index)) | (after == 0)
+    lost = [str(key) for key in ends.index[~kept]]
     note = f"Left out, because there is no loss at the end of training: {named(lost, 'run')}." if lost else ""
     return lost, note
 

@@ -170,7 +170,8 @@ def about_unfinished(raw: RawTable, columns: Mapping[str, Column], names: np.nda
 
 def repeated(raw: RawTable) -> tuple[np.ndarray, str]:
     """Whether each row [n] repeats an earlier one in every cell, and a note on those that do."""
-    again = raw.frame.astype(str).set_axis(range(raw.frame.shape[1]), axis=1).duplicated().to_numpy(bool)
+    frame = raw.frame.loc[:, [name != raw.file_column or not name for name in raw.columns]]
+    again = frame.astype(str).set_axis(range(frame.shape[1]), axis=1).duplicated().to_numpy(bool)
     if not again.any():
         return again, ""
     repeat = "repeats" if again.sum() == 1 else "repeat"

@@ -1,6 +1,8 @@
 """`python -m analysis TABLE` without --out, and --help of every command."""
 
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from vsweep.analysis.__main__ import main
 from vsweep.analysis.commands import folder_beside
 
 CASES = CHINCHILLA.parent / "cases"
+ROOT = CHINCHILLA.parents[2]
 
 
 @pytest.fixture
@@ -89,7 +92,16 @@ def test_workdir_has_its_own_columns(planted_workdir, tmp_path, capsys):
     assert "a work directory has its own columns" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["plan"], ["compare"], ["table"]])
+def test_refusal_waits_for_no_heavy_library():
+    heavy = "print(status, sorted({'matplotlib', 'scipy', 'jinja2'} & set(sys.modules)))"
+    bad = CASES / "units_silent_MB.csv"
+    program = f"import sys; from vsweep.analysis.__main__ import main; status = main([{str(bad)!r}]); {heavy}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 []\n"
+    assert "read it with --column" in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["plan"], ["compare"], ["check"], ["table"]])
 def test_help_exits_with_zero(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])

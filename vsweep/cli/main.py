@@ -19,6 +19,7 @@ HELP = """usage: vsweep COMMAND ...
   analyse SOURCE                           fits the law to a work directory or a table: report.html, fits.json
   compare A B                              does a change move the exponent, or only the constant?
   plan-from-law FITS.json --compute FLOP   from a fitted law to a model size, tokens and a loss
+  check FITS.json NEW                      do new runs lie on the forecast of a fitted law?
   table SOURCE OUT.csv                     the runs as C, N, D, loss, for other tools
   tokenise INPUT... --out STORE            text files or a data set as ids, for training on your own text
   generate WORKDIR --run RUN_ID QUERY      the answers of a finished run
@@ -130,6 +131,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "analyse": _analysis("analyse"),
     "compare": _analysis("compare"),
     "plan-from-law": _analysis("plan"),
+    "check": _analysis("check"),
     "table": _analysis("table"),
     "tokenise": _tokenise,
     "generate": _on_jax("vsweep.generate"),

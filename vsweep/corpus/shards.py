@@ -98,6 +98,7 @@ class SplitWriter:
         self._checksums = check(path, facts, dtype, shard_bytes)
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._written_at_once = min(WRITTEN_AT_ONCE, shard_bytes)
         with writing(path):
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
             self._file.truncate(self._checksums.size)
@@ -109,7 +110,7 @@ class SplitWriter:
         self._waiting_bytes += len(content)
         facts = self._facts
         self._facts = SplitFacts(facts.tokens + len(ids) + 1, facts.documents + 1, facts.text_bytes + text_bytes)
-        if self._waiting_bytes >= WRITTEN_AT_ONCE:
+        if self._waiting_bytes >= self._written_at_once:
             self._write()
 
     @property

@@ -141,8 +141,9 @@ class Store:
         return self._starts[split]
 
     def document(self, split: str, index: int) -> str:
-        """The text of a document."""
+        """The text of a document; -1 is the last one. Raises IndexError for one that is not there."""
         starts = self.document_starts(split)
+        index = range(len(starts))[index]
         end = starts[index + 1] if index + 1 < len(starts) else len(self.tokens(split))
         return self.tokenizer.decode(self.tokens(split)[starts[index] : end].tolist())
 

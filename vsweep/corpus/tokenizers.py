@@ -21,6 +21,7 @@ RANKS_FILE, JSON_FILE = "gpt2.tiktoken", "tokenizer.json"  # in a store
 RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 RANKS_URL = "https://openaipublic.blob.core.windows.net/encodings/r50k_base.tiktoken"  # the ranks of GPT-2
 RANKS_IN_PACKAGES = {"mlx_whisper": "assets/gpt2.tiktoken", "whisper": "assets/gpt2.tiktoken"}
+NO_RANKS = "the file of GPT-2's ranks was not found"
 HOW_TO_GET_RANKS = (
     "--ranks FILE. The wheel mlx-whisper 0.4.3 holds one, mlx_whisper/assets/gpt2.tiktoken: pip download --no-deps "
     "mlx-whisper==0.4.3. With a network, python -c 'import tiktoken; tiktoken.get_encoding(\"r50k_base\")' puts it "
@@ -149,8 +150,6 @@ def load(name: str, *, ranks: Path | None = None, eos: str = "") -> Tokenizer:
         return ByteTokenizer()
     if name == "gpt2":
         path = ranks or find_ranks()
-        if path is None:
-            raise refuse("--tokenizer", "the file of GPT-2's ranks was not found", allowed=HOW_TO_GET_RANKS)
         return Gpt2Tokenizer(path.read_bytes(), path)
     return JsonTokenizer(Path(name).read_bytes(), name, eos)
 
@@ -166,6 +165,7 @@ def problems_of(name: str, *, ranks: Path | None = None, eos: str = "") -> list[
         (is_json or name in packages, Problem("--tokenizer", "no such tokenizer", name, kinds)),
         (not is_json or Path(name).is_file(), Problem("--tokenizer", "no such file", name)),
         (ranks is None or name == "gpt2", Problem("--ranks", f"{name} has no ranks", str(ranks), "--tokenizer gpt2")),
+        (name != "gpt2" or ranks or find_ranks(), Problem("--ranks", NO_RANKS, allowed=HOW_TO_GET_RANKS)),
         (ranks is None or ranks.is_file(), Problem("--ranks", "no such file", str(ranks))),
         (not eos or is_json, Problem("--eos", f"{name} has an end of its own", eos, "only with a tokenizer in JSON")),
     )

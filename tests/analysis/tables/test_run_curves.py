@@ -10,8 +10,6 @@ from vsweep.analysis.approaches import compute_frontier, envelope, parametric
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
 from vsweep.analysis.data.source import OWN_FLOPS, Convention
-from vsweep.analysis.plotting import Drawing
-from vsweep.analysis.sections import loss_curves, study_loss
 from vsweep.analysis.tables.foreign_tables import BadTable
 
 LOGS = logs()
@@ -57,16 +55,13 @@ def test_envelope_and_line_use_the_curves():
     assert fitted.a == pytest.approx(A, abs=0.06)
     assert len(envelope.curve_points(points, annealed_only=False)) > RUNS
     assert isinstance(compute_frontier.of_curves(points, floor=LAW.E), compute_frontier.ComputeLine)
-    study = study_loss(load(LOGS), Convention("loss"), bootstrap=0)
-    drawing = loss_curves.loss_curves(study)
-    assert isinstance(drawing, Drawing)
-    assert f"{RUNS} loss curves" in drawing.caption
 
 
 def test_whole_analysis_of_a_log_has_an_envelope(tmp_path):
     logs(LOGS["N"].unique()[::2], (5.0, 40.0, 320.0)).to_csv(tmp_path / "log.csv", index=False)
     result = pipeline.analyse(tmp_path / "log.csv", tmp_path / "out", bootstrap=0)
-    assert "loss_curves" in result.figures
+    (drawing,) = [drawing for drawing in result.drawings if drawing.name == "loss_curves"]
+    assert drawing.caption.startswith("12 loss curves")
     assert "The table holds 12 points" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
