@@ -17,7 +17,7 @@ from scipy.special import expit
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.data.points import Points
 from vsweep.analysis.data.source import Refusal
-from vsweep.analysis.tables.downstream_metrics import Metric
+from vsweep.analysis.tables.extra_columns import Metric
 
 HELD_OUT_SHARE = 0.2  # of the cells, by compute
 MIN_FITTED, MIN_HELD_OUT = 6, 5  # cells below the cut, for four constants; and above it, for a verdict

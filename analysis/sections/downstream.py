@@ -18,7 +18,7 @@ from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import count, scientific
 from vsweep.analysis.plotting import BLUE, LOSS_LABELS, RED, SIZE_LABELS, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
-from vsweep.analysis.tables.downstream_metrics import is_metric, read_metric
+from vsweep.analysis.tables.extra_columns import is_metric, read_metric
 
 MOST_FIGURES = 8  # metrics that are drawn
 CLOSE = 0.05  # a ceiling so far above every run is extrapolated

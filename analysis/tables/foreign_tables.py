@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, pivot, run_curves, table_rows, units
+from vsweep.analysis.tables import extra_columns, formats, pivot, run_curves, table_rows, units
 from vsweep.analysis.tables.column_choices import Choice, command, parse
 from vsweep.analysis.tables.column_names import (
     OPTIONAL,
@@ -114,7 +114,7 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
     used = {*settings, *(split.marks if split else ()), *((raw.run_column, raw.file_column) if raw.run_column else ())}
-    used |= set(filter(downstream_metrics.is_metric, extra))
+    used |= set(filter(extra_columns.is_metric, extra))
     unused = extra.drop(columns=[name for name in extra if name in used])
     cells = runs.groupby([group_close(values["N"]), "budget"]).ngroup()
     notes += [_about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
