@@ -7,8 +7,9 @@ for ordered quantities and Okabe and Ito's set for the approaches, which colour-
 import contextlib
 import functools
 import io
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,7 @@ STYLE = {
 ONE_PANEL, TWO_PANELS = (5.6, 3.9), (8.4, 4.0)  # inches: text is still readable when a column shrinks one to 3.3
 DPI = 160
 LONGEST_LABEL = 120  # characters of a name, which would leave no room for the figure
+LONGEST_FILE = 60  # letters of a name that go into the name of a file
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell of text for that begins so
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # More tick marks the fewer decades an axis spans: (decades at least, marks within a decade);
@@ -116,6 +118,15 @@ def new_grid(panels: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         return figure, [figure.add_subplot(rows, columns, at + 1) for at in range(panels)]
+
+
+def file_parts(names: Sequence[str]) -> dict[str, str]:
+    """By name: the letters and digits of it that a file may be called by, short and each only once."""
+    parts: dict[str, str] = {}
+    for at, name in enumerate(names):
+        part = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:LONGEST_FILE]
+        parts[name] = f"{at}_{part}" if not part or part in parts.values() else part
+    return parts
 
 
 def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None:

@@ -73,10 +73,9 @@ def find(points: Points, setting: str, settings: list[str]) -> Bowls | Refusal:
     product = _product(table, keys, others)
     if product:
         table = table.assign(other=_numbers(table[product]), held=f"the best {product}")
-    cuts = [_profile(group) if product else _cut(group) for _, group in table.groupby(keys)]
-    minima = pd.DataFrame([_minimum(cut) for cut in cuts])
-    runs = pd.concat(cuts)[["size", "budget", "batch", "value", "seed", "loss"]].reset_index(drop=True)
-    return Bowls(setting, batch, runs, minima, tuple(_notes(setting, tied, others, batch, table, product)))
+    cut = _profiles(table, keys) if product else _cuts(table, keys)
+    runs = cut[["size", "budget", "batch", "value", "seed", "loss"]].reset_index(drop=True)
+    return Bowls(setting, batch, runs, _minima(cut, keys), tuple(_notes(setting, tied, others, batch, table, product)))
 
 
 def is_learning_rate(name: str) -> bool:
@@ -94,6 +93,8 @@ def _numbers(cells: pd.Series) -> np.ndarray | str:
     if not problem:
         return values
     wrong = int((~np.isfinite(values) | (values < 0)).sum())
+    if wrong == len(values):
+        return "its values are no numbers, so nothing lies between them"
     return f"{wrong} of {len(values)} runs have no number that is zero or more there"
 
 
@@ -128,12 +129,13 @@ def _in_words(table: pd.DataFrame, others: list[str]) -> list[str]:
     return [", ".join(f"{name} = {value}" for name, value in zip(others, row, strict=True)) for row in rows]
 
 
-def _cut(group: pd.DataFrame) -> pd.DataFrame:
-    """The runs of one cell whose other settings are those of its lowest mean loss."""
-    if group["held"].nunique() == 1:
-        return group
-    means = group.groupby(["held", "value"])["log_loss"].mean()
-    return group[group["held"] == means.idxmin()[0]]
+def _cuts(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The runs of each bowl: those whose other settings are the ones of the lowest mean loss in their cell."""
+    if table["held"].nunique() == 1:
+        return table
+    means = table.groupby([*keys, "held", "value"])["log_loss"].mean()
+    best = means[means.groupby(level=keys).idxmin()].reset_index()[[*keys, "held"]]
+    return table.merge(best, on=[*keys, "held"])
 
 
 def _product(table: pd.DataFrame, keys: list[str], others: list[str]) -> str | None:
@@ -147,24 +149,35 @@ def _product(table: pd.DataFrame, keys: list[str], others: list[str]) -> str | N
     return others[0]
 
 
-def _profile(group: pd.DataFrame) -> pd.DataFrame:
-    """One row a value of the setting: the lowest loss over the column `other`."""
-    rows = []
-    for _, at_value in group.groupby("value"):
-        mean = at_value.groupby("other")["log_loss"].mean()
-        found = lowest_point(mean.index.to_numpy(float), mean.to_numpy())
-        lowest = np.log(found["loss"]) if found["status"] == INTERIOR else float(mean.min())
-        rows.append({**at_value.iloc[0].to_dict(), "seed": None, "log_loss": lowest, "loss": float(np.exp(lowest))})
-    return pd.DataFrame(rows)
+def _profiles(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """One row a bowl and value of the setting: the lowest loss over the column `other`."""
+    means = table.groupby([*keys, "value", "other"])["log_loss"].mean().reset_index()
+    lowest = []
+    for _, group in means.groupby([*keys, "value"]):
+        mean = group["log_loss"].to_numpy()
+        found = lowest_point(group["other"].to_numpy(), mean)
+        lowest.append(np.log(found["loss"]) if found["status"] == INTERIOR else mean.min())
+    first = table.groupby([*keys, "value"], as_index=False).first()
+    return first.assign(seed=None, log_loss=lowest, loss=np.exp(lowest), batch=first["batch"].astype(float))
 
 
-def _minimum(cut: pd.DataFrame) -> dict:
-    """One row of `Bowls.minima`."""
-    mean = cut.groupby("value")["log_loss"].mean()
-    row = {name: float(cut[name].iloc[0]) for name in ("size", "budget", "batch")}
-    row |= {name: float(cut[name].mean()) for name in ("params", "tokens")}
-    found = lowest_point(mean.index.to_numpy(float), mean.to_numpy())
-    return {**row, "values": len(mean), **found, "held": cut["held"].iloc[0]}
+def _minima(cut: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """`Bowls.minima` of the runs `cut`, a row a bowl."""
+    cut = cut.assign(bowl=cut.groupby(keys).ngroup())
+    means = cut.groupby(["bowl", "value"])["log_loss"].mean()
+    values, losses = means.index.get_level_values("value").to_numpy(float), means.to_numpy()
+    starts = np.flatnonzero(np.diff(means.index.get_level_values("bowl"))) + 1
+    bowls = list(zip(np.split(values, starts), np.split(losses, starts), strict=True))
+    found = pd.DataFrame([{"values": len(value), **lowest_point(value, loss)} for value, loss in bowls])
+    of_cell = cut.groupby("bowl").agg(
+        size=("size", "first"),
+        budget=("budget", "first"),
+        params=("params", "mean"),
+        tokens=("tokens", "mean"),
+        batch=("batch", "first"),
+        held=("held", "first"),
+    )
+    return pd.concat([of_cell.reset_index(drop=True), found], axis=1)
 
 
 def lowest_point(value: np.ndarray, log_loss: np.ndarray) -> dict:

@@ -17,12 +17,13 @@ from scipy.special import expit
 from vsweep.analysis.approaches import parametric
 from vsweep.analysis.data.points import Points
 from vsweep.analysis.data.source import Refusal
-from vsweep.analysis.tables.downstream_metrics import Metric
+from vsweep.analysis.tables.extra_columns import Metric
 
 HELD_OUT_SHARE = 0.2  # of the cells, by compute
 MIN_FITTED, MIN_HELD_OUT = 6, 5  # cells below the cut, for four constants; and above it, for a verdict
 MIN_RANGE = 0.02  # of the accuracies below the cut, without which there is no rise to fit
 BEST_STARTS = 4  # of all starts, from which least squares descend
+ENOUGH = 2_000  # runs that choose among the starts
 SAME = 1.001  # a factor in compute that parts no cells: seeds see slightly different numbers of tokens
 LARGEST_LOG = 300.0
 TWO_STEPS, DIRECT = "two steps", "direct"
@@ -194,11 +195,17 @@ def fit_form(form: Form, columns: Columns, accuracy: np.ndarray) -> dict[str, fl
     base, top = np.where(log, np.log(np.where(log, low, 1)), low), np.where(log, np.log(np.where(log, high, 1)), high)
     starts = base + draws * (top - base)
     starts = np.where(log, np.exp(np.where(log, starts, 0)), starts)
-    costs = [float((residuals(start) ** 2).sum()) for start in starts]
+    thinned = {name: column[:: 1 + len(column) // ENOUGH] for name, column in columns.items()}
+    target = accuracy[:: 1 + len(accuracy) // ENOUGH]
+    costs = [_cost(form, thinned, target, dict(zip(free, start, strict=True)) | fixed) for start in starts]
     best = [starts[at] for at in np.argsort(costs)[:BEST_STARTS]]
     fits = [least_squares(residuals, np.clip(start, low, high), bounds=(low, high), x_scale="jac") for start in best]
     theta = min(fits, key=lambda fitted: fitted.cost).x
     return {**dict(zip(free, map(float, theta), strict=True)), **fixed}
+
+
+def _cost(form: Form, columns: Columns, accuracy: np.ndarray, constants: dict[str, float]) -> float:
+    return float(((form.of(columns, **constants) - accuracy) ** 2).sum())
 
 
 def predict(points: Points, metric: Metric) -> Downstream | Refusal:

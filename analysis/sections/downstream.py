@@ -3,7 +3,6 @@
 A sweep has its exact match. A table has what its columns are called: accuracy, acc, exact_match, error and the like.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -19,7 +18,7 @@ from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import count, scientific
 from vsweep.analysis.plotting import BLUE, LOSS_LABELS, RED, SIZE_LABELS, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
-from vsweep.analysis.tables.downstream_metrics import is_metric, read_metric
+from vsweep.analysis.tables.extra_columns import is_metric, read_metric
 
 MOST_FIGURES = 8  # metrics that are drawn
 CLOSE = 0.05  # a ceiling so far above every run is extrapolated
@@ -51,8 +50,9 @@ class DownstreamMetrics(Section[tuple[Downstream | Refusal, ...]]):
 
     def figures(self, study: LossStudy, result: tuple[Downstream | Refusal, ...]) -> Iterator[Drawing | Refusal]:
         made = _made(result)
-        for at, one in enumerate(made[:MOST_FIGURES]):
-            yield _figure(study, one, at)
+        parts = plotting.file_parts([one.metric for one in made])
+        for one in made[:MOST_FIGURES]:
+            yield _figure(study, one, f"downstream_{parts[one.metric]}")
         for one in made[MOST_FIGURES:]:
             yield Refusal(f"downstream {one.metric}", f"only {MOST_FIGURES} metrics are drawn; fits.json has all")
 
@@ -122,7 +122,7 @@ def _about_forecast(one: Downstream) -> list[str]:
 
 
 def _cells(one: Downstream) -> str:
-    return f"the {count(len(one.cells), 'cell')} above it"
+    return f"{count(len(one.cells), 'cell')} above it"
 
 
 def _says(way: Way) -> str:
@@ -158,7 +158,7 @@ def _row(way: Way) -> tuple[str | tuple[str, ...], ...]:
 # Figure
 
 
-def _figure(study: LossStudy, one: Downstream, at: int) -> Drawing:
+def _figure(study: LossStudy, one: Downstream, name: str) -> Drawing:
     """Accuracy against loss with the sigmoid of the runs below the cut; predicted against measured accuracy."""
     figure, (left, *right) = plotting.new_figure(2 if one.ways else 1)
     colour = plotting.colours(one.runs["size"])
@@ -184,8 +184,6 @@ def _figure(study: LossStudy, one: Downstream, at: int) -> Drawing:
             f" On the right {one.metric} of the held-out cells, predicted from the runs below, against the measured "
             "mean over their seeds."
         )
-    slug = re.sub(r"[^A-Za-z0-9]+", "_", one.metric).strip("_") or str(at)
-    name = f"downstream_{slug}" if at == 0 else f"downstream_{at}_{slug}"
     return Drawing(name, f"{one.metric} from the loss", caption, figure, _numbers(one))
 
 

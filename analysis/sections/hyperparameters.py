@@ -4,7 +4,6 @@ Everywhere else a cell keeps its best setting. Here all finished runs are asked:
 each cell, and the lowest points of the bowls follow a law.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -28,6 +27,7 @@ NAMED = 6  # cells without a minimum that a sentence names
 MOST_PANELS, MOST_BOWLS = 6, 8  # budgets in a figure, and sizes in a panel
 FAR_ABOVE = 2.0  # a loss so many times the lowest of its bowl is no longer drawn
 EDGE_MARKERS = {EDGE_SMALL: "<", EDGE_LARGE: ">", EDGE_ZERO: "<"}
+HINTS = {EDGE_SMALL: " Try smaller values there.", EDGE_LARGE: " Try larger values there."}
 FORM = "f_opt = k N^x D^y, and B^z for a learning rate where the batch size B varies"
 SOURCE = "Li et al. 2025 (Step Law, arXiv:2503.04715): lr ~ N^-0.713 D^0.307, batch size ~ D^0.571"
 
@@ -60,10 +60,11 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
         return self.about(study, 75, texts)
 
     def figures(self, study: LossStudy, result: tuple[Setting, ...]) -> Iterator[Drawing | Refusal]:
+        parts = plotting.file_parts([one.name for one in result])
         for one in result:
             if isinstance(one.bowls, Bowls):
-                yield bowls_figure(study, one.bowls)
-                yield path_figure(study, one.bowls, one.law)
+                yield bowls_figure(study, one.bowls, f"bowls_{parts[one.name]}")
+                yield path_figure(study, one.bowls, one.law, f"optimal_{parts[one.name]}")
 
     def tables(self, study: LossStudy, result: tuple[Setting, ...]) -> list[Table]:
         return [_table(one) for one in result if isinstance(one.law, HyperparameterLaw)]
@@ -127,7 +128,7 @@ def _about_edges(found: Bowls) -> list[str]:
     for status, group in found.minima[found.minima["status"] != INTERIOR].groupby("status"):
         named = ", ".join(_cell(row) for row in group.head(NAMED).itertuples())
         more = f", and {len(group) - NAMED} more" if len(group) > NAMED else ""
-        hint = f" Try {'larger' if status == EDGE_LARGE else 'smaller'} values there." if status in EDGE_MARKERS else ""
+        hint = HINTS.get(status, "")
         sentences.append(
             f"{found.setting}: no minimum was fitted in {len(group)} of {len(found.minima)} ({status}): "
             f"{named}{more}.{hint}"
@@ -183,17 +184,13 @@ def _table(one: Setting) -> Table:
 # Figures
 
 
-def _file(setting: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", setting).strip("_") or "setting"
-
-
 def _evenly(values: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the sorted distinct values, the first and the last among them."""
     distinct = np.unique(values)
     return distinct[np.unique(np.linspace(0, len(distinct) - 1, most).round().astype(int))]
 
 
-def bowls_figure(study: LossStudy, found: Bowls) -> Drawing:
+def bowls_figure(study: LossStudy, found: Bowls, name: str) -> Drawing:
     """Loss against the setting: a panel a budget, a bowl a size, a dot a run."""
     keys = ["size", "budget", *(["batch"] if found.batch else [])]
     panels = _evenly(found.minima["budget"].to_numpy(), MOST_PANELS)
@@ -223,7 +220,7 @@ def bowls_figure(study: LossStudy, found: Bowls) -> Drawing:
     )
     if cut:
         caption += f" Losses more than {FAR_ABOVE:g} times the lowest of their bowl lie above the panels."
-    return Drawing(f"bowls_{_file(found.setting)}", f"Loss against {found.setting}", caption.strip(), figure, numbers)
+    return Drawing(name, f"Loss against {found.setting}", caption.strip(), figure, numbers)
 
 
 def _bowl(axes: Axes, runs: pd.DataFrame, row: dict, colour: tuple) -> None:
@@ -256,9 +253,8 @@ def _as_numbers(minima: pd.DataFrame) -> pd.DataFrame:
     return minima.rename(columns={"best": "value", "status": "kind"})
 
 
-def path_figure(study: LossStudy, found: Bowls, law: HyperparameterLaw | Refusal) -> Drawing | Refusal:
+def path_figure(study: LossStudy, found: Bowls, law: HyperparameterLaw | Refusal, name: str) -> Drawing | Refusal:
     """The best value of the setting against N, coloured by D (against D where N has one value), with the law."""
-    name = f"optimal_{_file(found.setting)}"
     known = found.minima[found.minima["best"] > 0]
     if known.empty:
         return Refusal(name, f"no cell has a lowest value of {found.setting} above zero")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
-from vsweep.analysis.tables import downstream_metrics, extra_columns, formats, pivot, table_rows, units
+from vsweep.analysis.tables import extra_columns, formats, pivot, table_rows, units
 from vsweep.analysis.tables.checkpoints import run_curves, run_ids
 from vsweep.analysis.tables.checkpoints.run_curves import RunCurves
 from vsweep.analysis.tables.column_choices import Choice, command, parse
@@ -119,7 +119,7 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     extra = _extra(raw, reading.columns)
     settings = tuple(name for name in extra if extra_columns.is_setting(name))
     used = {*settings, *(split.marks if split else ()), *((raw.run_column, raw.file_column) if raw.run_column else ())}
-    used |= set(filter(downstream_metrics.is_metric, extra))
+    used |= set(filter(extra_columns.is_metric, extra))
     unused = extra.drop(columns=[name for name in extra if name in used])
     variable = _only_variable(values)
     cells = runs.groupby(["budget"] if variable else [group_close(values["N"]), "budget"]).ngroup()

@@ -64,10 +64,12 @@ def fit(bowls: Bowls, count: int, level: float = LEVEL) -> HyperparameterLaw | R
     method, used = f"optimal {bowls.setting}", bowls.interior
     if used.empty:
         return Refusal(method, f"no cell has a minimum of {bowls.setting} between the values that were tried")
+    cell = used.groupby(["size", "budget"]).ngroup().to_numpy()
+    if cell.max() + 1 < 2 + SPARE:
+        return Refusal(method, f"{cell.max() + 1} of {2 + SPARE} cells with a minimum that a law needs at least")
     variables, left_out = _variables(used)
     if not variables:
         return Refusal(method, "the cells with a minimum span less than a factor of two in N, D and batch size")
-    cell = used.groupby(["size", "budget"]).ngroup().to_numpy()
     needed = 1 + sum(name != "B" for name in variables) + SPARE
     if cell.max() + 1 < needed or len(used) < 1 + len(variables) + SPARE:
         text = f"{cell.max() + 1} cells have a minimum, and {needed} are needed for a law in {', '.join(variables)}"
@@ -124,10 +126,13 @@ def _fitted(
 def _resampled(design: np.ndarray, y: np.ndarray, cell: np.ndarray, count: int) -> np.ndarray:
     """[r, p] the coefficients of each resample of whole cells that determines them; r <= count."""
     rng, cells = np.random.default_rng(0), int(cell.max()) + 1
-    draws = rng.integers(cells, size=(count, cells))
-    weight = (draws[:, :, None] == np.arange(cells)).sum(axis=1)[:, cell]  # [count, n]
-    left = np.einsum("rn,np,nq->rpq", weight, design, design)
-    right = np.einsum("rn,np,n->rp", weight, design, y)
+    left, right = [], []
+    for _ in range(count):
+        weight = np.bincount(rng.integers(cells, size=cells), minlength=cells)[cell]
+        weighted = design.T * weight
+        left.append(weighted @ design)
+        right.append(weighted @ y)
+    left, right = np.stack(left), np.stack(right)  # [count, p, p], [count, p]
     scale = np.sqrt(np.diag(design.T @ design))
     good = np.linalg.cond(left / scale[:, None] / scale) < DETERMINED
     return np.linalg.solve(left[good], right[good][..., None])[..., 0]

@@ -106,4 +106,10 @@ def test_a_setting_that_varies_between_cells_only_is_refused():
 def test_a_setting_of_words_is_refused():
     frame = table().assign(schedule=["cosine", "linear"] * 5)
     found = found_in(frame, "schedule", ["schedule"])
-    assert found == Refusal("optimal schedule", "10 of 10 runs have no number that is zero or more there")
+    assert found == Refusal("optimal schedule", "its values are no numbers, so nothing lies between them")
+
+
+def test_a_setting_with_gaps_is_refused():
+    frame = table().assign(warmup=[None, 100, 200, 400, 800] * 2)
+    found = found_in(frame, "warmup", ["warmup"])
+    assert found == Refusal("optimal warmup", "2 of 10 runs have no number that is zero or more there")

@@ -9,7 +9,7 @@ from vsweep.analysis.approaches.downstream import DIRECT, FORMS, TWO_STEPS, Down
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
 from vsweep.analysis.data.source import Convention, Refusal
-from vsweep.analysis.tables.downstream_metrics import Metric
+from vsweep.analysis.tables.extra_columns import Metric
 
 TRUTH = {"floor": 0.25, "ceiling": 0.85, "middle": 3.0, "slope": 4.0}
 

@@ -72,7 +72,7 @@ def test_fits_json_has_every_metric(study):
 
 def test_figures_show_held_out_runs(tmp_path, study):
     first, second = SECTION.figures(study, study.result(SECTION))
-    assert [first.name, second.name] == ["downstream_hellaswag_acc", "downstream_1_top1_error"]
+    assert [first.name, second.name] == ["downstream_hellaswag_acc", "downstream_top1_error"]
     runs = first.numbers[first.numbers["kind"] == "run"]
     assert runs["held_out"].sum() == (first.numbers["kind"] == "held-out cell").sum()
     assert isinstance(first, Drawing)

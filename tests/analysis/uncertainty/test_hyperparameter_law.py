@@ -90,7 +90,11 @@ def test_a_fixed_ratio_of_tokens_gives_one_exponent():
     ("found", "reason"),
     [
         (planted(sizes=SIZES[:2], budgets=BUDGETS[:2]), "4 cells have a minimum, and 5 are needed for a law in N, D"),
-        (planted(sizes=(1e7,), budgets=(1e9,)), "the cells with a minimum span less than a factor of two in N"),
+        (planted(sizes=(1e7,), budgets=(1e9,)), "1 of 4 cells with a minimum that a law needs at least"),
+        (
+            planted(sizes=(1e7, 1.5e7), budgets=(1e9, 1.5e9)),
+            "the cells with a minimum span less than a factor of two in N",
+        ),
     ],
 )
 def test_too_few_cells_are_refused_by_name(found, reason):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from vsweep.analysis.data.loading import load
-from vsweep.analysis.tables.downstream_metrics import is_metric, read_metric
+from vsweep.analysis.tables.extra_columns import is_metric, read_metric
 
 
 @pytest.mark.parametrize(
