@@ -51,6 +51,7 @@ def analyse(arguments: list[str]) -> int:
         level=options.level,
         isoflop_window=options.isoflop_window,
         isoflop_weights=options.isoflop_weights,
+        terms=options.terms.split(",") if options.terms else (),
     )
     print(printable(summary(result)))
     return 0
@@ -97,6 +98,11 @@ def _analyse_parser() -> argparse.ArgumentParser:
     reading_options.add_to(parser)
     _add_conventions(parser)
     _add_isoflop(parser)
+    parser.add_argument(
+        "--terms",
+        metavar="X,Y,..",
+        help="fit E + sum of F/x^e in these columns too, beside L(N, D): such as width,depth,D",
+    )
     parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
     )

@@ -28,7 +28,7 @@ from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import child_processes, fits_json, page
 from vsweep.analysis.result import Viewable
-from vsweep.analysis.sections import study_loss
+from vsweep.analysis.sections import power_terms, study_loss
 from vsweep.analysis.sections.base import Finding, LossStudy
 from vsweep.analysis.tables.foreign_tables import BadTable
 from vsweep.analysis.uncertainty.intervals import resamples_needed
@@ -64,6 +64,7 @@ def analyse(
     level: float = 100 * LEVEL,
     isoflop_window: float = ISOFLOP_WINDOW,
     isoflop_weights: bool = False,
+    terms: Iterable[str] = (),
 ) -> Result:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -85,6 +86,7 @@ def analyse(
       isoflop_window: the parabola of an IsoFLOP valley sees the sizes within this factor of the lowest one, and two on
         each side at least.
       isoflop_weights: whether an IsoFLOP line weights each minimum by 1 / (standard error)^2.
+      terms: columns of a law E + sum of F_k / x_k^e_k, to be fitted beside L(N, D): such as width, depth and D.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
@@ -105,6 +107,7 @@ def analyse(
         level / 100,
         isoflop_window,
         isoflop_weights,
+        power_terms.columns_of(loaded, terms),
     )
     return _analysed(loaded, out, told, bootstrap)
 
