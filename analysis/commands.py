@@ -112,7 +112,10 @@ def _analyse_parser() -> argparse.ArgumentParser:
         help="count only the last 15 %% of each run for the envelope (default: where enough sizes win there)",
     )
     parser.add_argument(
-        "--residual", choices=RESIDUALS, default=LOG, help=f"residuals in log loss, or in nats/token (default: {LOG})"
+        "--residual",
+        choices=RESIDUALS,
+        default=LOG,
+        help=f"residuals in log loss, or in the unit of the loss (default: {LOG})",
     )
     parser.add_argument(
         "--penalty", choices=PENALTIES, default=HUBER, help=f"penalty of the residuals (default: {HUBER})"

@@ -97,18 +97,8 @@ def analyse(
     _check_numbers(bootstrap, level, isoflop_window)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else _own_folder(loaded.path)
-    told = Convention(
-        loaded.losses[0],
-        size,
-        flops,
-        floor,
-        objective or Objective(),
-        annealed_only,
-        level / 100,
-        isoflop_window,
-        isoflop_weights,
-        power_terms.columns_of(loaded, terms),
-    )
+    asked = (level / 100, isoflop_window, isoflop_weights, power_terms.columns_of(loaded, terms))
+    told = Convention(loaded.losses[0], size, flops, floor, objective or Objective(), annealed_only, *asked)
     return _analysed(loaded, out, told, bootstrap)
 
 
