@@ -88,21 +88,9 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bootstrap", type=int, default=400, metavar="R", help="resamples of each fit; 0 for none (default: 400)"
     )
-    parser.add_argument(
-        "--level",
-        type=float,
-        default=90.0,
-        metavar="PERCENT",
-        help="percent that every interval covers, 50 to 99.9 (default: 90)",
-    )
     reading_options.add_to(parser)
     _add_conventions(parser)
-    _add_isoflop(parser)
-    parser.add_argument(
-        "--terms",
-        metavar="X,Y,..",
-        help="fit E + sum of F/x^e in these columns too, beside L(N, D): such as width,depth,D",
-    )
+    _add_laws(parser)
     parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
     )
@@ -131,7 +119,20 @@ def _analyse_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_isoflop(parser: argparse.ArgumentParser) -> None:
+def _add_laws(parser: argparse.ArgumentParser) -> None:
+    """Options of intervals, of power terms and of IsoFLOP valleys."""
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=90.0,
+        metavar="PERCENT",
+        help="percent that every interval covers, 50 to 99.9 (default: 90)",
+    )
+    parser.add_argument(
+        "--terms",
+        metavar="X,Y,..",
+        help="fit E + sum of F/x^e in these columns too, beside L(N, D): such as width,depth,D",
+    )
     parser.add_argument(
         "--isoflop-window",
         type=float,
