@@ -53,6 +53,7 @@ def analyse(arguments: list[str]) -> int:
         level=options.level,
         isoflop_window=options.isoflop_window,
         isoflop_weights=options.isoflop_weights,
+        terms=options.terms.split(",") if options.terms else (),
     )
     if options.by:
         print(printable(terminal.groups(pipeline.analyse(source, out, by=options.by, **choices, **reading))))
@@ -96,17 +97,10 @@ def _analyse_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bootstrap", type=int, default=400, metavar="R", help="resamples of each fit; 0 for none (default: 400)"
     )
-    parser.add_argument(
-        "--level",
-        type=float,
-        default=90.0,
-        metavar="PERCENT",
-        help="percent that every interval covers, 50 to 99.9 (default: 90)",
-    )
     reading_options.add_to(parser)
     parser.add_argument("--by", metavar="COLUMN", help="a law for each value of a column, such as dataset")
     _add_conventions(parser)
-    _add_isoflop(parser)
+    _add_laws(parser)
     parser.add_argument(
         "--floor", type=float, metavar="E", help="hold E of a loss without a known floor (default: fit it)"
     )
@@ -116,7 +110,10 @@ def _analyse_parser() -> argparse.ArgumentParser:
         help="count only the last 15 %% of each run for the envelope (default: where enough sizes win there)",
     )
     parser.add_argument(
-        "--residual", choices=RESIDUALS, default=LOG, help=f"residuals in log loss, or in nats/token (default: {LOG})"
+        "--residual",
+        choices=RESIDUALS,
+        default=LOG,
+        help=f"residuals in log loss, or in the unit of the loss (default: {LOG})",
     )
     parser.add_argument(
         "--penalty", choices=PENALTIES, default=HUBER, help=f"penalty of the residuals (default: {HUBER})"
@@ -132,7 +129,20 @@ def _analyse_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_isoflop(parser: argparse.ArgumentParser) -> None:
+def _add_laws(parser: argparse.ArgumentParser) -> None:
+    """Options of intervals, of power terms and of IsoFLOP valleys."""
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=90.0,
+        metavar="PERCENT",
+        help="percent that every interval covers, 50 to 99.9 (default: 90)",
+    )
+    parser.add_argument(
+        "--terms",
+        metavar="X,Y,..",
+        help="fit E + sum of F/x^e in these columns too, beside L(N, D): such as width,depth,D",
+    )
     parser.add_argument(
         "--isoflop-window",
         type=float,

@@ -32,7 +32,7 @@ from vsweep.analysis.groups.report import study as report_on_groups
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import child_processes, fits_json, page
 from vsweep.analysis.result import Result
-from vsweep.analysis.sections import study_loss
+from vsweep.analysis.sections import power_terms, study_loss
 from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.tables.foreign_tables import BadTable
 from vsweep.analysis.tables.several_files import Paths
@@ -62,6 +62,7 @@ def analyse(
     level: float = 100 * LEVEL,
     isoflop_window: float = ISOFLOP_WINDOW,
     isoflop_weights: bool = False,
+    terms: Iterable[str] = (),
 ) -> Result | GroupsResult:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -89,6 +90,7 @@ def analyse(
       isoflop_window: the parabola of an IsoFLOP valley sees the sizes within this factor of the lowest one, and two on
         each side at least.
       isoflop_weights: whether an IsoFLOP line weights each minimum by 1 / (standard error)^2.
+      terms: columns of a law E + sum of F_k / x_k^e_k, to be fitted beside L(N, D): such as width, depth and D.
 
     Returns a Result, or with `by` a GroupsResult that holds one for each group.
 
@@ -100,7 +102,7 @@ def analyse(
     reading |= {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
     options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
     options |= {"objective": objective, "annealed_only": annealed_only, "level": level}
-    options |= {"isoflop_window": isoflop_window, "isoflop_weights": isoflop_weights}
+    options |= {"isoflop_window": isoflop_window, "isoflop_weights": isoflop_weights, "terms": terms}
     if by is None:
         return analyse_source(load(source, **reading), out, **options)
     groups = splitting.split(source, by, reading)
@@ -124,23 +126,15 @@ def analyse_source(
     level: float = 100 * LEVEL,
     isoflop_window: float = ISOFLOP_WINDOW,
     isoflop_weights: bool = False,
+    terms: Iterable[str] = (),
 ) -> Result:
     """`analyse` of a source that is loaded; the arguments are the same."""
     _check_options(loaded, out, size, flops, floor)
     _check_numbers(bootstrap, level, isoflop_window)
     flops = OWN_FLOPS if loaded.counts_its_own_way else flops
     out = Path(out) if out is not None else _own_folder(loaded.path)
-    told = Convention(
-        loaded.losses[0],
-        size,
-        flops,
-        floor,
-        objective or Objective(),
-        annealed_only,
-        level / 100,
-        isoflop_window,
-        isoflop_weights,
-    )
+    asked = (level / 100, isoflop_window, isoflop_weights, power_terms.columns_of(loaded, terms))
+    told = Convention(loaded.losses[0], size, flops, floor, objective or Objective(), annealed_only, *asked)
     return _analysed(loaded, out, told, bootstrap)
 
 

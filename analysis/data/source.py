@@ -39,7 +39,8 @@ class Convention:
     `given_floor` holds E of a loss without a known floor at a number, instead of fitting it. `annealed_only` says
     whether an envelope counts only the last 15 % of each run; None: where enough sizes win there. `level` is the share
     that every interval covers. An IsoFLOP parabola sees the sizes within a factor `isoflop_window` of the lowest, and
-    with `isoflop_weights` its line weights each minimum by 1 / (standard error)^2.
+    with `isoflop_weights` its line weights each minimum by 1 / (standard error)^2. `terms` names the
+    columns of a law of power terms to be fitted beside L(N, D).
     """
 
     loss: str
@@ -51,6 +52,7 @@ class Convention:
     level: float = LEVEL
     isoflop_window: float = ISOFLOP_WINDOW
     isoflop_weights: bool = False
+    terms: tuple[str, ...] = ()
 
     @property
     def floor(self) -> str:

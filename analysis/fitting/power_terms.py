@@ -6,12 +6,12 @@ al. 2025 (Gemstones). Each column may be anything positive that the loss falls w
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vsweep.analysis.fitting.chinchilla import FLOOR_SHARES, LARGEST_LOG, Pullback
-from vsweep.analysis.fitting.fit import Problem, best_fit
+from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.fitting.values import check_values
 
@@ -22,7 +22,7 @@ SMALLEST_SHARE = 1e-3  # of the loss: what a term starts from where the linear s
 
 @dataclass(frozen=True)
 class PowerTermsFit:
-    """The law at its optimum: `E` in nats/token, `factors` and `exponents` by column.
+    """The law at its optimum: `E` in the unit of the loss, `factors` and `exponents` by column.
 
     `value` is the objective; `rms_log` the root-mean-square residual in log loss over `points`.
     """
@@ -69,23 +69,61 @@ def fit(
         value, too many terms, fewer points than parameters, or losses that are not above `floor`.
     """
     columns = {name: np.asarray(values, float) for name, values in columns.items()}
+    problem = _problem(columns, loss, floor, objective, weight)
+    best = best_fit(problem)
+    return None if best is None else _described(problem, *best)
+
+
+def fit_with_resamples(
+    columns: Mapping[str, np.ndarray],
+    loss: np.ndarray,
+    resamples: np.ndarray,
+    *,
+    floor: float | None = None,
+    objective: Objective | None = None,
+    weight: np.ndarray | None = None,
+) -> tuple[PowerTermsFit, dict[str, np.ndarray]] | None:
+    """The fit, and E, factors and exponents by name in each of r resamples, [r] each; None as in `fit`.
+
+    Args:
+      resamples: weights [r, n] of the points in each resample, the weights of the points included.
+      columns, loss, floor, objective, weight: as for `fit`, which says what is raised, too.
+    """
+    columns = {name: np.asarray(values, float) for name, values in columns.items()}
+    problem = _problem(columns, loss, floor, objective, weight)
+    best = best_fit(problem)
+    if best is None:
+        return None
+    resampled = replace(problem, weight=np.asarray(resamples, float))
+    theta, values = best_refits(resampled, best[0])
+    floors = np.where(np.isfinite(values), problem.floor_value(theta), np.nan)
+    return _described(problem, *best), {"E": floors, **problem.form.describe(theta, problem.data)}
+
+
+def _problem(
+    columns: Mapping[str, np.ndarray],
+    loss: np.ndarray,
+    floor: float | None,
+    objective: Objective | None,
+    weight: np.ndarray | None,
+) -> Problem:
     loss = np.asarray(loss, float)
     weight = np.ones(np.shape(loss)) if weight is None else np.asarray(weight, float)
     check_values(weight, floor, **columns, **{"the loss": loss})
     _check_design(columns, loss, floor)
     logs = np.log(list(columns.values()))
     points = LogColumns(logs - logs.mean(axis=1, keepdims=True), logs.mean(axis=1))
-    problem = Problem(PowerTerms(tuple(columns)), points, loss, weight, floor, objective or Objective())
-    best = best_fit(problem)
-    if best is None:
-        return None
-    theta, value = best
-    found = problem.form.describe(theta, points)
+    return Problem(PowerTerms(tuple(columns)), points, loss, weight, floor, objective or Objective())
+
+
+def _described(problem: Problem, theta: np.ndarray, value: float) -> PowerTermsFit:
+    columns, loss = problem.form.columns, problem.loss
+    found = problem.form.describe(theta, problem.data)
     residual = np.log(problem.predict(theta) / loss)
     return PowerTermsFit(
         E=float(problem.floor_value(theta)),
-        factors={name: found[f"factor of {name}"] for name in columns},
-        exponents={name: found[f"exponent of {name}"] for name in columns},
+        factors={name: float(found[f"factor of {name}"]) for name in columns},
+        exponents={name: float(found[f"exponent of {name}"]) for name in columns},
         value=value,
         rms_log=float(np.sqrt((residual**2).mean())),
         points=len(loss),
@@ -157,9 +195,9 @@ class PowerTerms:
             groups.append(np.concatenate([log_factors, exponents, *more], axis=1))
         return np.stack(groups)
 
-    def describe(self, theta: np.ndarray, data: LogColumns) -> dict[str, float]:
+    def describe(self, theta: np.ndarray, data: LogColumns) -> dict[str, np.ndarray]:
         count = len(self.columns)
         exponent = theta[..., count : 2 * count]
         factor = np.exp(theta[..., :count] + exponent * data.mean)
-        values = np.concatenate([factor, exponent], axis=-1)
-        return {name: float(value) for name, value in zip(self.parameters, values, strict=True)}
+        values = np.moveaxis(np.concatenate([factor, exponent], axis=-1), -1, 0)
+        return dict(zip(self.parameters, values, strict=True))

@@ -31,6 +31,9 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
       repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, residual_sd_log, points, ranges, resamples} or
                       {refused}: the law of repeated data, `resamples` as in parametric; absent where the unique tokens
                       are unknown or no run repeats them
+      power_terms     where `terms` were asked for: {columns, E, factors, exponents, value, rms_log, points, parameters,
+                      law_value, law_rms_log, ranges} or {refused}: E + sum of F_k / x_k^e_k. `value` is its objective
+                      and `law_value` that of the parametric law on the same points
       envelope, isoflop_parabola, isoflop_akima
                       {k, a, k_tokens, b, k_loss, c, at, note, statuses, edges, optima, ranges} or {refused};
                       N_opt = k C^a, D_opt = k_tokens C^b, L_opt = k_loss C^-c; `optima` lists flops, params, tokens,

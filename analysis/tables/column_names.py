@@ -33,6 +33,27 @@ NAMES = {
     "budgetcompute tokenbudget tokensbudget budgettokens",
     "weight": "weight sampleweight pointweight fitweight",
 }
+# Parameters that a token meets in a mixture of experts: the N of 6ND. Total parameters are a second N of such tables.
+ACTIVE = set(
+    [
+        "activeparams",
+        "activeparameters",
+        "activeparam",
+        "nactive",
+        "nactivated",
+        "nactiveparams",
+        "nactiveparameters",
+        "numactiveparams",
+        "numactiveparameters",
+        "activatedparams",
+        "activatedparameters",
+        "nactivatedparams",
+        "paramsactive",
+        "parametersactive",
+        "activeparamcount",
+        "activesize",
+    ]
+)
 COUNTED = ("N", "D", "C", "unique_tokens", "budget")  # whose names may say thousands, millions or GFLOP
 OPTIONAL = ("seed", "unique_tokens", "budget", "weight")
 # What to look for in unknown names when N, D, C or the loss is missing, and from which likeness (of 1) on to offer one.
@@ -114,8 +135,29 @@ def recognise(names: list[str], choices: Mapping[str, Choice] | None = None) -> 
     units_said = [f"{column.name} is in {column.unit}" for column in columns.values() if column.unit]
     if units_said:
         notes.append(f"Units were taken from the names: {', '.join(units_said)}.")
+    if "N" in columns and (about := _about_active(columns["N"], names)):
+        notes.append(about)
     missing = _missing({*columns, *doubtful}, names)
     return ColumnReading(columns, (*problems, missing) if missing else tuple(problems), tuple(notes))
+
+
+def is_active(name: str) -> bool:
+    """Whether a column counts active parameters: `active_params`, `config.n_activated`, `active_params (B)`."""
+    last = re.split(r"[./]", name)[-1]
+    said = units.from_name(last)
+    return plain(last) in ACTIVE or (said is not None and said.base in ACTIVE)
+
+
+def _about_active(column: Column, names: list[str]) -> str:
+    """A note on which parameters of a mixture of experts N counts; empty where no column counts active ones."""
+    if is_active(column.name):
+        return f"N is {column.name}: the parameters that each token meets in a mixture of experts, and those of 6ND."
+    active = [at for at, name in enumerate(names) if is_active(name)]
+    if not active:
+        return ""
+    answer = command([_read_as("N", names, active[0]).choice])
+    counted = "which counts experts that a token never meets"
+    return f"N is {column.name}, and so is that of 6ND, {counted} ({answer} does not)."
 
 
 def _chosen(choice: Choice, names: list[str]) -> Column:
@@ -144,6 +186,7 @@ def _candidates(quantity: str, names: list[str], taken: Set[str]) -> tuple[list[
     tests = (
         lambda name: name == quantity,
         lambda name: plain(name) == plain(quantity),
+        lambda name: quantity == "N" and is_active(name),
         lambda name: plain(name) in NAMES[quantity].split(),
         lambda name: _says_unit(quantity, name),
         lambda name: _is_nested(quantity, name),
