@@ -163,6 +163,7 @@ def recipe(values: dict) -> Recipe:
         schedule=stack.shape.schedule,
         pad=planned.task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
+        metrics=tuple(planned.task.metrics.values()),
         options=planned.config.optional_axes,
     )
 

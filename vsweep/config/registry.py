@@ -12,6 +12,7 @@ import importlib
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from vsweep.config import fields
 from vsweep.config.fields import FIXED, IMPORT_PATH, OPTIONAL, Field, Values, in_float32
 from vsweep.config.problems import Problem, closest
 
+# Built-in tasks whose options stand in their own files, as those of a user's own do. They load numpy alone.
+BUILT_IN_TASKS = {
+    "modular_arithmetic": "vsweep.tasks.modular_arithmetic:ModularArithmetic",
+    "markov": "vsweep.tasks.markov:Markov",
+}
 TYPES = (bool, int, float, str)
 ANYTHING = {bool: "True or False", int: "an integer", float: "a finite number", str: "a text"}
 # What the trainer gives to an optimizer, so that it can be no option of its own.
@@ -43,6 +49,8 @@ def attribute(section: str, path: str) -> Any:
     """What `package.module:Attribute` means. Raises CannotLoad; the code there is a user's and may raise anything."""
     module_name, _, name = path.partition(":")
     where = f"{section}.name"
+    if str(Path.cwd()) not in sys.path:  # an installed command has only its own folder there
+        sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -58,10 +66,11 @@ def attribute(section: str, path: str) -> Any:
 
 def known_fields(section: str, name: str | None = None) -> dict[str, Field]:
     """Name -> field of a section, with the options of the task or optimizer `name`. Raises CannotLoad."""
-    if not is_import_path(name):
+    path = BUILT_IN_TASKS.get(name, name) if section == "task" else name
+    if not is_import_path(path):
         return fields.of_section(section, name)
     core = {each: field for each, field in fields.of_section(section).items() if not field.of}
-    options = _options(section, name)
+    options = _options(section, path)
     if both := sorted(core.keys() & options.keys()):
         what = f"{', '.join(both)}: an option with the name of a field of {section}"
         raise CannotLoad(Problem(f"{section}.name", what, repr(name), "other names of options"))
