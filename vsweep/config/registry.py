@@ -29,7 +29,7 @@ BUILT_IN_TASKS = {
 TYPES = (bool, int, float, str)
 ANYTHING = {bool: "True or False", int: "an integer", float: "a finite number", str: "a text"}
 # What the trainer gives to an optimizer, so that it can be no option of its own.
-GIVEN_TO_OPTIMIZERS = ("learning_rate", "weight_decay", "specs")
+GIVEN = ("weight_decay", "specs")
 
 
 class CannotLoad(Exception):
@@ -77,6 +77,16 @@ def known_fields(section: str, name: str | None = None) -> dict[str, Field]:
     return {**core, **options}
 
 
+def of_any_name(section: str) -> dict[str, Field]:
+    """Name -> field: those that a section has under any built-in name."""
+    names = {name for field in (*fields.FIELDS, *fields.MORE_OPTIONS) if field.section == section for name in field.of}
+    names |= set(BUILT_IN_TASKS) if section == "task" else set()
+    found = fields.of_section(section)
+    for name in sorted(names):
+        found = {**known_fields(section, name), **found}
+    return found
+
+
 def source_digest(section: str, name: str) -> str | None:
     """Of the code of a user's own, as SHA-256: comments and layout do not count. None where there is no source."""
     if not is_import_path(name):
@@ -94,33 +104,37 @@ def _options(section: str, path: str) -> dict[str, Field]:
     found = attribute(section, path)
     of_section: Mapping[str, Callable[[str, Any], dict[str, Field]]] = {
         "task": _options_of_class,
-        "optimizer": _options_of_function,
+        "model": functools.partial(_options_of_function, "model", "shape"),
+        "optimizer": functools.partial(_options_of_function, "optimizer", "learning_rate"),
     }
     return of_section[section](path, found)
 
 
-def _options_of_function(path: str, function: Any) -> dict[str, Field]:
-    """The keyword arguments of an optimizer with numeric defaults. Floats may be swept, because they fix no shape."""
+def _options_of_function(section: str, first: str, path: str, function: Any) -> dict[str, Field]:
+    """The keyword arguments of a model or an optimizer that have a number, a switch or a text as default.
+
+    Floats of an optimizer may be swept, because they fix no shape.
+    """
 
     def refuse(what: str) -> CannotLoad:
-        allowed = "a function of learning_rate and keyword arguments with numbers as defaults"
-        return CannotLoad(Problem("optimizer.name", what, repr(path), allowed))
+        allowed = f"a function of {first} and keyword arguments with numbers as defaults"
+        return CannotLoad(Problem(f"{section}.name", what, repr(path), allowed))
 
     if not callable(function):
         raise refuse(f"{path} cannot be called")
     options = {}
     parameters = inspect.signature(function).parameters
-    if "learning_rate" not in parameters:
-        raise refuse(f"{path} takes no learning_rate")
+    if first not in parameters:
+        raise refuse(f"{path} takes no {first}")
     for name, parameter in parameters.items():
-        if name in GIVEN_TO_OPTIMIZERS or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        if name in (first, *GIVEN) or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         if parameter.default is parameter.empty:
             raise refuse(f"the argument {name} of {path} has no default")
         if type(parameter.default) in TYPES:
-            kind = OPTIONAL if type(parameter.default) is float else FIXED
+            kind = OPTIONAL if section == "optimizer" and type(parameter.default) is float else FIXED
             options[name] = Field(
-                "optimizer", name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
+                section, name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
             )
     return options
 

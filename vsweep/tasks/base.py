@@ -87,32 +87,39 @@ class CompletedTask:
 
     @functools.cached_property
     def train_tokens_NxS(self) -> np.ndarray:
+        """Whole numbers [train_examples, S]."""
         return np.asarray(self.own.train_tokens_NxS)
 
     @functools.cached_property
     def held_out(self) -> HeldOut:
+        """The main held-out set."""
         return _as_held_out(self.own.held_out)
 
     @functools.cached_property
     def more_held_out(self) -> dict[str, HeldOut]:
+        """Further held-out sets by name."""
         return {name: _as_held_out(held_out) for name, held_out in getattr(self.own, "more_held_out", {}).items()}
 
     @functools.cached_property
     def floor(self) -> float | None:
+        """Exact entropy of the labels, nats a label token; None: not known."""
         floor = getattr(self.own, "floor", None)
         return None if floor is None else float(floor)
 
     @functools.cached_property
     def train_examples(self) -> int:
+        """Number of training examples."""
         return getattr(self.own, "train_examples", None) or len(self.train_tokens_NxS)
 
     @functools.cached_property
     def mean_label_tokens(self) -> float:
+        """Label tokens of a training example, as the task says or counted."""
         known = getattr(self.own, "mean_label_tokens", None)
         return float(known or (self.train_tokens_NxS[:, 1:] != self.pad).sum(axis=1).mean())
 
     @functools.cached_property
     def digest(self) -> str:
+        """SHA-256 of all examples, unless the task says one."""
         if known := getattr(self.own, "digest", None):
             return known
         digest = hashlib.sha256()
@@ -123,6 +130,7 @@ class CompletedTask:
         return digest.hexdigest()
 
     def encode(self, text: str) -> list[int]:
+        """Tokens of a query. Raises ValueError if it is none."""
         if hasattr(self.own, "encode"):
             return self.own.encode(text)
         words = text.split()
@@ -131,6 +139,7 @@ class CompletedTask:
         return [int(word) for word in words]
 
     def decode(self, tokens: list[int]) -> str:
+        """The text of `tokens` up to EOS or padding."""
         if hasattr(self.own, "decode"):
             return self.own.decode(tokens)
         stops = [i for i, token in enumerate(tokens) if token in (self.pad, self.eos)]

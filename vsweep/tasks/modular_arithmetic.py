@@ -59,6 +59,7 @@ class ModularArithmetic:
 
     @functools.cached_property
     def held_out(self) -> HeldOut:
+        """The pairs that are not trained on; the answer is the last label."""
         tokens_NxS = self._examples[self.train_examples :]
         surprisal_NxL = np.zeros((len(tokens_NxS), 4), np.float32)
         surprisal_NxL[:, 1] = math.log(self.options.modulus)

@@ -9,7 +9,7 @@ from typing import Self
 
 import jax
 
-from vsweep.models import transformer
+from vsweep.models import by_name
 from vsweep.plan import cost
 from vsweep.plan.grid import Stack
 from vsweep.plan.sweep_plan import StackPlan, SweepPlan
@@ -58,7 +58,7 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
     train, task = sweep.config.train, sweep.task
     recipe = Recipe(
-        model=transformer.build(cost.model_shape(stack.shape, task)),
+        model=by_name.build(cost.model_shape(stack.shape, task)),
         optimizer=sweep.config.optimizer,
         schedule=stack.shape.schedule,
         pad=task.pad,
