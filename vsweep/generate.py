@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ConfigError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    for row in greedy(model, params, encoded, length=task.sequence_length, pad=task.pad):
+    for row in greedy(model, params, encoded, length=task.sequence_length, pad=max(task.pad, 0)):
         print(task.decode(list(row)))
     return 0
 

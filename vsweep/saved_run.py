@@ -10,7 +10,7 @@ import numpy as np
 from vsweep import tasks
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem, closest
-from vsweep.models import transformer
+from vsweep.models import by_name
 from vsweep.models.base import Model, Params
 from vsweep.models.params import mismatches
 from vsweep.plan import cost, grid
@@ -57,7 +57,7 @@ def load_run(workdir: str | Path, run_id: str) -> SavedRun:
     folder = _folder_of(run_id, finished_folders(home, plans, sweep_config.fingerprint(config, task.digest)))
     if folder.origin.stack not in stacks:
         raise ConfigError([Problem("--run", f"{home.plan_file} plans other stacks than {home.config_file}")])
-    model = transformer.build(cost.model_shape(stacks[folder.origin.stack].shape, task))
+    model = by_name.build(cost.model_shape(stacks[folder.origin.stack].shape, task))
     return SavedRun(task, model, _parameters(folder, run_id, model))
 
 

@@ -102,7 +102,11 @@ class Source:
     @property
     def losses(self) -> tuple[str, ...]:
         """The losses that can be fitted, the most telling one first."""
-        return ("excess_loss", "answer_loss", "val_loss") if self.is_workdir else ("loss",)
+        if not self.is_workdir:
+            return ("loss",)
+        losses = ("excess_loss", "answer_loss", "val_loss")
+        measured = tuple(loss for loss in losses if self.runs[loss].notna().any())  # a task may know no floor or answer
+        return measured or losses
 
     @property
     def counts_its_own_way(self) -> bool:

@@ -117,7 +117,7 @@ def about_runs(source: Source) -> list[str]:
     sentences = [f"{finished} of {total} runs are finished, {diverged} diverged.", *_about_lost_widths(source)]
     if finished + diverged < total:
         sentences.append("Training is still running: every number below will change.")
-    settings = varying_settings(source.runs)
+    settings = varying_settings(source.runs, source.settings)
     if settings:
         sentences.append(
             f"The sweep also varies {', '.join(settings)}. Each cell of size and budget keeps the setting with the "

@@ -22,7 +22,7 @@ from vsweep import tasks
 from vsweep.config import sweep_config
 from vsweep.host import devices, hardware
 from vsweep.host.progress import SilentProgress
-from vsweep.models import transformer
+from vsweep.models import by_name
 from vsweep.plan import cost, grid, sweep_plan
 from vsweep.plan.table import show_plan
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
@@ -158,11 +158,12 @@ def recipe(values: dict) -> Recipe:
     planned = sweep(values)
     stack = planned.stacks[0]
     return Recipe(
-        model=transformer.build(cost.model_shape(stack.shape, planned.task)),
+        model=by_name.build(cost.model_shape(stack.shape, planned.task)),
         optimizer=planned.config.optimizer,
         schedule=stack.shape.schedule,
         pad=planned.task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
+        metrics=tuple(planned.task.metrics.values()),
         options=planned.config.optional_axes,
     )
 

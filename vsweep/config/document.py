@@ -1,5 +1,6 @@
 """`python -m vsweep.config.document > docs/config.md`: the table of fields, for people."""
 
+from vsweep.config import registry
 from vsweep.config.fields import (
     DEFAULT_NAMES,
     FIELDS,
@@ -61,7 +62,7 @@ def help_text() -> str:
 def _section(section: str) -> str:
     tables = [f"\n## {section}: {SECTIONS[section]}\n\n{_table(list(of_section(section).values()))}"]
     for name in _names_with_options(section):
-        options = [field for field in of_section(section, name).values() if field.of]
+        options = [field for field in registry.known_fields(section, name).values() if field.of]
         tables.append(f"\n### {section}.name = {name!r}\n\n{_table(options)}")
     return "".join(tables)
 
@@ -69,7 +70,8 @@ def _section(section: str) -> str:
 def _names_with_options(section: str) -> list[str]:
     """Of the built-in ones, the default one left out: its options stand among the fields of the section."""
     named = dict.fromkeys(name for field in (*FIELDS, *MORE_OPTIONS) if field.section == section for name in field.of)
-    return [name for name in named if name != DEFAULT_NAMES[section]]
+    more = registry.BUILT_IN_TASKS if section == "task" else ()
+    return [*(name for name in named if name != DEFAULT_NAMES[section]), *more]
 
 
 def _table(rows: list[Field]) -> str:

@@ -15,16 +15,21 @@ from typing import Any
 
 SECTIONS = {
     "task": "what is learned",
-    "model": "the transformer",
+    "model": "the transformer, or another model",
     "optimizer": "the optimizer and its schedule",
     "train": "budget, data order, evaluation and devices",
 }
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
 MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
-TASKS = ("addition",)
+TASKS = ("addition", "modular_arithmetic", "markov")
+MODELS = ("transformer",)
 OPTIMIZERS = ("adamw", "adam", "sgd", "lion", "muon", "adafactor")
-DEFAULT_NAMES = {"task": "addition", "optimizer": "adamw"}  # sections whose `name` brings options of its own
+DEFAULT_NAMES = {
+    "task": "addition",
+    "model": "transformer",
+    "optimizer": "adamw",
+}  # sections whose `name` brings options of its own
 SLOT_CHOICES = ("packed", "all")
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = sys.float_info.max
@@ -224,6 +229,7 @@ FIELDS = (
         "seed of the split into training and held-out examples",
         of=("addition",),
     ),
+    Field("model", "name", "transformer", _named(MODELS), "the model"),
     Field("optimizer", "name", "adamw", _named(OPTIMIZERS), "the optimizer"),
     Field(
         "optimizer",

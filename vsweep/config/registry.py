@@ -12,6 +12,7 @@ import importlib
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,15 @@ from vsweep.config import fields
 from vsweep.config.fields import FIXED, IMPORT_PATH, OPTIONAL, Field, Values, in_float32
 from vsweep.config.problems import Problem, closest
 
+# Built-in tasks whose options stand in their own files, as those of a user's own do. They load numpy alone.
+BUILT_IN_TASKS = {
+    "modular_arithmetic": "vsweep.tasks.modular_arithmetic:ModularArithmetic",
+    "markov": "vsweep.tasks.markov:Markov",
+}
 TYPES = (bool, int, float, str)
 ANYTHING = {bool: "True or False", int: "an integer", float: "a finite number", str: "a text"}
 # What the trainer gives to an optimizer, so that it can be no option of its own.
-GIVEN_TO_OPTIMIZERS = ("learning_rate", "weight_decay", "specs")
+GIVEN = ("weight_decay", "specs")
 
 
 class CannotLoad(Exception):
@@ -43,6 +49,8 @@ def attribute(section: str, path: str) -> Any:
     """What `package.module:Attribute` means. Raises CannotLoad; the code there is a user's and may raise anything."""
     module_name, _, name = path.partition(":")
     where = f"{section}.name"
+    if str(Path.cwd()) not in sys.path:  # an installed command has only its own folder there
+        sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -58,14 +66,25 @@ def attribute(section: str, path: str) -> Any:
 
 def known_fields(section: str, name: str | None = None) -> dict[str, Field]:
     """Name -> field of a section, with the options of the task or optimizer `name`. Raises CannotLoad."""
-    if not is_import_path(name):
+    path = BUILT_IN_TASKS.get(name, name) if section == "task" else name
+    if not is_import_path(path):
         return fields.of_section(section, name)
     core = {each: field for each, field in fields.of_section(section).items() if not field.of}
-    options = _options(section, name)
+    options = _options(section, path)
     if both := sorted(core.keys() & options.keys()):
         what = f"{', '.join(both)}: an option with the name of a field of {section}"
         raise CannotLoad(Problem(f"{section}.name", what, repr(name), "other names of options"))
     return {**core, **options}
+
+
+def of_any_name(section: str) -> dict[str, Field]:
+    """Name -> field: those that a section has under any built-in name."""
+    names = {name for field in (*fields.FIELDS, *fields.MORE_OPTIONS) if field.section == section for name in field.of}
+    names |= set(BUILT_IN_TASKS) if section == "task" else set()
+    found = fields.of_section(section)
+    for name in sorted(names):
+        found = {**known_fields(section, name), **found}
+    return found
 
 
 def source_digest(section: str, name: str) -> str | None:
@@ -85,33 +104,37 @@ def _options(section: str, path: str) -> dict[str, Field]:
     found = attribute(section, path)
     of_section: Mapping[str, Callable[[str, Any], dict[str, Field]]] = {
         "task": _options_of_class,
-        "optimizer": _options_of_function,
+        "model": functools.partial(_options_of_function, "model", "shape"),
+        "optimizer": functools.partial(_options_of_function, "optimizer", "learning_rate"),
     }
     return of_section[section](path, found)
 
 
-def _options_of_function(path: str, function: Any) -> dict[str, Field]:
-    """The keyword arguments of an optimizer with numeric defaults. Floats may be swept, because they fix no shape."""
+def _options_of_function(section: str, first: str, path: str, function: Any) -> dict[str, Field]:
+    """The keyword arguments of a model or an optimizer that have a number, a switch or a text as default.
+
+    Floats of an optimizer may be swept, because they fix no shape.
+    """
 
     def refuse(what: str) -> CannotLoad:
-        allowed = "a function of learning_rate and keyword arguments with numbers as defaults"
-        return CannotLoad(Problem("optimizer.name", what, repr(path), allowed))
+        allowed = f"a function of {first} and keyword arguments with numbers as defaults"
+        return CannotLoad(Problem(f"{section}.name", what, repr(path), allowed))
 
     if not callable(function):
         raise refuse(f"{path} cannot be called")
     options = {}
     parameters = inspect.signature(function).parameters
-    if "learning_rate" not in parameters:
-        raise refuse(f"{path} takes no learning_rate")
+    if first not in parameters:
+        raise refuse(f"{path} takes no {first}")
     for name, parameter in parameters.items():
-        if name in GIVEN_TO_OPTIMIZERS or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        if name in (first, *GIVEN) or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         if parameter.default is parameter.empty:
             raise refuse(f"the argument {name} of {path} has no default")
         if type(parameter.default) in TYPES:
-            kind = OPTIONAL if type(parameter.default) is float else FIXED
+            kind = OPTIONAL if section == "optimizer" and type(parameter.default) is float else FIXED
             options[name] = Field(
-                "optimizer", name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
+                section, name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
             )
     return options
 

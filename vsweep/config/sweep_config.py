@@ -88,10 +88,16 @@ class SweepConfig:
         return tuple(axis for axis, _ in self.axes if axis not in SWEPT)
 
     def to_dict(self) -> dict:
-        """The config as plain dicts and lists, as config.json holds it."""
+        """The config as plain dicts and lists, as config.json holds it.
+
+        The name of the default model is left out: sweeps began before there was another, and are the same sweeps.
+        """
+        sections = {section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS}
+        if self.model.name == DEFAULT_NAMES["model"]:
+            del sections["model"]["name"]
         return {
             "name": self.name,
-            **{section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS},
+            **sections,
             "sweep": {axis: list(values) for axis, values in self.axes},
         }
 
@@ -114,11 +120,12 @@ def differences(old: dict, new: dict) -> list[str]:
 def fingerprint(config: SweepConfig, task_digest: str) -> str:
     """SHA-256 of what the results of a sweep depend on: its config, but for what may change, and its task's data.
 
-    With an optimizer of the user's own, its code too.
+    With a model or an optimizer of the user's own, its code too.
     """
     values = {"config": _results_only(config.to_dict()), "task": task_digest}
-    if code := registry.source_digest("optimizer", config.optimizer.name):
-        values["optimizer"] = code
+    for section in ("model", "optimizer"):
+        if code := registry.source_digest(section, getattr(config, section).name):
+            values[section] = code
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -134,7 +141,9 @@ def from_dict(source: Mapping) -> SweepConfig:
     sections = {
         section: _read_section(section, values.get(section, {}), known[section], problems) for section in SECTIONS
     }
-    axes = _read_axes(values.get("sweep", {}), known, problems)
+    given = {section: values[section] for section in known if isinstance(values.get(section), Mapping)}
+    names = {section: fields_given.get("name") for section, fields_given in given.items()}
+    axes = _read_axes(values.get("sweep", {}), known, names, problems)
     name = values.get("name", "sweep")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
         problems.append(Problem("name", "not a valid name", repr(name), "letters, digits, '.', '_' and '-'"))
@@ -153,6 +162,7 @@ def default_dict() -> dict:
     default task and optimizer are marked, so that another one finds out which of them were set.
     """
     values = {**SweepConfig().to_dict(), "sweep": {axis: () for axis in (*AXES, *OPTIONAL_AXES)}}
+    values["model"]["name"] = DEFAULT_NAMES["model"]
     for section in DEFAULT_NAMES:
         for name, field in fields.of_section(section).items():
             if field.of:
@@ -196,11 +206,14 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
         problems.append(Problem(section, "not a section", repr(values), "fields with values"))
         return class_of(section)()
     given = {name: value for name, value in values.items() if not isinstance(value, (*UNSET.values(),))}
+    of = str(values.get("name", ""))
     if known is None:
         core = {name: field for name, field in fields.of_section(section).items() if not field.of}
+        if not registry.is_import_path(of):  # whose options are not known
+            problems += _unknown(given, list(registry.of_any_name(section)), f"{section}.", of)
         given = {name: value for name, value in given.items() if name in core and name != "name"}
     columns = fields.of_section(section) if known is None else known
-    problems += _unknown(given, list(columns), f"{section}.", str(values.get("name", "")))
+    problems += _unknown(given, list(columns), f"{section}.", of)
     good = {}
     for name, field in columns.items():
         if name not in given:
@@ -213,7 +226,10 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
 
 
 def _read_axes(
-    values: object, known: Mapping[str, dict[str, Field] | None], problems: list[Problem]
+    values: object,
+    known: Mapping[str, dict[str, Field] | None],
+    names: Mapping[str, object],
+    problems: list[Problem],
 ) -> tuple[tuple[str, tuple], ...]:
     if not isinstance(values, Mapping):
         problems.append(Problem("sweep", "not a section", repr(values), "axes with tuples of values"))
@@ -221,8 +237,10 @@ def _read_axes(
     of_names = [field for columns in known.values() for field in (columns or {}).values()]
     optional = {field.name: field for field in of_names if field.kind == fields.OPTIONAL}
     swept = {axis: points for axis, points in values.items() if not _is_empty(points)}
-    if None not in known.values():
-        problems += _unknown(swept, [*AXES, *optional], "sweep.")
+    unclear = [section for section, columns in known.items() if columns is None]
+    possible = [name for section in unclear for name, field in registry.of_any_name(section).items() if field.swept]
+    if not any(registry.is_import_path(names.get(section)) for section in unclear):
+        problems += _unknown(swept, list(dict.fromkeys([*AXES, *optional, *possible])), "sweep.")
     axes = []
     for axis, field in {**SWEPT, **optional}.items():
         if axis not in swept:

@@ -10,8 +10,8 @@
 import functools
 from collections import Counter
 
-from vsweep.models import transformer
-from vsweep.models.base import ModelShape
+from vsweep.models import by_name, flops
+from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
 FLOAT_BYTES = 4
@@ -22,7 +22,12 @@ ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, positi
 
 @functools.lru_cache(maxsize=4096)  # a plan asks several times for each of its shapes
 def _counts(shape: ModelShape) -> Counter[Role]:
-    return count_by_role(transformer.param_specs(shape))
+    return count_by_role(by_name.param_specs(shape))
+
+
+@functools.lru_cache(maxsize=4096)
+def _counted(shape: ModelShape) -> float:
+    return 3.0 * flops.count(by_name.forward_jaxpr(shape))
 
 
 def params(shape: ModelShape) -> int:
@@ -41,7 +46,12 @@ def flops_6nd(shape: ModelShape, tokens: int) -> float:
 
 
 def flops_counted_per_example(shape: ModelShape) -> float:
-    """Training FLOPs of one example: forward x 3 (Hoffmann et al. 2022, appendix F, matmuls only)."""
+    """Training FLOPs of one example: forward x 3 (Hoffmann et al. 2022, appendix F, matmuls only).
+
+    Those of a user's own model are counted from what it computes.
+    """
+    if shape.family != TRANSFORMER:
+        return _counted(shape)
     positions, width = shape.positions, shape.width
     projections = 2 * positions * _counts(shape)[Role.HIDDEN]
     attention = shape.layers * 2 * 2 * positions * positions * width

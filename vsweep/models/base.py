@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
 from vsweep.models.params import Params, Specs
+
+TRANSFORMER = "transformer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,8 @@ class ModelShape:
     ff_multiple: int
     tied_embeddings: bool
     precision: str = "float32"
+    family: str = TRANSFORMER  # or the import path of a user's own
+    options: tuple[tuple[str, Any], ...] = ()  # of a user's own
 
     @property
     def heads(self) -> int:

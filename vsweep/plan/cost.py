@@ -2,10 +2,11 @@
 
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
-from vsweep.models import accounting, transformer
+from vsweep.models import accounting
+from vsweep.models import by_name as models
 from vsweep.models.base import ModelShape
 from vsweep.models.transformer import SCANNED_LAYERS
-from vsweep.optim import by_name
+from vsweep.optim import by_name as optimizers
 from vsweep.plan.grid import Shape
 from vsweep.tasks.base import Task
 
@@ -24,12 +25,14 @@ def model_shape(shape: Shape, task: Task) -> ModelShape:
         ff_multiple=shape.ff_multiple,
         tied_embeddings=shape.tied_embeddings,
         precision=shape.precision,
+        family=shape.family,
+        options=shape.model_options,
     )
 
 
 def moments(shape: Shape, task: Task, config: SweepConfig) -> int:
     """How many numbers the optimizer of a run keeps. Raises ConfigError where a user's own optimizer fails."""
-    return by_name.state_numbers(config.optimizer, transformer.param_specs(model_shape(shape, task)))
+    return optimizers.state_numbers(config.optimizer, models.param_specs(model_shape(shape, task)))
 
 
 def slots_that_fit(shape: Shape, task: Task, hardware: Hardware, moments: int | None = None) -> int:

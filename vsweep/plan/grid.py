@@ -10,16 +10,21 @@ import itertools
 import math
 from collections.abc import Iterable
 
-from vsweep.config import fields
+from vsweep.config import fields as config_fields
 from vsweep.config.fields import AXES, SEED_OF_RUN, STACKED_FIELDS, STATIC, STATIC_FIELDS, SWEPT
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
+from vsweep.models.base import TRANSFORMER
 from vsweep.tasks.base import Task
 
 # The static fields: they fix array shapes and programs.
 Shape = dataclasses.make_dataclass(
     "Shape",
-    [(name, SWEPT[name].values.type) for name in STATIC_FIELDS],
+    [
+        *((name, SWEPT[name].values.type) for name in STATIC_FIELDS),
+        ("family", str, TRANSFORMER),  # one in a sweep, as its options
+        ("model_options", tuple, ()),
+    ],
     frozen=True,
     namespace={"__module__": __name__},
 )
@@ -70,7 +75,14 @@ def cooldown_steps(horizon: int, fraction: float) -> int:
 def shapes(config: SweepConfig) -> tuple[Shape, ...]:
     """Every shape of a sweep, also of one that cannot be trained for other reasons."""
     values = itertools.product(*(config.axis(field) for field in STATIC_FIELDS))
-    return tuple(Shape(**dict(zip(STATIC_FIELDS, value, strict=True))) for value in values)
+    return tuple(Shape(**dict(zip(STATIC_FIELDS, value, strict=True)), **_family(config)) for value in values)
+
+
+def _family(config: SweepConfig) -> dict:
+    """Which model it is: fields of `Shape` that no sweep varies."""
+    core = config_fields.of_section("model")
+    options = tuple((name, value) for name, value in vars(config.model).items() if name not in core)
+    return {"family": config.model.name, "model_options": options}
 
 
 def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
@@ -98,7 +110,7 @@ def _repeated(runs: list[Run]) -> list[Problem]:
 
 
 def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[Problem]) -> Run:
-    shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS})
+    shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS}, **_family(config))
     options = {axis: values.pop(axis) for axis in config.optional_axes}
     for stream in ("init_seed", "data_seed", "dropout_seed"):
         values[stream] = values["seed"] if values[stream] == SEED_OF_RUN else values[stream]
@@ -150,7 +162,7 @@ def _name(values: dict, swept: dict, axes: Iterable[str]) -> str:
 
 
 def _short(axis: str) -> str:
-    return fields.short_of(SWEPT[axis]) if axis in SWEPT else f"{axis}_"
+    return config_fields.short_of(SWEPT[axis]) if axis in SWEPT else f"{axis}_"
 
 
 def _text(value) -> str:

@@ -82,7 +82,9 @@ class StackResults:
         """Whether every value is of the kind that a sweep writes."""
         numbers = [*(self.seconds[name] for name in ACTIVITIES), self.slot_steps, *self.moved_at]
         for run in self.runs.values():
-            numbers += [point[name] for point in run.curve for name in ("steps", "train_loss", *EVALUATION_FIELDS)]
+            measured = [point[name] for point in run.curve for name in EVALUATION_FIELDS]
+            numbers += [value for value in measured if value is not None]  # None: the task does not say
+            numbers += [point[name] for point in run.curve for name in ("steps", "train_loss")]
             numbers += [] if run.diverged_at_step is None else [run.diverged_at_step]
         texts = [text for run in self.runs.values() for text in (run.device, run.versions)]
         whole = [

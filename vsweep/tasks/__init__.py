@@ -1,11 +1,45 @@
 """Tasks. Constructing one is cheap (it serves `--plan`); its arrays are built on first use."""
 
+from typing import Any
+
+from vsweep.config import registry
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import TaskConfig
-from vsweep.tasks.base import Task
+from vsweep.tasks.base import CompletedTask, Task
 
 
 def build(config: TaskConfig) -> Task:
-    """The task that a configuration names; its arrays are not built yet."""
+    """The task that a configuration names, built in or by import path. Its arrays are not built yet.
+
+    Raises:
+      ConfigError: a user's own task cannot be made.
+    """
     from vsweep.tasks.addition import Addition
 
-    return {"addition": Addition}[config.name](config)
+    if config.name == "addition":
+        return Addition(config)
+    try:
+        kind = registry.attribute("task", registry.BUILT_IN_TASKS.get(config.name, config.name))
+    except registry.CannotLoad as error:  # a config read in another folder
+        raise ConfigError([error.problem]) from error
+    options = {name: value for name, value in vars(config).items() if name != "name"}
+    try:
+        own = kind(kind.Options(**options)) if hasattr(kind, "Options") else kind()
+        task = CompletedTask(config.name, own)
+        _touch(task)
+    except Exception as error:  # a user's code may raise anything
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ConfigError([Problem("task.name", f"{config.name} cannot be made ({text})")]) from error
+    return task
+
+
+def _touch(task: Task) -> tuple[Any, ...]:
+    """Whatever a plan asks of a task, so that a mistake in it is found here."""
+    problems = [
+        Problem("task.name", f"{name} of {task.name} is wrong", repr(value), "an integer from 2")
+        for name, value in (("vocabulary", task.vocabulary), ("sequence_length", task.sequence_length))
+        if not isinstance(value, int) or value < 2
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return (task.train_examples, task.mean_label_tokens, task.floor)

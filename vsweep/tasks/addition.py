@@ -7,6 +7,7 @@ held out, (5, 3) is in neither set. Shapes in names: N examples, S tokens of a s
 import functools
 import hashlib
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class Addition:
     vocabulary = VOCABULARY
     pad = PAD
     eos = EOS
+    metrics: ClassVar[dict] = {}
+    more_held_out: ClassVar[dict] = {}
 
     def __init__(self, config: TaskConfig):
         self.config = config

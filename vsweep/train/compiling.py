@@ -9,10 +9,11 @@ from typing import Self
 
 import jax
 
-from vsweep.models import transformer
+from vsweep.models import by_name
 from vsweep.plan import cost
 from vsweep.plan.grid import Stack
 from vsweep.plan.sweep_plan import StackPlan, SweepPlan
+from vsweep.tasks.base import token_dtype
 from vsweep.train.stack import StackPrograms, StackShape
 from vsweep.train.train_step import Recipe
 
@@ -57,11 +58,12 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
     train, task = sweep.config.train, sweep.task
     recipe = Recipe(
-        model=transformer.build(cost.model_shape(stack.shape, task)),
+        model=by_name.build(cost.model_shape(stack.shape, task)),
         optimizer=sweep.config.optimizer,
         schedule=stack.shape.schedule,
         pad=task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
+        metrics=tuple(task.metrics.values()),
         options=sweep.config.optional_axes,
     )
     shape = StackShape(
@@ -73,8 +75,9 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         sequence_length=task.sequence_length,
         chunk_steps=train.chunk_steps,
         train_examples=task.train_examples,
-        held_out_examples=train.final_examples,
+        held_out_examples=train.final_examples * (1 + len(task.more_held_out)),
         evaluation_examples=train.curve_examples,
+        token_dtype=token_dtype(task.vocabulary).name,
     )
     precision = None if train.matmul_precision == "default" else train.matmul_precision
     with jax.default_matmul_precision(precision):

@@ -10,6 +10,7 @@ import concurrent.futures
 import dataclasses
 import itertools
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import Due, SweepPlan
 from vsweep.storage.checkpoint import CheckpointFolder
 from vsweep.tasks import data_order
-from vsweep.tasks.base import Task
+from vsweep.tasks.base import HeldOut, Task, token_dtype
 from vsweep.train import metrics
 from vsweep.train.stack import Evaluation, StackPrograms, StackState, fork, hyper_of
 from vsweep.train.timing import Pace
@@ -34,19 +35,29 @@ from vsweep.train.train_step import RunState
 class DeviceData:
     """The task's examples, whole on every device."""
 
-    train_tokens: jax.Array  # uint8 [M, S]
-    held_out_tokens: jax.Array  # uint8 [N, S]
+    train_tokens: jax.Array  # [M, S], of `token_dtype`
+    held_out_tokens: jax.Array  # [N, S], set after set
     held_out_answer: jax.Array  # bool [N, L]
-    counts: metrics.LabelCounts  # on the host
+    counts: metrics.LabelCounts  # on the host, of the main set
+    more_counts: Mapping[str, metrics.LabelCounts] = dataclasses.field(default_factory=dict)  # of the others
 
     @classmethod
     def put(cls, task: Task, held_out_examples: int, mesh: jax.sharding.Mesh) -> "DeviceData":
-        """Sends all training examples, and the first `held_out_examples` of the held-out ones."""
-        held_out, train_tokens = task.held_out, task.train_tokens_NxS
-        tokens, answer = held_out.tokens_NxS[:held_out_examples], held_out.answer_NxL[:held_out_examples]
+        """Sends all training examples, and the first `held_out_examples` of each held-out set."""
+        dtype, sets = token_dtype(task.vocabulary), [task.held_out, *task.more_held_out.values()]
+        tokens = np.concatenate([each.tokens_NxS[:held_out_examples] for each in sets]).astype(dtype, copy=False)
+        answer = np.concatenate([_answer_labels(each)[:held_out_examples] for each in sets])
+        train_tokens = task.train_tokens_NxS.astype(dtype, copy=False)
         everywhere = devices.replicated(mesh)
         on_devices = [jax.device_put(array, everywhere) for array in (train_tokens, tokens, answer)]
-        return cls(*on_devices, metrics.label_counts(held_out, task.pad))
+        counts, *more = [metrics.label_counts(each, task.pad) for each in sets]
+        return cls(*on_devices, counts, dict(zip(task.more_held_out, more, strict=True)))
+
+
+def _answer_labels(held_out: HeldOut) -> np.ndarray:
+    """bool [N, L]; all False where a task knows of no answer, whose columns then stay empty."""
+    no_answer = np.zeros((len(held_out.tokens_NxS), held_out.tokens_NxS.shape[1] - 1), bool)
+    return no_answer if held_out.answer_NxL is None else held_out.answer_NxL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Measure:
     """An evaluation of the due slots that one dispatch may hold, on examples from each of `firsts`: a dispatch each."""
 
     due: list[Due]
-    firsts: range
+    firsts: Sequence[int]  # of set after set
     passes: int  # of all its dispatches
 
 
@@ -251,9 +262,13 @@ class Dispatcher:
     def _measures(self, due_here: list[Due]) -> list[Measure]:
         """An evaluation of each due slot, a longer one for runs at their horizon, in parts that a dispatch may hold."""
         train, at_once, a_device = self.sweep.config.train, self.pace.passes, self.plan.slots // self.mesh.size
-        measures = []
+        measures, sets = [], 1 + len(self.sweep.task.more_held_out)
         for final, examples in ((False, train.curve_examples), (True, train.final_examples)):
-            firsts = range(0, examples, train.curve_examples)
+            firsts = [
+                first + start
+                for start in range(0, train.final_examples * sets, train.final_examples)
+                for first in range(0, examples, train.curve_examples)
+            ]
             slots = sorted({run.slot for run in due_here if run.final == final})
             rank = {}  # of a slot among the due ones of its device
             for _, here in itertools.groupby(slots, lambda slot: slot // a_device):

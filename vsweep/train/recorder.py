@@ -3,6 +3,7 @@
 A checkpoint is written by a thread of its own while training goes on. The tables hold what a checkpoint has made safe.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -134,11 +135,22 @@ class SweepRecorder:
 class StackRecorder:
     """The results of one stack while it trains: reads what the devices have done, and writes its checkpoints."""
 
-    def __init__(self, recorder: SweepRecorder, index: int, counts: metrics.LabelCounts, pace: Pace):
-        """Of the stack at `index` in the plan; `pace` learns here what steps, evaluations and saves take."""
+    def __init__(
+        self,
+        recorder: SweepRecorder,
+        index: int,
+        counts: metrics.LabelCounts,
+        pace: Pace,
+        more_counts: Mapping[str, metrics.LabelCounts] | None = None,
+    ):
+        """Of the stack at `index` in the plan; `pace` learns here what steps, evaluations and saves take.
+
+        `more_counts` are of the task's further held-out sets.
+        """
         self.recorder = recorder
         self.index = index
         self.counts = counts
+        self.more_counts = more_counts or {}
         self.pace = pace
         sweep, home = recorder.sweep, recorder.home
         self.plan = sweep.plans[index]
@@ -239,13 +251,29 @@ class StackRecorder:
         if evaluations[0].diverged_at_step_K[slot] != NEVER:
             run.diverged_at_step = int(evaluations[0].diverged_at_step_K[slot])
             return
-        columns = [np.concatenate([e.losses[field][slot] for e in evaluations]) for field in range(3)]
+        per_set = len(evaluations) // (1 + len(self.more_counts))
+        main, more = evaluations[:per_set], evaluations[per_set:]
+        columns = [np.concatenate([e.losses[field][slot] for e in main]) for field in range(3)]
         # The last update itself may have blown up: no later step could see it.
         if not (evaluations[0].sound_K[slot] and np.isfinite(columns[0]).all()):
             run.diverged_at_step = run_step
             return
-        measured = metrics.summarise(*columns, self.counts)
+        measured = {**metrics.summarise(*columns, self.counts), **self._own_metrics(main, slot)}
+        for name, counts in self.more_counts.items():
+            these, more = more[:per_set], more[per_set:]
+            loss_N = np.concatenate([e.losses.loss_N[slot] for e in these]).astype(np.float64)
+            column = f"val_loss_{name}"
+            measured[column], measured[f"{column}_se"] = metrics.ratio(loss_N, counts.labels_N[: len(loss_N)])
         run.curve.append({"steps": run_step, "train_loss": float(evaluations[0].train_loss_K[slot]), **measured})
+
+    def _own_metrics(self, evaluations: list[Evaluation], slot: int) -> dict[str, float | None]:
+        """Those of the task, with standard errors; None where one is not finite, which JSON cannot hold."""
+        measured = {}
+        for place, name in enumerate(self.recorder.sweep.task.metrics):
+            values = metrics.summarise_metric(np.concatenate([e.losses.metrics[place][slot] for e in evaluations]))
+            finite = [value if np.isfinite(value) else None for value in values]
+            measured[f"metric_{name}"], measured[f"metric_{name}_se"] = finite
+        return measured
 
     def _end_runs(self, step: int) -> None:
         for entry in self.plan.entries:

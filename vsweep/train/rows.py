@@ -11,6 +11,7 @@ from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.schema import ACTIVITIES, CURVE_COLUMNS, EVALUATION_FIELDS, FINISHED, RUN_COLUMNS, TRAIN
 from vsweep.storage.results import StackResults
 from vsweep.tasks import data_order
+from vsweep.tasks.base import measured_columns
 
 
 class TokenCounter:
@@ -57,7 +58,8 @@ def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: T
         tokens = counter.by_step(run)
         for point in results.runs[run.run_id].curve:
             values = {**point, **_compute(sweep, run, point["steps"], tokens[point["steps"]])}
-            rows.append({"run_id": run.run_id, **{name: values[name] for name in CURVE_COLUMNS if name != "run_id"}})
+            columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured_columns(sweep.task)]
+            rows.append({"run_id": run.run_id, **{name: values[name] for name in columns}})
     return rows
 
 
@@ -88,7 +90,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "epochs": examples / run.unique_examples,
         "floor": sweep.task.floor,
         "train_loss": metrics.get("train_loss"),
-        **{name: metrics.get(name) for name in EVALUATION_FIELDS},
+        **{name: metrics.get(name) for name in (*EVALUATION_FIELDS, *measured_columns(sweep.task))},
         "status": status,
         "diverged_at_step": result.diverged_at_step,
         "wall_s": round(results.seconds[TRAIN] * own_steps / results.slot_steps, 3) if results.slot_steps else 0.0,
@@ -97,7 +99,8 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
-    return {name: row[name] for name in (*RUN_COLUMNS, *sweep.config.optional_axes)}
+    columns = (*RUN_COLUMNS, *sweep.config.optional_axes, *measured_columns(sweep.task))
+    return {name: row[name] for name in columns}
 
 
 def _compute(sweep: SweepPlan, run: Run, steps: int, tokens: int) -> dict:

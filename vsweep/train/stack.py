@@ -40,6 +40,7 @@ class StackShape:
     train_examples: int
     held_out_examples: int
     evaluation_examples: int  # examples of one evaluation; divides held_out_examples
+    token_dtype: str = "uint8"
 
 
 class Evaluation(NamedTuple):
@@ -110,7 +111,7 @@ class StackPrograms:
         shape = self.shape
         specs = (SLOTS, P(), P(None, devices.SLOTS_AXIS), P())
         lifted = self._lift(functools.partial(_train_chunk, recipe, shape.one_by_one), in_specs=specs)
-        tokens = _array((shape.train_examples, shape.sequence_length), np.uint8)
+        tokens = _array((shape.train_examples, shape.sequence_length), shape.token_dtype)
         examples = _array((shape.chunk_steps, shape.slots, shape.batch_size), np.int32)
         everywhere = devices.replicated(self.mesh)
         by_slot = jax.NamedSharding(self.mesh, P(None, devices.SLOTS_AXIS))
@@ -123,7 +124,7 @@ class StackPrograms:
         piece = math.gcd(shape.batch_size, shape.evaluation_examples) if shape.one_by_one else shape.evaluation_examples
         evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples, piece)
         lifted = self._lift(evaluate, in_specs=(SLOTS, P(), P(), P(), SLOTS))
-        tokens = _array((shape.held_out_examples, shape.sequence_length), np.uint8)
+        tokens = _array((shape.held_out_examples, shape.sequence_length), shape.token_dtype)
         answer = _array((shape.held_out_examples, shape.sequence_length - 1), bool)
         held_out = _struct((tokens, answer, _array((), np.int32)), devices.replicated(self.mesh))
         due = _struct(_array((shape.slots,), bool), devices.over_slots(self.mesh))
@@ -203,7 +204,8 @@ def _evaluate_due(
         return jax.tree.map(lambda leaf: leaf.reshape(size), losses)
 
     def not_due(params):
-        return ExampleLosses(jnp.zeros(size), jnp.zeros(size), jnp.zeros(size, bool))
+        metrics = tuple(jnp.zeros(size) for _ in recipe.metrics)
+        return ExampleLosses(jnp.zeros(size), jnp.zeros(size), jnp.zeros(size, bool), metrics)
 
     def one_slot(slot):
         params, due = slot

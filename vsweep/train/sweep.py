@@ -80,7 +80,9 @@ def run_sweep(
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
     problems = tuple(preflight.wall_problems(ready))
     yield Planned(workdir=home.path, plan=ready.sweep, wall_problems=problems)
-    if problems := checks.problems(task):  # here and not in the plan, which builds no examples
+    if problems := checks.problems(
+        task, config.train.final_examples
+    ):  # here and not in the plan, which builds no examples
         raise ConfigError(problems)
     progress = progress or notebook.progress_here()
     with locked(home.path, progress.say) as lock:
@@ -115,7 +117,8 @@ def train_sweep(
                 yield recorder.interrupted(stack, reason)
                 return True
             data = data or DeviceData.put(sweep.task, sweep.config.train.final_examples, mesh)
-            of_stack = StackRecorder(recorder, index, data.counts, Pace(_save_s(sweep, stack, stack_plan)))
+            pace = Pace(_save_s(sweep, stack, stack_plan))
+            of_stack = StackRecorder(recorder, index, data.counts, pace, data.more_counts)
             of_stack.lap(OTHER)
             progress.compiling(stack.name)
             yield recorder.compiling(stack)

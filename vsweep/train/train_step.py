@@ -17,6 +17,7 @@ import optax
 from vsweep.config.sweep_config import OptimizerConfig
 from vsweep.models import base
 from vsweep.optim import by_name, schedules
+from vsweep.tasks.base import Metric
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence
@@ -61,6 +62,7 @@ class ExampleLosses(NamedTuple):
     loss_N: jax.Array  # float32, nats
     answer_loss_N: jax.Array  # float32, nats
     exact_N: jax.Array  # bool, every answer label is the argmax
+    metrics: tuple[jax.Array, ...] = ()  # float32 [N] each, the task's own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Recipe:
     schedule: str
     pad: int
     use_dropout: bool
+    metrics: tuple[Metric, ...] = ()  # the task's own
     options: tuple[str, ...] = ()  # the optional axes that the sweep varies: fields of `Hyper`
 
 
@@ -136,6 +139,7 @@ def evaluate(recipe: Recipe, params, tokens_NxS: jax.Array, answer_NxL: jax.Arra
         loss_N=losses_NxL.sum(axis=1),
         answer_loss_N=jnp.where(answer_NxL, losses_NxL, 0.0).sum(axis=1),
         exact_N=jnp.all(right_NxL | ~answer_NxL, axis=1),
+        metrics=tuple(jnp.asarray(metric(logits_NxLxV, labels_NxL), jnp.float32) for metric in recipe.metrics),
     )
 
 

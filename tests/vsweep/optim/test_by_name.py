@@ -195,7 +195,7 @@ def test_a_swept_option_has_a_column_and_a_part_in_the_run_id(tmp_path):
     runs = read_runs(tmp_path / "sweep")
     assert list(runs.columns) == [*RUN_COLUMNS, "decay"]
     assert set(runs["decay"]) == {0.5, 0.9}
-    assert "d1400-s0-decay_0.5" in set(runs["run_id"])
+    assert "d1.4k-s0-decay_0.5" in set(runs["run_id"])
     assert loading.load(tmp_path / "sweep").settings[-1] == "decay"
     assert resumed(values, tmp_path / "cut") == (tmp_path / "sweep" / "curves.csv").read_bytes()
 

@@ -27,6 +27,8 @@ class Letters:
     sequence_length: int = 3
     pad: int = 3
     train_examples: int = 3
+    more_held_out: dict = dataclasses.field(default_factory=dict)
+    metrics: dict = dataclasses.field(default_factory=dict)
 
 
 def problems(train=TRAIN, train_examples=3, **held_out) -> list[Problem]:

@@ -1,0 +1,59 @@
+"""The tutorial's own task and its own optimizer: the code of the page, in files of the names that the page gives."""
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from absl import flags as absl_flags
+
+import vsweep
+from vsweep.cli import (
+    flags,
+    train,  # noqa: F401, defines the flags
+)
+from vsweep.train.events import Finished
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+SECTIONS = DOCUMENT[DOCUMENT.index("## 10. Your own task") : DOCUMENT.index("## What next")]
+SAVED = re.findall(r"as\s+`configs/(\w+\.py)`:\n\n```python\n(.*?)```", SECTIONS, flags=re.DOTALL)
+COMMANDS = [block.replace("\\\n", " ").split() for block in re.findall(r"```sh\n(.*?)```", SECTIONS, flags=re.DOTALL)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    for name, code in SAVED:
+        (tmp_path / "configs" / name).write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name, _ in SAVED:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def read(command: list[str], *more: str):
+    """The config that a command of the page means."""
+    try:
+        flags.parse_flags(["launch.py", *(word for word in command if word.startswith("--config")), *more])
+        return absl_flags.FLAGS["config"].value
+    finally:
+        absl_flags.FLAGS["config"].unparse()
+
+
+def test_the_page_has_a_task_a_config_and_an_optimizer():
+    assert [name for name, _ in SAVED] == ["sorting.py", "my_sorting.py", "my_optimizers.py"]
+    assert len(COMMANDS) == 2
+
+
+def test_ones_own_task_and_optimizer_are_trained(folder):
+    assert vsweep.plan_sweep(read(COMMANDS[0]), folder / "plan").runs == 9
+    smaller = ["--config.sweep.width=4", "--config.sweep.budget=5000,10000"]
+    *_, last = vsweep.run_sweep(read(COMMANDS[1], *smaller), folder / "sweep")
+    assert isinstance(last, Finished)
+    runs = pd.read_csv(folder / "sweep" / "runs.csv")
+    assert set(runs["decay"]) == {0.5, 0.9}
+    measured = runs[["val_loss", "answer_loss", "exact_match", "metric_first_digit", "metric_first_digit_se"]]
+    assert measured.notna().all().all()
+    assert runs[["floor", "excess_loss"]].isna().all().all()

@@ -1,0 +1,67 @@
+"""The model that a config names: the transformer, or a user's own function by import path.
+
+A user's own is `make(shape, *, option=default, ...) -> (specs, apply)`: a nested dict of `ParamSpec`, and a function
+`apply(params, tokens_BxT, *, dropout_key=None, dropout=0.0)` that gives float32 logits [B, T, V]. `shape` is a
+`ModelShape`. It writes one model; the trainer lifts it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from vsweep.config import registry
+from vsweep.config.problems import ConfigError, Problem
+from vsweep.models import transformer
+from vsweep.models.base import TRANSFORMER, Model, ModelShape
+from vsweep.models.params import ParamSpec, Specs, init_params
+
+
+def build(shape: ModelShape) -> Model:
+    """The model of `shape`. Raises ConfigError where a user's own cannot be made."""
+    if shape.family == TRANSFORMER:
+        return transformer.build(shape)
+    specs, apply = _own(shape)
+    return Model(shape, specs, functools.partial(init_params, specs), apply)
+
+
+def param_specs(shape: ModelShape) -> Specs:
+    """The parameters of the model of `shape`. Raises ConfigError where a user's own cannot be made."""
+    return transformer.param_specs(shape) if shape.family == TRANSFORMER else _own(shape)[0]
+
+
+def forward_jaxpr(shape: ModelShape) -> Any:
+    """What the model computes for one example, as JAX sees it."""
+    model = build(shape)
+    return jax.make_jaxpr(model.apply)(_structs(model.specs), _tokens(shape))
+
+
+@functools.cache
+def _own(shape: ModelShape) -> tuple[Specs, Callable[..., jax.Array]]:
+    try:
+        specs, apply = registry.attribute("model", shape.family)(shape, **dict(shape.options))
+        strange = [spec for spec in jax.tree.leaves(specs) if not isinstance(spec, ParamSpec)]
+        if strange or not isinstance(specs, dict):
+            raise TypeError(f"{strange[0] if strange else specs!r} is no ParamSpec")
+        logits = jax.eval_shape(apply, _structs(specs), _tokens(shape))
+    except registry.CannotLoad as error:
+        raise ConfigError([error.problem]) from error
+    except Exception as error:  # a user's code may raise anything
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        allowed = "a function of a ModelShape that returns (specs, apply)"
+        problem = Problem("model.name", f"{shape.family} cannot be made ({text})", allowed=allowed)
+        raise ConfigError([problem]) from error
+    wanted = (1, shape.positions, shape.vocabulary)
+    if (logits.shape, str(logits.dtype)) != (wanted, "float32"):
+        got, allowed = f"{logits.dtype} {logits.shape}", f"float32 {wanted}: batch, positions, vocabulary"
+        raise ConfigError([Problem("model.name", f"{shape.family} gives other logits", got, allowed)])
+    return specs, apply
+
+
+def _structs(specs: Specs) -> Any:
+    return jax.tree.map(lambda spec: jax.ShapeDtypeStruct(spec.shape, "float32"), specs)
+
+
+def _tokens(shape: ModelShape) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, shape.positions), "int32")
