@@ -18,7 +18,7 @@ import pandas as pd
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED
-from vsweep.analysis.data.cells import seed_noise_log
+from vsweep.analysis.data.cells import membership, seed_noise_log
 from vsweep.analysis.data.points import Points
 from vsweep.analysis.data.source import Refusal
 
@@ -294,7 +294,7 @@ def refit_runs(
     table, unit = optimal_path.units(points), optimal_path.unit_of_row(points)
     share = _shares(np.asarray(weight, float), unit, stretch)
     if points.curves is None:
-        mean = (share * np.log(points.column("loss"))) @ np.eye(len(table))[unit]
+        mean = (share * np.log(points.column("loss"))) @ membership(unit)
         return refit(points, mean - np.log(table["loss"].to_numpy(float)))
     curves = _on_grid(points, table)
     optima = None if curves is None else _envelope(curves, _reweighted(points, curves, share), annealed_only)
@@ -304,7 +304,7 @@ def refit_runs(
 def _shares(weight: np.ndarray, unit: np.ndarray, stretch: float) -> np.ndarray:
     """[r, rows] the share of each run in the mean of its unit."""
     even = 1 / np.bincount(unit)[unit]
-    drawn = (weight @ np.eye(unit.max() + 1)[unit])[:, unit]
+    drawn = (weight @ membership(unit))[:, unit]
     share = np.divide(weight, drawn, out=np.broadcast_to(even, weight.shape).copy(), where=drawn > 0)
     return even + stretch * (share - even)
 

@@ -16,6 +16,7 @@ from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.uncertainty import bootstrap, intervals
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, path_quantities
 from vsweep.analysis.uncertainty.intervals import Quantities, Uncertainty
+from vsweep.analysis.uncertainty.law_refits import law_refits
 
 # The parametric law
 
@@ -38,9 +39,10 @@ def of_law(
     have a law.
     """
 
+    refits_of, note = law_refits(points, whole, count)
+
     def refit(kind: str) -> tuple[parametric.Refits, Quantities]:
-        weights = points.weights * bootstrap.weights(points, kind, count)
-        refits = parametric.refit(*points.law_columns, weights, whole)
+        refits = refits_of(kind)
         numbers = law_quantities(refits.law, points, largest_flops(points), whole.floor_free)
         # Without the resamples whose optimum lies nowhere near the runs.
         good = np.all([np.isfinite(values) for values in numbers.values()], axis=0)
@@ -58,10 +60,11 @@ def of_law(
         kind,
         estimate,
         by_cell,
-        failed=count - len(by_cell["a"]),
+        failed=refits.failed + len(refits.rows) - len(by_cell["a"]),
         level=intervals.LEVEL if cells >= intervals.MIN_CELLS_FOR_INTERVAL else 1.0,
         widening=widening,
         seed_share=seed_share,
+        note=note,
     )
     return uncertainty, refits.law
 

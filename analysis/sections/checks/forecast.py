@@ -19,13 +19,14 @@ from vsweep.analysis.data.points import Points
 from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
-from vsweep.analysis.fitting.fit import FormFit, fit_form
+from vsweep.analysis.fitting.fit import MANY_POINTS, FormFit, fit_form
+from vsweep.analysis.fitting.linear_refits import expand
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.sections.law import standing
 from vsweep.analysis.uncertainty import verdicts
-from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
+from vsweep.analysis.uncertainty.bootstrap import CELLS, sums, weights
 from vsweep.analysis.uncertainty.intervals import LEVEL
 from vsweep.analysis.uncertainty.repeated_data import repeats_data
 from vsweep.analysis.uncertainty.verdicts import Judgement
@@ -301,9 +302,17 @@ def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: 
 
 def _coverage(fitted: FormFit, cheap: Points, held: Points, where: tuple, bootstrap: int) -> float:
     """Share of the held-out losses inside their prediction intervals."""
-    low, high = prediction_interval(fitted.refit(cheap.weights * weights(cheap, CELLS, bootstrap)), fitted, where)
+    low, high = prediction_interval(_refits(fitted, cheap, bootstrap), fitted, where)
     loss = held.column("loss")
     return float(((low <= loss) & (loss <= high)).mean())
+
+
+def _refits(fitted: FormFit, cheap: Points, count: int) -> FormFit:
+    """The law of each resample of the cells; to first order where there are too many points to fit them again."""
+    if len(cheap.table) <= MANY_POINTS:
+        return fitted.refit(cheap.weights * weights(cheap, CELLS, count))
+    theta = expand(fitted.problem, fitted.theta).refits(lambda values: sums(cheap, CELLS, count, values))
+    return FormFit(fitted.problem, theta, np.full(count, np.nan))
 
 
 def prediction_interval(resampled: FormFit, whole: FormFit, where: tuple) -> tuple[np.ndarray, np.ndarray]:
