@@ -18,6 +18,7 @@ from vsweep.analysis.data.source import FLOP_CONVENTIONS, LOSSES, SIZE_CONVENTIO
 from vsweep.analysis.fitting.objective import HUBER, LOG, PENALTIES, RESIDUALS, Objective
 from vsweep.analysis.formatting import printable
 from vsweep.analysis.pipeline import Result
+from vsweep.analysis.report import progress
 from vsweep.analysis.sections import law, optimum, runs
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
@@ -36,19 +37,21 @@ def analyse(arguments: list[str]) -> int:
     Returns 0; 2 where the source or the options are bad. Argparse leaves with 2 for wrong arguments, with 0 for --help.
     """
     options = _analyse_parser().parse_args(arguments)
-    result = pipeline.analyse(
-        options.source,
-        options.out or folder_beside(options.source),
-        bootstrap=options.bootstrap,
-        size=options.size,
-        flops=options.flops,
-        floor=options.floor,
-        objective=Objective(options.residual, options.penalty, options.delta, options.overestimate),
-        annealed_only=True if options.annealed_only else None,
-        columns=options.column,
-        loss_unit=options.loss_unit,
-        where=options.where,
-    )
+    with progress.shown() as say:
+        result = pipeline.analyse(
+            options.source,
+            options.out or folder_beside(options.source),
+            bootstrap=options.bootstrap,
+            size=options.size,
+            flops=options.flops,
+            floor=options.floor,
+            objective=Objective(options.residual, options.penalty, options.delta, options.overestimate),
+            annealed_only=True if options.annealed_only else None,
+            columns=options.column,
+            loss_unit=options.loss_unit,
+            where=options.where,
+            say=say,
+        )
     print(printable(summary(result)))
     return 0
 

@@ -24,7 +24,7 @@ from vsweep.analysis.data.source import (
 )
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.plotting import Drawing, save
-from vsweep.analysis.report import child_processes, fits_json, page
+from vsweep.analysis.report import child_processes, fits_json, page, progress
 from vsweep.analysis.result import Viewable
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import Finding, LossStudy
@@ -58,6 +58,7 @@ def analyse(
     columns: Iterable[str] | Mapping[str, str] = (),
     loss_unit: str | None = None,
     where: Iterable[str] = (),
+    say: Callable[[str], None] = progress.silent,
 ) -> Result:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -75,6 +76,7 @@ def analyse(
       columns: which column of a table is what, such as `{"N": "config.n_params", "D": "tokens_B*1e9"}`.
       loss_unit: `nats/token`, `bits/byte`, `bits/token` or `perplexity` of a table (default: what its name says).
       where: conditions on the runs to keep, such as `['dataset == "web"']` or `["layers=4,8"]`.
+      say: takes the name of each step before it begins.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
@@ -92,7 +94,8 @@ def analyse(
         atomic.remove_leftovers(folder, older_than_s=ABANDONED_S)
     processes = min(len(others), (os.cpu_count() or 1) - 1) if bootstrap else 0
     with child_processes.studying(loaded, others, bootstrap, processes) as studies_of_others:
-        study = study_loss(loaded, first, bootstrap=bootstrap)
+        study = study_loss(loaded, first, bootstrap=bootstrap, say=say)
+        say("figures")
         drawn, skipped = _save_figures(_figures(study, studies_of_others), out / "figures")
         studies = [study, *studies_of_others()]
     findings = sections.findings(studies)

@@ -1,6 +1,6 @@
 """What a study asks. `SECTIONS` is the only list of sections, in the order of the report and of fits.json."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.sections import (
@@ -32,9 +32,16 @@ SECTIONS: tuple[Section, ...] = (
 )
 
 
-def study_loss(source: Source, convention: Convention, *, bootstrap: int) -> LossStudy:
-    """Every section on one loss of `source`; `bootstrap` is the number of resamples of each fit, 0 for none."""
-    study = begin(source, convention, bootstrap=bootstrap)
+def study_loss(
+    source: Source, convention: Convention, *, bootstrap: int, say: Callable[[str], None] = lambda _: None
+) -> LossStudy:
+    """Every section on one loss of `source`.
+
+    Args:
+      bootstrap: the number of resamples of each fit, 0 for none.
+      say: takes the title of each section before it is computed.
+    """
+    study = begin(source, convention, bootstrap=bootstrap, say=say)
     for section in SECTIONS:
         study.result(section)
     return study

@@ -253,8 +253,10 @@ def loss_surface(study: LossStudy) -> Drawing | Refusal:
     if law:
         _surface(axes, study, law, colour, limits)
     dense = len(table) > plotting.MANY_MARKS
-    style = {"s": 3, "lw": 0, "rasterized": True} if dense else {"s": 34, "lw": 0.7, "edgecolor": "white"}
-    axes.scatter(table["size"], table["tokens"], c=colour.to_rgba(table["loss"]), zorder=3, **style)
+    style = {"s": 34, "lw": 0.7, "edgecolor": "white", "zorder": 3}
+    if dense:  # between the surface and its lines
+        style = {"s": 3, "lw": 0, "rasterized": True, "zorder": 1.5}
+    axes.scatter(table["size"], table["tokens"], c=colour.to_rgba(table["loss"]), **style)
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
     plotting.log_axis(axes, "x", SIZE_LABELS[study.convention.size], units=True)

@@ -127,12 +127,12 @@ def _refit_seeds(points: Points, method: str, kind: str, count: int) -> PathRefi
 
     Curves are drawn whole: how a seed differs at the end of a run says little about how it differs before.
     """
-    weight = bootstrap.weights(points, kind, count)
     stretch = float(np.sqrt(bootstrap.unbiased(points, kind)))
     if method == envelope.METHOD and points.curves is not None:
         annealed_only = points.convention.annealed_only
+        weight = bootstrap.weights(points, kind, count)
         return envelope.refit_runs(points, weight, stretch=stretch, annealed_only=annealed_only)
-    shifts = stretch * bootstrap.shifts(points, weight)
+    shifts = stretch * bootstrap.drawn_shifts(points, kind, count)
     if optimal_path.is_labelled(points):  # a row of such a table is a unit of its own, and moves with its cell
         shifts = shifts[:, bootstrap.cell_of_row(points)]
     return _refit_shifted(points, method, shifts)

@@ -99,6 +99,17 @@ def shifts(points: Points, weight: np.ndarray) -> np.ndarray:
     return np.divide(total, drawn, out=np.zeros_like(total), where=drawn > 0)
 
 
+def drawn_shifts(points: Points, kind: str, count: int) -> np.ndarray:
+    """[count, cells] `shifts` of resamples of one kind, without the weights of all rows at once where rows are many."""
+    if kind != WITHIN or len(points.table) * count <= BLOCK_DRAWS:
+        return shifts(points, weights(points, kind, count))
+    cell, log_loss = cell_of_row(points), np.log(points.column("loss"))
+    moved = np.zeros((int(cell.max()) + 1, count))
+    for number, (rows, drawn) in enumerate(_draws_within(np.random.default_rng(0), cell, count)):
+        moved[number] = drawn @ (log_loss[rows] - log_loss[rows].mean()) / len(rows)
+    return moved.T
+
+
 def unbiased(points: Points, kind: str) -> float:
     """What the variance over resamples is multiplied by: n things drawn from n scatter (n - 1) / n too little."""
     if kind == SEEDS:

@@ -35,9 +35,10 @@ def law_refits(points: Points, whole: parametric.ParametricFit, count: int) -> t
         )
         return lambda kind: _linear(points, whole, kind, count), note
     fewer = min(count, max(FEWEST_EXACT, EXACT_VALUES // len(points.table)))
+    how = f"only {fewer} of the {count}" if fewer < count else f"each of the {count}"
     note = (
-        f"with {len(points.table):,} points the parametric law is fitted to {fewer} resamples instead of {count}, "
-        "because a computation to first order about the fit is not good enough here."
+        f"with {len(points.table):,} points the parametric law is fitted in full to {how} resamples, because a "
+        "computation to first order about the fit is not good enough here."
     )
     return lambda kind: exact(points, whole, kind, fewer), note
 
