@@ -41,8 +41,10 @@ def study_loss(
       bootstrap: the number of resamples of each fit, 0 for none.
       say: takes the title of each section before it is computed.
     """
-    study = begin(source, convention, bootstrap=bootstrap, say=say)
-    for section in SECTIONS:
+    study = begin(source, convention, bootstrap=bootstrap)
+    # The first section compares what others found: asked last, it does not compute them under its own title.
+    for number, section in enumerate((*SECTIONS[1:], SECTIONS[0]), start=1):
+        say(f"{number} of {len(SECTIONS)}: {section.title}")
         study.result(section)
     return study
 

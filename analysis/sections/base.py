@@ -5,7 +5,7 @@ and one line in that list.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -63,7 +63,7 @@ class LossStudy:
     """One loss of a source, and the result of each section on it, computed when it is first asked for.
 
     `cells` are rows of `cells.cells`; `noise_log` is the sd of log loss between single seeds, None without repeats;
-    `bootstrap` the number of resamples, 0 for none. `say` is told the title of each section before it is computed.
+    `bootstrap` the number of resamples, 0 for none.
     """
 
     source: Source
@@ -72,7 +72,6 @@ class LossStudy:
     noise_log: float | None
     bootstrap: int
     results: dict[str, Any] = field(default_factory=dict)
-    say: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
     @property
     def convention(self) -> Convention:
@@ -99,18 +98,15 @@ class LossStudy:
     def result(self, section: "Section[R]") -> R | Refusal:
         """What `section` computed for this loss. Sections ask each other by this."""
         if section.name not in self.results:
-            self.say(section.title)
             self.results[section.name] = section.compute(self)
         return self.results[section.name]
 
 
-def begin(
-    source: Source, convention: Convention, *, bootstrap: int, say: Callable[[str], None] = lambda _: None
-) -> LossStudy:
+def begin(source: Source, convention: Convention, *, bootstrap: int) -> LossStudy:
     """A study of which nothing has been computed yet."""
     points = select(source, convention)
     table = cells(points)
-    return LossStudy(source, points, table, seed_noise_log(table), bootstrap, say=say)
+    return LossStudy(source, points, table, seed_noise_log(table), bootstrap)
 
 
 class Section(Generic[R]):

@@ -7,6 +7,7 @@ from rich.console import Console
 from tests.analysis.planted import large_table
 from vsweep import analysis
 from vsweep.analysis.report import progress
+from vsweep.analysis.sections import SECTIONS
 
 
 def shown_on(*, terminal: bool) -> str:
@@ -27,5 +28,6 @@ def test_a_file_shows_nothing():
 def test_each_section_is_named_before_it_is_computed(tmp_path):
     steps = []
     analysis.analyse(large_table(4, 4, 1), tmp_path, bootstrap=0, say=steps.append)
-    assert {"The parametric law", "IsoFLOP valleys", "Forecasts of held-out runs", "figures"} <= set(steps)
-    assert len(steps) == len(set(steps))
+    assert steps[0] == f"1 of {len(SECTIONS)}: Runs and seeds"
+    assert [step.partition(": ")[2] for step in steps[:-1]] == [one.title for one in (*SECTIONS[1:], SECTIONS[0])]
+    assert steps[-1] == "figures"
