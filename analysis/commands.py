@@ -42,6 +42,7 @@ def analyse(arguments: list[str]) -> int:
     out = options.out or folder_beside(source, options.by)
     # Only now: the libraries that fit and draw take a second to load, and a table that is refused needs none of them.
     from vsweep.analysis import pipeline, terminal
+    from vsweep.analysis.report import progress
 
     choices = dict(
         bootstrap=options.bootstrap,
@@ -55,10 +56,12 @@ def analyse(arguments: list[str]) -> int:
         isoflop_weights=options.isoflop_weights,
         terms=options.terms.split(",") if options.terms else (),
     )
-    if options.by:
-        print(printable(terminal.groups(pipeline.analyse(source, out, by=options.by, **choices, **reading))))
-        return 0
-    print(printable(terminal.summary(pipeline.analyse_source(loaded, out, **choices))))
+    with progress.shown() as say:
+        if options.by:
+            answer = terminal.groups(pipeline.analyse(source, out, by=options.by, say=say, **choices, **reading))
+        else:
+            answer = terminal.summary(pipeline.analyse_source(loaded, out, say=say, **choices))
+    print(printable(answer))
     return 0
 
 

@@ -30,7 +30,7 @@ from vsweep.analysis.groups import splitting
 from vsweep.analysis.groups.report import GroupsResult
 from vsweep.analysis.groups.report import study as report_on_groups
 from vsweep.analysis.plotting import Drawing, save
-from vsweep.analysis.report import child_processes, fits_json, page
+from vsweep.analysis.report import child_processes, fits_json, page, progress
 from vsweep.analysis.result import Result
 from vsweep.analysis.sections import power_terms, study_loss
 from vsweep.analysis.sections.base import LossStudy
@@ -63,6 +63,7 @@ def analyse(
     isoflop_window: float = ISOFLOP_WINDOW,
     isoflop_weights: bool = False,
     terms: Iterable[str] = (),
+    say: Callable[[str], None] = progress.silent,
 ) -> Result | GroupsResult:
     """Fits the law to a work directory or a table, and writes fits.json, figures/ and report.html into `out`.
 
@@ -91,6 +92,7 @@ def analyse(
         each side at least.
       isoflop_weights: whether an IsoFLOP line weights each minimum by 1 / (standard error)^2.
       terms: columns of a law E + sum of F_k / x_k^e_k, to be fitted beside L(N, D): such as width, depth and D.
+      say: takes the name of each step before it begins.
 
     Returns a Result, or with `by` a GroupsResult that holds one for each group.
 
@@ -102,7 +104,7 @@ def analyse(
     reading |= {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
     options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
     options |= {"objective": objective, "annealed_only": annealed_only, "level": level}
-    options |= {"isoflop_window": isoflop_window, "isoflop_weights": isoflop_weights, "terms": terms}
+    options |= {"isoflop_window": isoflop_window, "isoflop_weights": isoflop_weights, "terms": terms, "say": say}
     if by is None:
         return analyse_source(load(source, **reading), out, **options)
     groups = splitting.split(source, by, reading)
@@ -127,6 +129,7 @@ def analyse_source(
     isoflop_window: float = ISOFLOP_WINDOW,
     isoflop_weights: bool = False,
     terms: Iterable[str] = (),
+    say: Callable[[str], None] = progress.silent,
 ) -> Result:
     """`analyse` of a source that is loaded; the arguments are the same."""
     _check_options(loaded, out, size, flops, floor)
@@ -135,10 +138,12 @@ def analyse_source(
     out = Path(out) if out is not None else _own_folder(loaded.path)
     asked = (level / 100, isoflop_window, isoflop_weights, power_terms.columns_of(loaded, terms))
     told = Convention(loaded.losses[0], size, flops, floor, objective or Objective(), annealed_only, *asked)
-    return _analysed(loaded, out, told, bootstrap)
+    return _analysed(loaded, out, told, bootstrap, say)
 
 
-def _analysed(loaded: Source, out: Path, told: Convention, bootstrap: int) -> Result:
+def _analysed(
+    loaded: Source, out: Path, told: Convention, bootstrap: int, say: Callable[[str], None]
+) -> Result:
     """Studies each loss of the source under the convention `told`, and writes everything."""
     first, *others = [
         replace(told, loss=loss, given_floor=told.given_floor if LOSSES[loss] == FREE else None)
@@ -148,7 +153,8 @@ def _analysed(loaded: Source, out: Path, told: Convention, bootstrap: int) -> Re
         atomic.remove_leftovers(folder, older_than_s=ABANDONED_S)
     processes = min(len(others), (os.cpu_count() or 1) - 1) if bootstrap else 0
     with child_processes.studying(loaded, others, bootstrap, processes) as studies_of_others:
-        study = study_loss(loaded, first, bootstrap=bootstrap)
+        study = study_loss(loaded, first, bootstrap=bootstrap, say=say)
+        say("figures")
         drawn, skipped = _save_figures(_figures(study, studies_of_others), out / "figures")
         studies = [study, *studies_of_others()]
     findings = sections.findings(studies)

@@ -69,6 +69,10 @@ DPI = 160
 LONGEST_LABEL = 120  # characters of a name, which would leave no room for the figure
 LONGEST_FILE = 60  # letters of a name that go into the name of a file
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell of text for that begins so
+MANY_MARKS = 2_000  # from here on a cloud of dots is a blot: a figure shows their density
+MANY_CURVE_POINTS = 20_000  # of all curves of a figure
+MANY_LINES, SOME_LINES = 30, 12  # a figure of more lines than this shows a dozen of them
+BINS = 70, 50  # of a density, across and up
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # More tick marks the fewer decades an axis spans: (decades at least, marks within a decade);
 # on less than the last, evenly spaced round values.
@@ -178,6 +182,40 @@ def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, values, label:
     log_axis(bar.ax, "y", label, units=units)
     bar.ax.grid(False)
     bar.outline.set_visible(False)
+
+
+def some_of(values: np.ndarray) -> np.ndarray:
+    """The distinct values, sorted; a dozen of them, evenly taken with both ends, where a figure cannot show all."""
+    values = np.unique(values)
+    if len(values) <= MANY_LINES:
+        return values
+    return values[np.unique(np.linspace(0, len(values) - 1, SOME_LINES).round().astype(int))]
+
+
+def density(figure: Figure, axes: Axes, x: pd.Series, y: pd.Series) -> pd.DataFrame:
+    """How many of the points [n] lie where, in bins that are even on the logs of x and (where it is positive) y.
+
+    Returns the middles of the bins that hold points, in columns named as the series are, and their number of `points`.
+    """
+    edges = [_edges(values.to_numpy(float), count) for values, count in zip((x, y), BINS, strict=True)]
+    points = np.histogram2d(x, y, bins=edges)[0]
+    colour = colours(points[points > 0])
+    shown = np.ma.masked_equal(points.T, 0)
+    axes.pcolormesh(*edges, shown, cmap=colour.cmap.reversed(), norm=colour.norm, rasterized=True)
+    colour.set_cmap(colour.cmap.reversed())
+    colour_bar(figure, axes, colour, points[points > 0], "points")
+    column, row = np.nonzero(points)
+    middles = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
+    counts = points[column, row].astype(int)
+    return pd.DataFrame({x.name: middles[0][column], y.name: middles[1][row], "points": counts})
+
+
+def _edges(values: np.ndarray, count: int) -> np.ndarray:
+    """[count + 1] edges of bins over all values."""
+    low, high = values.min(), values.max()
+    if low <= 0:
+        return np.linspace(low, max(high, low + 1e-9), count + 1)
+    return np.geomspace(low * (1 - 1e-9), max(high, low * (1 + 1e-9)) * (1 + 1e-9), count + 1)
 
 
 def legend_above(figure: Figure, columns: int) -> None:

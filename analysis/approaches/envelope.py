@@ -10,7 +10,7 @@ finished points only; the vertices of their lower hull in log-log take the place
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import pandas as pd
 from vsweep.analysis.approaches import optimal_path
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED
-from vsweep.analysis.data.cells import seed_noise_log
+from vsweep.analysis.data.cells import membership, seed_noise_log
 from vsweep.analysis.data.points import Points
 from vsweep.analysis.data.source import Refusal
 
@@ -26,6 +26,7 @@ METHOD = "envelope"
 GRID_POINTS = 1500
 ANNEALED_FROM = 0.85
 MIN_SIZES = 3
+ROUNDING = 1e-9  # of log losses: more than sums of a few runs lose
 MIN_SHARE = 0.01  # of the values counted: a size that wins less of them does not count towards MIN_SIZES
 
 
@@ -145,14 +146,38 @@ def _shifted(curves: _Curves, shifts: np.ndarray) -> Iterator[np.ndarray]:
     return (curves.log_loss + shift for shift in shifts[:, curves.unit])
 
 
-def _reweighted(points: Points, curves: _Curves, share: np.ndarray) -> Iterator[np.ndarray]:
-    """The curves [g, k] of each resample as means of the single runs' curves, with each run's `share` [r, rows]."""
+def _own_curves(points: Points, curves: _Curves) -> dict[str, np.ndarray]:
+    """By run: its own smoothed log loss [g] on the grid of the mean curves."""
     kept = mean_curves(points).drop(columns=["tokens", "log_loss"])
     single = points.curves[["run_id", "size", "budget", "steps", "loss"]].merge(kept, on=["size", "budget", "steps"])
-    own = {
+    return {
         run_id: np.interp(curves.log_c, np.log(run["flops"]), smooth(np.log(run["loss"].to_numpy())))
         for run_id, run in single.sort_values("steps").groupby("run_id")
     }
+
+
+def _contending(points: Points, curves: _Curves, own: dict[str, np.ndarray], stretch: float) -> _Curves:
+    """The curves that win somewhere in some resample, whatever runs it holds; the others need not be drawn again.
+
+    A mean of runs lies between the lowest and the highest of them, and `stretch` takes it farther from the mean of all.
+    """
+    unit, run_ids = optimal_path.unit_of_row(points), points.table["run_id"].to_numpy()
+    lowest, highest = [], np.full(len(curves.log_c), np.inf)
+    for number, mean in zip(curves.unit, curves.log_loss.T, strict=True):
+        runs = np.stack([own[run_id] for run_id in run_ids[unit == number]])
+        there = np.isfinite(mean)
+        mean = np.where(there, mean, 0.0)
+        low, high = runs.min(axis=0) - mean, runs.max(axis=0) - mean
+        reach = max(1.0, stretch) * (1 + ROUNDING)
+        lowest.append(np.where(there, mean + reach * low - ROUNDING, np.inf))
+        highest = np.minimum(highest, np.where(there, mean + reach * high + ROUNDING, np.inf))
+    kept = np.flatnonzero([bool((low[np.isfinite(low)] <= highest[np.isfinite(low)]).any()) for low in lowest])
+    columns = {name: getattr(curves, name)[kept] for name in ("unit", "size", "log_end", "log_per_token")}
+    return replace(curves, log_loss=curves.log_loss[:, kept], **columns)
+
+
+def _reweighted(points: Points, curves: _Curves, own: dict[str, np.ndarray], share: np.ndarray) -> Iterator[np.ndarray]:
+    """The curves [g, k] of each resample as means of the single runs' curves, with each run's `share` [r, rows]."""
     unit, run_ids = optimal_path.unit_of_row(points), points.table["run_id"].to_numpy()
     members = [np.flatnonzero(unit == number) for number in curves.unit]
     absent = np.isinf(curves.log_loss).T
@@ -294,17 +319,21 @@ def refit_runs(
     table, unit = optimal_path.units(points), optimal_path.unit_of_row(points)
     share = _shares(np.asarray(weight, float), unit, stretch)
     if points.curves is None:
-        mean = (share * np.log(points.column("loss"))) @ np.eye(len(table))[unit]
+        mean = (share * np.log(points.column("loss"))) @ membership(unit)
         return refit(points, mean - np.log(table["loss"].to_numpy(float)))
     curves = _on_grid(points, table)
-    optima = None if curves is None else _envelope(curves, _reweighted(points, curves, share), annealed_only)
+    if curves is None:
+        return _refits(points, table, None, len(share))
+    own = _own_curves(points, curves)
+    curves = _contending(points, curves, own, stretch)
+    optima = _envelope(curves, _reweighted(points, curves, own, share), annealed_only)
     return _refits(points, table, optima, len(share))
 
 
 def _shares(weight: np.ndarray, unit: np.ndarray, stretch: float) -> np.ndarray:
     """[r, rows] the share of each run in the mean of its unit."""
     even = 1 / np.bincount(unit)[unit]
-    drawn = (weight @ np.eye(unit.max() + 1)[unit])[:, unit]
+    drawn = (weight @ membership(unit))[:, unit]
     share = np.divide(weight, drawn, out=np.broadcast_to(even, weight.shape).copy(), where=drawn > 0)
     return even + stretch * (share - even)
 

@@ -147,6 +147,8 @@ def _sizes(table: pd.DataFrame, log_loss: np.ndarray) -> list[_Size]:
 
 def _group_means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Means [r, groups] of `values` [r, n] by `group` [n], whose numbers start at 0 and leave none out."""
+    if len(group) == group.max() + 1:  # each its own group, in any order
+        return values[:, np.argsort(group)]
     return np.stack([values[:, group == number].mean(axis=1) for number in range(group.max() + 1)], axis=1)
 
 

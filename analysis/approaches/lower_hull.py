@@ -2,13 +2,19 @@
 
 import numpy as np
 
+MANY_POINTS, STRETCHES = 2_000, 200
+TOUCHES = 1e-9  # of the span of y: what lies above a chord by rounding only is not set aside
+
 
 def convex_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Indices of the vertices of the lower hull, by rising `x` [n] (Andrew's monotone chain); one point an x.
 
     Points on a chord are no vertices.
     """
-    order = np.argsort(x, kind="stable").tolist()
+    order = np.argsort(x, kind="stable")
+    if len(order) > MANY_POINTS:
+        order = order[_near_the_hull(x[order], y[order])]
+    order = order.tolist()
     xs, ys = np.asarray(x, float).tolist(), np.asarray(y, float).tolist()  # lists: numpy's scalars are slow one by one
     hull: list[int] = []
     for point in order:
@@ -20,6 +26,19 @@ def convex_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             hull.pop()
         hull.append(point)
     return np.array(hull, int)
+
+
+def _near_the_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[n] which points, by rising `x`, may be vertices: those that do not lie above a hull of some of them.
+
+    The chain goes point by point in Python. Of many points nearly all lie above the hull of the lowest of each stretch.
+    """
+    starts = np.linspace(0, len(x), STRETCHES, endpoint=False).astype(int)
+    lowest = [first + int(part.argmin()) for first, part in zip(starts, np.split(y, starts[1:]), strict=True)]
+    some = np.unique([0, *lowest, len(x) - 1])
+    vertices = some[convex_hull(x[some], y[some])]
+    above = y - np.interp(x, x[vertices], y[vertices])
+    return above <= TOUCHES * max(float(np.ptp(y)), np.finfo(float).tiny)
 
 
 def _turns_up(x: list[float], y: list[float], before: int, middle: int, after: int) -> bool:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vsweep.analysis.data.cells import membership
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
 from vsweep.analysis.fitting.fit import Problem, best_fit, best_refits
+from vsweep.analysis.fitting.linear_refits import ResampledSums, expand
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.fitting.values import check_values
 
@@ -215,6 +217,27 @@ def refit(params: np.ndarray, tokens: np.ndarray, loss: np.ndarray, weight: np.n
     return Refits(_law(problem, theta[good]), np.flatnonzero(good), int((~good).sum()))
 
 
+def refit_linearly(
+    params: np.ndarray,
+    tokens: np.ndarray,
+    loss: np.ndarray,
+    weight: np.ndarray,
+    whole: ParametricFit,
+    sums: ResampledSums,
+) -> Refits:
+    """What `refit` finds to first order in the weights, for more points than can be fitted again and again.
+
+    Args:
+      weight: of each point [n] in the fit to all points.
+      sums: the resamples, as what they make of the sum of any values by point (`bootstrap.sums`).
+    """
+    data = Data.of(params, tokens)
+    problem = Problem(Chinchilla(), data, np.asarray(loss, float), weight, whole.floor, whole.objective)
+    theta = expand(problem, whole.theta).refits(sums)
+    good = is_law(theta)
+    return Refits(_law(problem, theta[good]), np.flatnonzero(good), int((~good).sum()))
+
+
 def is_law(theta: np.ndarray) -> np.ndarray:
     """[...] whether theta [..., p] is a power law in both N and D."""
     exponents = theta[..., 2:4]
@@ -228,8 +251,7 @@ def _determined(weight: np.ndarray, data: Data, floor_free: bool) -> np.ndarray:
     x, y = data.x.round(6), data.y.round(6)
     for values, needed in ((x, 2), (y, 2), (x + 1j * y, parameter_count(floor_free))):
         labels = np.unique(values, return_inverse=True)[1]
-        member = np.eye(labels.max() + 1)[labels]  # [n, labels]
-        enough &= ((weight > 0) @ member > 0).sum(axis=1) >= needed
+        enough &= ((weight > 0) @ membership(labels) > 0).sum(axis=1) >= needed
     return enough
 
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from scipy.special import gammaincinv
 
 from vsweep.analysis.data.points import Points
 
+LARGEST_DENSE = 2**23  # values of a matrix of rows by groups
 MANY_SEEDS = 8  # from here on a distribution says more than a band
 COLUMNS = ["size", "budget", "params", "tokens", "flops", "width", "loss", "low", "high", "ratio", "sd_log", "seeds"]
 
@@ -25,6 +27,17 @@ def cells(points: Points) -> pd.DataFrame:
     # Without seed labels, points of one cell are neighbours in a table and their scatter is no noise between seeds.
     table_of_cells["seeds"] = grouped.size() if points.seeds else 1
     return table_of_cells.reset_index()[COLUMNS]
+
+
+def membership(group: np.ndarray, values: np.ndarray | None = None) -> np.ndarray | sparse.csr_array:
+    """[n, groups] `values` [n], or 1, where a row belongs to a group, from the number of each row's group [n].
+
+    It is sparse where a dense one would fill the memory. Sums of a few runs differ in the last bit between the two.
+    """
+    values, groups = np.ones(len(group)) if values is None else values, int(group.max()) + 1
+    if len(group) * groups <= LARGEST_DENSE:
+        return np.eye(groups)[group] * values[:, None]
+    return sparse.csr_array((values, (np.arange(len(group)), group)))
 
 
 def seed_noise_log(table: pd.DataFrame) -> float | None:

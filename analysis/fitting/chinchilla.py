@@ -6,7 +6,7 @@ theta, so that thousands of resamples are one call.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +40,10 @@ class Data:
         """Other points in the same coordinates, to predict at."""
         x, y = np.log(np.asarray(params, float)) - self.x_mean, np.log(np.asarray(tokens, float)) - self.y_mean
         return Data(x, y, self.x_mean, self.y_mean, None if unique is None else np.asarray(unique, float))
+
+    def some(self, rows: np.ndarray) -> "Data":
+        """The points of `rows` in the same coordinates."""
+        return replace(self, x=self.x[rows], y=self.y[rows], unique=None if self.unique is None else self.unique[rows])
 
 
 class Form(Protocol):

@@ -21,6 +21,10 @@ FACTORS = (16.0, 1.0)  # of Huber's threshold, one descent after the other
 ABSOLUTE_DELTA, ABSOLUTE_FACTORS = 1e-7, (1e4, 1e3, 1e2, 1e1, 1.0)
 ROUGH_GAIN = 1e-6  # relative gain of a step below which a descent with a larger threshold has ended
 STATIONARY = 1e-9  # relative gain of a restart below which a descent has ended
+# From so many points on, starts are looked for among a selection of them. The last descent sees every point.
+MANY_POINTS = 2_000
+FEW_POINTS, MORE_POINTS = 500, 8_000
+ALIKE = 1e-3  # ends on a selection whose objectives are so close in relative terms may change places on all points
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def fit_form(
 
 def best_fit(problem: Problem) -> tuple[np.ndarray, float] | None:
     """(theta [p], objective) of the lowest end of all descents; None where the grid holds no start."""
-    ends, values = _ends(problem)
+    ends, values = _ends(problem) if len(problem.loss) <= MANY_POINTS else _ends_of_many(problem)
     if not len(ends):
         return None
     best = int(values.argmin())
@@ -147,6 +151,51 @@ def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
         if problem.floor_free:
             without = replace(problem, floor=0.0)
             at_zero = _descend(without, best_starts(without), RESTARTS)
+            ends = np.concatenate([ends, np.insert(at_zero, at_zero.shape[1], 0.0, axis=1)])
+        return ends, values_of_laws(problem, ends)
+
+
+def _ends_of_many(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """The same for thousands of points, whose grid would take minutes.
+
+    1. The grid and its descents see `FEW_POINTS` of the points. With E = 0 and with E > 0 the two lowest ends go on.
+    2. Descents from these see `MORE_POINTS`.
+    3. The lowest one, and those that are nearly as low, go on with all points.
+    """
+    part = _selection(problem, FEW_POINTS)
+    ends, values = _ends(part)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]
+    zero = part.floor_value(ends[order]) == 0
+    ends = ends[np.concatenate([order[zero][:2], order[~zero][:2]])]
+    more = _selection(problem, MORE_POINTS)
+    ends, values = _onward(more, _in_units(ends, part, more), RESTARTS)
+    near = values <= values.min(initial=np.inf) * (1 + ALIKE)
+    return _onward(problem, _in_units(ends[near & np.isfinite(values)], more, problem), 1)
+
+
+def _selection(problem: Problem, count: int) -> Problem:
+    """The problem with `count` of its points, drawn at random but always the same; all where there are fewer."""
+    if len(problem.loss) <= count:
+        return problem
+    rows = np.sort(np.random.default_rng(0).choice(len(problem.loss), count, replace=False))
+    data = problem.data.some(rows)
+    return replace(problem, data=data, loss=problem.loss[rows], weight=problem.weight[rows])
+
+
+def _in_units(theta: np.ndarray, old: Problem, new: Problem) -> np.ndarray:
+    """theta [s, p] of one selection as that of another one: E is counted in lowest losses."""
+    if not old.floor_free:
+        return theta
+    return np.concatenate([theta[:, :-1], theta[:, -1:] * old.loss.min() / new.loss.min()], axis=1)
+
+
+def _onward(problem: Problem, starts: np.ndarray, restarts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ends [s, p] of descents from `starts`, and their objectives [s]; a start at E = 0 stays there."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        zero = starts[:, -1] == 0 if problem.floor_free else np.zeros(len(starts), bool)
+        ends = _descend(problem, starts[~zero], restarts)
+        if zero.any():
+            at_zero = _descend(replace(problem, floor=0.0), starts[zero][:, :-1], restarts)
             ends = np.concatenate([ends, np.insert(at_zero, at_zero.shape[1], 0.0, axis=1)])
         return ends, values_of_laws(problem, ends)
 

@@ -155,6 +155,10 @@ class LogColumns:
     x: np.ndarray
     mean: np.ndarray
 
+    def some(self, rows: np.ndarray) -> "LogColumns":
+        """The points of `rows` in the same coordinates."""
+        return LogColumns(self.x[:, rows], self.mean)
+
 
 @dataclass(frozen=True)
 class PowerTerms:

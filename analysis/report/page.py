@@ -18,7 +18,7 @@ from vsweep.analysis.data.source import Refusal, Source
 from vsweep.analysis.formatting import count
 from vsweep.analysis.plotting import Drawing
 from vsweep.analysis.report import definitions, timing
-from vsweep.analysis.sections.base import HEADLINE, Finding, LossStudy, Section, Table
+from vsweep.analysis.sections.base import HEADLINE, MOST_ROWS, Finding, LossStudy, Section, Table, long_table
 from vsweep.analysis.uncertainty.approach import NAMES
 
 HERE = Path(__file__).parent
@@ -224,9 +224,10 @@ def _refused(studies: Sequence[LossStudy], skipped: Sequence[Refusal]) -> list[T
 
 def _runs(source: Source) -> Table:
     columns = tuple(name for name in RUN_TABLE if name in source.runs)
-    values = source.runs[list(columns)].astype(object).itertuples(index=False)
-    rows = tuple(tuple(_cell(value) for value in row) for row in values)
-    return Table(f"All {len(rows)} runs", columns, rows)
+    values = source.runs[list(columns)].head(MOST_ROWS).astype(object).itertuples(index=False)
+    rows = (tuple(_cell(value) for value in row) for row in values)
+    where = "runs.csv" if source.is_workdir else source.title
+    return long_table(f"All {len(source.runs)} runs", columns, rows, total=len(source.runs), where=where)
 
 
 def _cell(value: object) -> str:

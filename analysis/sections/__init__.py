@@ -1,6 +1,6 @@
 """What a study asks. `SECTIONS` is the only list of sections, in the order of the report and of fits.json."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.sections import (
@@ -48,10 +48,20 @@ def of(source: Source) -> tuple[Section, ...]:
     return OF_ONE_VARIABLE if source.variable else SECTIONS
 
 
-def study_loss(source: Source, convention: Convention, *, bootstrap: int) -> LossStudy:
-    """Every section on one loss of `source`; `bootstrap` is the number of resamples of each fit, 0 for none."""
+def study_loss(
+    source: Source, convention: Convention, *, bootstrap: int, say: Callable[[str], None] = lambda _: None
+) -> LossStudy:
+    """Every section on one loss of `source`.
+
+    Args:
+      bootstrap: the number of resamples of each fit, 0 for none.
+      say: takes the title of each section before it is computed.
+    """
     study = begin(source, convention, bootstrap=bootstrap)
-    for section in of(source):
+    asked = of(source)
+    # The first section compares what others found: asked last, it does not compute them under its own title.
+    for number, section in enumerate((*asked[1:], asked[0]), start=1):
+        say(f"{number} of {len(asked)}: {section.title}")
         study.result(section)
     return study
 

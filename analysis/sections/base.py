@@ -4,7 +4,8 @@ The pipeline, the report and fits.json loop over `SECTIONS` and know no section 
 and one line in that list.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,7 @@ from vsweep.analysis.plotting import Drawing
 R = TypeVar("R")
 HEADLINE = 10  # the weight of the one sentence that the report begins with
 LAST = 1_000  # the weight of what was refused
+MOST_ROWS = 1_000  # of a table in the report
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str | tuple[str, ...], ...], ...]
     note: str = ""
+
+
+def long_table(title: str, head: tuple[str, ...], rows: Iterable[tuple], *, total: int, where: str) -> Table:
+    """A table of `total` rows of which the report shows the first `MOST_ROWS`; `where` names the file with all."""
+    shown = tuple(itertools.islice(rows, MOST_ROWS))
+    note = "" if total <= MOST_ROWS else f"The first {MOST_ROWS:,} of {total:,} rows are shown. All are in {where}."
+    return Table(title, head, shown, note)
 
 
 @dataclass(frozen=True)

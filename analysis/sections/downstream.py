@@ -167,7 +167,7 @@ def _figure(study: LossStudy, one: Downstream, name: str) -> Drawing:
     x = np.geomspace(one.runs["loss"].min(), one.runs["loss"].max(), 200)
     curve = downstream.sigmoid({"loss": x}, **(below or one.sigmoid))
     left.plot(x, curve, color=plotting.BLACK, lw=1.2, label=f"sigmoid of {'the runs below' if below else 'all runs'}")
-    plotting.log_axis(left, "x", LOSS_LABELS[study.loss])
+    plotting.log_axis(left, "x", plotting.loss_label(study.loss, study.source.loss_unit))
     left.set_ylabel(one.metric)
     for axes in right:
         _draw_predictions(axes, one)

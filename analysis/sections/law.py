@@ -54,8 +54,9 @@ class Parametric(Section[Approach]):
     def findings(self, study: LossStudy, result: Approach) -> list[Finding]:
         if result.refused:
             return []
+        notes = [entry.note for entry in result.uncertainty if entry.note]
         return [
-            *self.about(study, 30, [*_about_fit(study, result.result), _about_optimum(study, result)]),
+            *self.about(study, 30, [*_about_fit(study, result.result), _about_optimum(study, result), *notes]),
             *self.about(study, 90, _about_seed_share(result)),
         ]
 
@@ -251,9 +252,11 @@ def loss_surface(study: LossStudy) -> Drawing | Refusal:
     limits = [(table[name].min() / 1.25, table[name].max() * 1.25) for name in ("size", "tokens")]
     if law:
         _surface(axes, study, law, colour, limits)
-    axes.scatter(
-        table["size"], table["tokens"], c=colour.to_rgba(table["loss"]), s=34, edgecolor="white", lw=0.7, zorder=3
-    )
+    dense = len(table) > plotting.MANY_MARKS
+    style = {"s": 34, "lw": 0.7, "edgecolor": "white", "zorder": 3}
+    if dense:  # between the surface and its lines
+        style = {"s": 3, "lw": 0, "rasterized": True, "zorder": 1.5}
+    axes.scatter(table["size"], table["tokens"], c=colour.to_rgba(table["loss"]), **style)
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
     plotting.log_axis(axes, "x", SIZE_LABELS[study.convention.size], units=True)

@@ -23,6 +23,7 @@ from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Dra
 from vsweep.analysis.sections.base import Finding, LossStudy, Section
 
 MIN_X = 4
+MANY_LINES, JUDGED_LINES = 60, 12  # of an axis: where there are more than many, a dozen are judged
 AXES = (("N", "budget", "size"), ("D", "size", "tokens"))  # loss against this, at each of that, columns of `cells`
 OTHER = {"N": "D", "D": "N"}
 UNITS = {"N": "parameters", "D": "tokens"}
@@ -100,10 +101,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """All lines of one convention, those along N first."""
+    """All lines of one convention, those along N first; `notes` say where there are too many to judge each."""
 
     lines: tuple[Line, ...]
     refused: tuple[Refusal, ...]
+    notes: tuple[str, ...] = ()
 
     def along(self, axis: str) -> list[Line]:
         return [line for line in self.lines if line.axis == axis]
@@ -141,12 +143,15 @@ SECTION = LossLines()
 def fit_lines(points: Points) -> Lines:
     """The law against N at each budget and against D at each size, where at least four values are there."""
     table = cells(points)
-    groups = [
-        (axis, float(at), group.sort_values(moving), moving)
-        for axis, held, moving in AXES
-        for at, group in table.groupby(held)
-        if group[moving].nunique() >= MIN_X
-    ]
+    groups, notes = [], []
+    for axis, held, moving in AXES:
+        long = [(at, group) for at, group in table.groupby(held) if group[moving].nunique() >= MIN_X]
+        some = _evenly(long)
+        groups += [(axis, float(at), group.sort_values(moving), moving) for at, group in some]
+        if len(some) < len(long):
+            notes.append(
+                f"of the {len(long)} lines against {axis}, {len(some)} are judged, evenly spaced in {OTHER[axis]}."
+            )
     noise = seed_noise_log(table)
     curves = [Curve.of(group[moving].to_numpy(float), group["loss"].to_numpy()) for *_, group, moving in groups]
     judged = zip(groups, curves, judge(curves), strict=True)
@@ -156,7 +161,14 @@ def fit_lines(points: Points) -> Lines:
         for axis, held, _ in AXES
         if not any(line.axis == axis for line in lines)
     ]
-    return Lines(lines, tuple(refused))
+    return Lines(lines, tuple(refused), tuple(notes))
+
+
+def _evenly(lines: list) -> list:
+    """The lines of one axis, or a dozen of them with both ends where they are many."""
+    if len(lines) <= MANY_LINES:
+        return lines
+    return [lines[at] for at in np.linspace(0, len(lines) - 1, JUDGED_LINES).round().astype(int)]
 
 
 def _line(
@@ -193,6 +205,8 @@ def find_plateau(x: np.ndarray, loss: np.ndarray) -> Plateau | None:
     A stretch is judged by its range and not by local slopes, because between neighbours those are mostly seed noise.
     """
     slope = np.diff(np.log(loss)) / np.diff(np.log(x))
+    if slope[1:].min(initial=0.0) > -STEEP:
+        return None
     stretches = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x) - 1)]
     found = [
         (i, j)
@@ -225,7 +239,7 @@ def is_flat(x: np.ndarray, loss: np.ndarray, span: float) -> bool:
 
 def about_lines(study: LossStudy, found: Lines) -> list[str]:
     """Where a power law holds along each axis, where it breaks, and where nothing is gained."""
-    sentences = []
+    sentences = list(found.notes)
     for axis, held in (("N", "budget"), ("D", "size")):
         lines = found.along(axis)
         judged = [line for line in lines if line.holds is not None and not line.flat]
@@ -326,18 +340,26 @@ def loss_lines(study: LossStudy) -> Drawing | Refusal:
     if not panels:
         return Refusal(name, "no budget with two sizes and no size with two budgets")
     figure, all_axes = plotting.new_figure(len(panels))
+    left_out = []
     for axes, (moving, held, x_label, bar_label) in zip(all_axes, panels, strict=True):
         colour = plotting.colours(table[held])
-        for at, group in table.groupby(held):
+        shown = plotting.some_of(table[held])
+        if len(shown) < (number := table[held].nunique()):
+            left_out.append(
+                f" {len(shown)} of {number} lines against {x_label.split(' (')[0]} are drawn, evenly spaced."
+            )
+        for at, group in table[table[held].isin(shown)].groupby(held):
             group = group.sort_values(moving)
             style = {"color": colour.to_rgba(at)}
-            axes.plot(group[moving], group["loss"], lw=1.2, marker="o", ms=3.2, **style)
+            marker = "o" if len(group) <= plotting.MANY_LINES else ""
+            axes.plot(group[moving], group["loss"], lw=1.2, marker=marker, ms=3.2, **style)
             axes.fill_between(group[moving], group["low"], group["high"], alpha=0.15, lw=0, **style)
         plotting.log_axis(axes, "x", x_label, units=True)
         plotting.log_axis(axes, "y", plotting.loss_label(convention.loss, study.source.loss_unit))
         plotting.colour_bar(figure, axes, colour, table[held], bar_label)
     seeds = " The band spans the seeds." if study.points.seeds else ""
     caption = f"Along each line the quantity of the colour bar is constant. Points are geometric means.{seeds}"
+    caption += "".join(left_out)
     numbers = table[["size", "budget", "tokens", "loss", "low", "high", "seeds"]]
     title = f"{LOSS_LABELS[convention.loss].capitalize()} against N and against D"
     return Drawing(name, title, caption, figure, numbers)

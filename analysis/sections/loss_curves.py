@@ -66,10 +66,14 @@ def loss_curves(study: LossStudy) -> Drawing | Refusal:
         return Refusal("loss_curves", "no finished run has a curve")
     figure, (axes,) = plotting.new_figure()
     colour = plotting.colours(study.cells["size"])
+    dense = len(curves) > plotting.MANY_CURVE_POINTS  # then the SVG holds a picture of the curves
     for (size, _), run in curves.groupby(["size", "budget"]):
-        axes.plot(run["flops"], np.exp(run["log_loss"]), color=colour.to_rgba(size), lw=1, alpha=0.75)
+        style = {"color": colour.to_rgba(size), "rasterized": dense}
+        axes.plot(run["flops"], np.exp(run["log_loss"]), lw=1, alpha=0.75, **style)
     ends = study.cells
-    axes.scatter(ends["flops"], ends["loss"], c=colour.to_rgba(ends["size"]), s=14, zorder=3)
+    axes.scatter(
+        ends["flops"], ends["loss"], c=colour.to_rgba(ends["size"]), s=3 if dense else 14, zorder=3, rasterized=dense
+    )
     lowest = envelope.lower_envelope(study.points, study.convention.annealed_only)
     counted = lowest[lowest["status"] == optimal_path.INTERIOR]
     axes.plot(lowest["flops"], lowest["loss"], color=plotting.BLACK, lw=1, alpha=0.45, label="lower envelope")
@@ -98,25 +102,30 @@ def _points_with_hull(study: LossStudy) -> Drawing | Refusal:
     if study.one_compute:
         return Refusal("loss_curves", "all points have the same compute")
     figure, (axes,) = plotting.new_figure()
-    colour = plotting.colours(table["size"])
-    axes.scatter(table["flops"], table["loss"], c=colour.to_rgba(table["size"]), s=16)
+    many, colour = len(table) > plotting.MANY_MARKS, plotting.colours(table["size"])
+    if many:
+        table = plotting.density(figure, axes, table["flops"], table["loss"])
+    else:
+        axes.scatter(table["flops"], table["loss"], c=colour.to_rgba(table["size"]), s=16)
     hull = envelope.lower_hull(study.points)
     axes.plot(hull["flops"], hull["loss"], color=plotting.BLACK, lw=1, marker="o", ms=4, mfc="none", label="lower hull")
-    _finish(figure, axes, study, colour, study.cells["size"])
+    _finish(figure, axes, study, None if many else colour, study.cells["size"])
     plotting.legend_above(figure, 1)
+    how = " They are too many for dots, so their density is drawn." if many else ""
     caption = (
-        f"{len(table)} points and the {len(hull)} vertices of their lower hull, the convex line below all points. The "
-        "table holds no loss curves."
+        f"{len(study.points.table)} points and the {len(hull)} vertices of their lower hull, the convex line below all "
+        f"points.{how} The table holds no loss curves."
     )
     return Drawing("loss_curves", "Loss against compute", caption, figure, table)
 
 
-def _finish(figure: Figure, axes: Axes, study: LossStudy, colour: ScalarMappable, sizes: pd.Series) -> None:
-    """Axes of a figure of loss against compute, coloured by size."""
+def _finish(figure: Figure, axes: Axes, study: LossStudy, colour: ScalarMappable | None, sizes: pd.Series) -> None:
+    """Axes of a figure of loss against compute, coloured by size unless it has other colours."""
     convention = study.convention
     plotting.log_axis(axes, "x", FLOP_LABELS[convention.flops])
     plotting.log_axis(axes, "y", plotting.loss_label(convention.loss, study.source.loss_unit))
-    plotting.colour_bar(figure, axes, colour, sizes, SIZE_LABELS[convention.size])
+    if colour is not None:
+        plotting.colour_bar(figure, axes, colour, sizes, SIZE_LABELS[convention.size])
 
 
 # What compute buys, whatever the size

@@ -14,8 +14,9 @@ from vsweep.analysis.data.points import Exclusion, varying_settings
 from vsweep.analysis.data.source import Refusal, Source
 from vsweep.analysis.formatting import metric
 from vsweep.analysis.plotting import FLOP_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
-from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, convention_json
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, convention_json, long_table
 
+MANY_CELLS, SOME_CELLS = 40, 12  # with many seeds: where there are more than many, some are described and drawn
 WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single seed says little
 
 
@@ -74,8 +75,11 @@ class Exclusions(Section[tuple[Exclusion, ...]]):
         return self.about(study, 140, [f"excluded from the fits: {parts}."])
 
     def tables(self, study: LossStudy, result: tuple[Exclusion, ...]) -> list[Table]:
-        rows = tuple((entry.run_id, entry.kind, entry.reason) for entry in result)
-        return [Table("Excluded runs", ("run", "kind", "reason"), rows)] if rows else []
+        if not result:
+            return []
+        rows = ((entry.run_id, entry.kind, entry.reason) for entry in result)
+        head = ("run", "kind", "reason")
+        return [long_table("Excluded runs", head, rows, total=len(result), where="fits.json")]
 
     def to_json(self, study: LossStudy, result: tuple[Exclusion, ...]) -> dict:
         return {"exclusions": [{"run_id": entry.run_id, "reason": entry.reason} for entry in result]}
@@ -152,8 +156,11 @@ def about_seeds(study: LossStudy) -> list[str]:
 
 
 def _about_many_seeds(study: LossStudy) -> list[str]:
-    sentences = []
-    for cell in study.cells[study.cells["seeds"] >= MANY_SEEDS].itertuples():
+    sentences, many = [], study.cells[study.cells["seeds"] >= MANY_SEEDS]
+    if len(many) > MANY_CELLS:
+        sentences.append(f"{len(many)} cells have {MANY_SEEDS} seeds or more; {SOME_CELLS} of them follow.")
+        many = many.iloc[np.linspace(0, len(many) - 1, SOME_CELLS).round().astype(int)]
+    for cell in many.itertuples():
         low, middle, high = np.quantile(study.points.losses_of(cell.size, cell.budget), (0.05, 0.5, 0.95))
         sentences.append(
             f"over {cell.seeds} seeds at N = {metric(cell.size)}, D = {metric(cell.tokens)} the median loss is "
@@ -171,6 +178,10 @@ def seed_spread(study: LossStudy) -> Drawing | Refusal:
     many = study.cells[study.cells["seeds"] >= MANY_SEEDS]
     if many.empty:
         return Refusal(name, f"no cell with {MANY_SEEDS} seeds")
+    drawn = ""
+    if len(many) > MANY_CELLS:
+        drawn = f" {SOME_CELLS} of {len(many)} such cells are drawn."
+        many = many.iloc[np.linspace(0, len(many) - 1, SOME_CELLS).round().astype(int)]
     figure, (axes,) = plotting.new_figure()
     colour = plotting.colours(many["tokens"])
     numbers = []
@@ -183,7 +194,7 @@ def seed_spread(study: LossStudy) -> Drawing | Refusal:
     axes.set_ylabel("share of seeds at or below")
     plotting.colour_bar(figure, axes, colour, many["tokens"], TOKENS_LABEL)
     seeds = ", ".join(str(n) for n in sorted(set(many["seeds"])))
-    caption = f"Final losses of {seeds} seeds of the same size and budget, as cumulative shares."
+    caption = f"Final losses of {seeds} seeds of the same size and budget, as cumulative shares.{drawn}"
     return Drawing(name, "Scatter between seeds", caption, figure, pd.concat(numbers))
 
 
@@ -195,9 +206,10 @@ def loss_and_match(study: LossStudy) -> Drawing | Refusal:
         return Refusal("loss_and_match", "no finished run has an exact match")
     table = table.assign(exact_match=pd.to_numeric(matches.reindex(table["run_id"])).to_numpy())
     figure, (left, right) = plotting.new_figure(2)
-    colour = plotting.colours(table["size"])
+    colour, dense = plotting.colours(table["size"]), len(table) > plotting.MANY_MARKS
+    style = {"s": 3, "alpha": 0.3, "lw": 0, "rasterized": True} if dense else {"s": 16, "alpha": 0.8}
     for axes, column in ((left, "loss"), (right, "exact_match")):
-        axes.scatter(table["flops"], table[column], c=colour.to_rgba(table["size"]), s=16, alpha=0.8)
+        axes.scatter(table["flops"], table[column], c=colour.to_rgba(table["size"]), **style)
         plotting.log_axis(axes, "x", FLOP_LABELS[study.convention.flops])
     plotting.log_axis(left, "y", plotting.loss_label(study.loss, study.source.loss_unit))
     right.set_ylim(-0.03, 1.03)

@@ -16,6 +16,7 @@ from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.uncertainty import bootstrap, intervals
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, path_quantities
 from vsweep.analysis.uncertainty.intervals import Quantities, Uncertainty
+from vsweep.analysis.uncertainty.law_refits import law_refits
 
 # The parametric law
 
@@ -39,9 +40,10 @@ def of_law(
     have a law.
     """
 
+    refits_of, note = law_refits(points, whole, count)
+
     def refit(kind: str) -> tuple[parametric.Refits, Quantities]:
-        weights = points.weights * bootstrap.weights(points, kind, count)
-        refits = parametric.refit(*points.law_columns, weights, whole)
+        refits = refits_of(kind)
         numbers = law_quantities(refits.law, points, at or largest_flops(points), whole.floor_free)
         # Without the resamples whose optimum lies nowhere near the runs.
         good = np.all([np.isfinite(values) for values in numbers.values()], axis=0)
@@ -59,10 +61,11 @@ def of_law(
         kind,
         estimate,
         by_cell,
-        failed=count - len(by_cell["a"]),
+        failed=refits.failed + len(refits.rows) - len(by_cell["a"]),
         level=points.convention.level if cells >= intervals.MIN_CELLS_FOR_INTERVAL else 1.0,
         widening=widening,
         seed_share=seed_share,
+        note=note,
     )
     return uncertainty, refits.law
 
@@ -141,12 +144,12 @@ def _refit_seeds(points: Points, method: str, kind: str, count: int) -> PathRefi
 
     Curves are drawn whole: how a seed differs at the end of a run says little about how it differs before.
     """
-    weight = bootstrap.weights(points, kind, count)
     stretch = float(np.sqrt(bootstrap.unbiased(points, kind)))
     if method == envelope.METHOD and points.curves is not None:
         annealed_only = points.convention.annealed_only
+        weight = bootstrap.weights(points, kind, count)
         return envelope.refit_runs(points, weight, stretch=stretch, annealed_only=annealed_only)
-    shifts = stretch * bootstrap.shifts(points, weight)
+    shifts = stretch * bootstrap.drawn_shifts(points, kind, count)
     if optimal_path.is_labelled(points):  # a row of such a table is a unit of its own, and moves with its cell
         shifts = shifts[:, bootstrap.cell_of_row(points)]
     return _refit_shifted(points, method, shifts)

@@ -37,7 +37,7 @@ class Uncertainty:
 
     `form` is `min..max`, `no interval`, or such as `90 % interval`; `failed` counts resamples whose fit was refused;
     `seed_share` is the share of each quantity's variance that single seeds make, the rest being the law that does not
-    fit the grid.
+    fit the grid. `note` is a sentence on resamples that were made in another way than those of small tables.
     """
 
     kind: str
@@ -46,6 +46,7 @@ class Uncertainty:
     fits: int
     failed: int = 0
     seed_share: dict[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 def spread(kind: str, fits: list[dict[str, float] | None]) -> Uncertainty | None:
@@ -67,6 +68,7 @@ def interval(
     level: float,
     widening: dict[str, float] | None = None,
     seed_share: dict[str, float] | None = None,
+    note: str = "",
 ) -> Uncertainty:
     """Quantiles over resamples, stretched about the estimate by the factor `widening` of each quantity (1 by default).
 
@@ -75,14 +77,14 @@ def interval(
     """
     count = len(next(iter(resampled.values()), []))
     if count < max(2, MIN_GOOD_SHARE * (count + failed)):
-        return Uncertainty(kind, "no interval", {}, count, failed)
+        return Uncertainty(kind, "no interval", {}, count, failed, note=note)
     ranges = {}
     for name, values in resampled.items():
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
         stretch = 1.0 if widening is None else widening.get(name, 1.0)
         ranges[name] = Range(*_stretched(name, estimate[name], float(low), float(high), stretch))
     form = "min..max" if level == 1 else f"{in_percent(level)} interval"
-    return Uncertainty(kind, form, ranges, count, failed, seed_share or {})
+    return Uncertainty(kind, form, ranges, count, failed, seed_share or {}, note)
 
 
 def _stretched(name: str, middle: float, low: float, high: float, factor: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from vsweep import atomic, schema, tables
 from vsweep.analysis.approaches.parametric import Law
@@ -13,6 +14,7 @@ FLOOR = 1.0299955
 VOCABULARY, POSITIONS, LAYERS = 14, 12, 4
 EVALUATIONS = 35
 LAW = Law(E=0.0, A=40.0, B=900.0, alpha=0.5, beta=0.6)  # of the excess loss
+LARGE_LAW = Law(E=1.8, A=400.0, B=2000.0, alpha=0.34, beta=0.30)  # of the loss of `large_table`
 WIDTHS = (4, 8, 12, 16, 24, 32)
 BUDGETS = tuple(125_000 * 2**i for i in range(5))
 
@@ -28,6 +30,15 @@ class Planted:
     excess: Callable = LAW.loss
     answer_share: float = 0.3986
     floor: float = FLOOR
+
+
+def large_table(sizes: int, budgets: int, seeds: int = 5, noise: float = 0.01, law: Law = LARGE_LAW) -> pd.DataFrame:
+    """A table N, D, seed, loss of `sizes` x `budgets` cells that follow `law`; `noise` is the sd of log loss."""
+    params, tokens = np.geomspace(1e6, 1e10, sizes).round(), np.geomspace(1e8, 1e12, budgets).round()
+    axes = np.meshgrid(params, tokens, np.arange(seeds), indexing="ij")
+    table = pd.DataFrame({name: axis.ravel() for name, axis in zip(("N", "D", "seed"), axes, strict=True)})
+    scatter = np.exp(noise * np.random.default_rng(3).standard_normal(len(table)))
+    return table.assign(seed=table["seed"].astype(int), loss=law.loss(table["N"], table["D"]) * scatter)
 
 
 def broken(params: float, tokens: float) -> float:

@@ -19,13 +19,14 @@ from vsweep.analysis.data.points import Points
 from vsweep.analysis.data.source import LEVEL, Convention, Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
-from vsweep.analysis.fitting.fit import FormFit, fit_form
+from vsweep.analysis.fitting.fit import MANY_POINTS, FormFit, fit_form
+from vsweep.analysis.fitting.linear_refits import expand
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.sections.law import standing
 from vsweep.analysis.uncertainty import verdicts
-from vsweep.analysis.uncertainty.bootstrap import CELLS, weights
+from vsweep.analysis.uncertainty.bootstrap import CELLS, sums, weights
 from vsweep.analysis.uncertainty.intervals import in_percent, resamples_needed
 from vsweep.analysis.uncertainty.repeated_data import repeats_data
 from vsweep.analysis.uncertainty.verdicts import Judgement
@@ -306,10 +307,17 @@ def _coverage(fitted: FormFit, cheap: Points, held: Points, where: tuple, bootst
     """Share of the held-out losses inside their prediction intervals."""
     level = cheap.convention.level
     count = min(bootstrap, max(RESAMPLES, resamples_needed(level)))
-    resampled = fitted.refit(cheap.weights * weights(cheap, CELLS, count))
-    low, high = prediction_interval(resampled, fitted, where, level)
+    low, high = prediction_interval(_refits(fitted, cheap, count), fitted, where, level)
     loss = held.column("loss")
     return float(((low <= loss) & (loss <= high)).mean())
+
+
+def _refits(fitted: FormFit, cheap: Points, count: int) -> FormFit:
+    """The law of each resample of the cells; to first order where there are too many points to fit them again."""
+    if len(cheap.table) <= MANY_POINTS:
+        return fitted.refit(cheap.weights * weights(cheap, CELLS, count))
+    theta = expand(fitted.problem, fitted.theta).refits(lambda values: sums(cheap, CELLS, count, values))
+    return FormFit(fitted.problem, theta, np.full(count, np.nan))
 
 
 def prediction_interval(
