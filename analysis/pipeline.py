@@ -32,8 +32,9 @@ from vsweep.analysis.groups.report import study as report_on_groups
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import child_processes, fits_json, page, progress
 from vsweep.analysis.result import Result
-from vsweep.analysis.sections import power_terms, study_loss
+from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import LossStudy
+from vsweep.analysis.sections.further_laws import power_terms
 from vsweep.analysis.tables.foreign_tables import BadTable
 from vsweep.analysis.tables.several_files import Paths
 from vsweep.analysis.uncertainty.intervals import resamples_needed
@@ -141,9 +142,7 @@ def analyse_source(
     return _analysed(loaded, out, told, bootstrap, say)
 
 
-def _analysed(
-    loaded: Source, out: Path, told: Convention, bootstrap: int, say: Callable[[str], None]
-) -> Result:
+def _analysed(loaded: Source, out: Path, told: Convention, bootstrap: int, say: Callable[[str], None]) -> Result:
     """Studies each loss of the source under the convention `told`, and writes everything."""
     first, *others = [
         replace(told, loss=loss, given_floor=told.given_floor if LOSSES[loss] == FREE else None)

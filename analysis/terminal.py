@@ -4,7 +4,8 @@ from vsweep.analysis.formatting import blocks, columns, prose
 from vsweep.analysis.groups.report import GroupsResult
 from vsweep.analysis.groups.words import table
 from vsweep.analysis.result import Result
-from vsweep.analysis.sections import law, one_variable, optimum, runs
+from vsweep.analysis.sections import law, optimum, runs
+from vsweep.analysis.sections.further_laws import one_variable
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import assessed, describe_range
 

@@ -4,20 +4,16 @@ from collections.abc import Callable, Sequence
 
 from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.sections import (
-    downstream,
-    hyperparameters,
     law,
     lines,
     loss_curves,
-    one_variable,
     optimum,
-    power_terms,
-    repeated,
     runs,
     valleys,
 )
 from vsweep.analysis.sections.base import LAST, Finding, LossStudy, Section, begin
 from vsweep.analysis.sections.checks import conventions, forecast, sensitivity
+from vsweep.analysis.sections.further_laws import downstream, hyperparameters, one_variable, power_terms, repeated
 from vsweep.analysis.uncertainty.approach import NAMES
 
 SECTIONS: tuple[Section, ...] = (

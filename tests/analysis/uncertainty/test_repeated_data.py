@@ -8,7 +8,8 @@ from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import Points, select
 from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.report import fits_json
-from vsweep.analysis.sections import base, repeated
+from vsweep.analysis.sections import base
+from vsweep.analysis.sections.further_laws import repeated
 from vsweep.analysis.uncertainty import repeated_data
 
 N, D, U = (values.ravel() for values in np.meshgrid(np.geomspace(2e7, 2e9, 5), np.geomspace(4e8, 1e11, 6), [1e9, 8e9]))

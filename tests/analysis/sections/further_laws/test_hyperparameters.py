@@ -14,9 +14,9 @@ from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import exact_json, fits_json
 from vsweep.analysis.sections.base import LossStudy, begin
-from vsweep.analysis.sections.hyperparameters import SECTION
+from vsweep.analysis.sections.further_laws.hyperparameters import SECTION
 
-LR_SWEEP = Path(__file__).parents[2] / "data" / "cases" / "lr_sweep.csv"
+LR_SWEEP = Path(__file__).parents[3] / "data" / "cases" / "lr_sweep.csv"
 LRS = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
 
 

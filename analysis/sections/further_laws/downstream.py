@@ -16,7 +16,7 @@ from vsweep.analysis.approaches.downstream import DIRECT, TWO_STEPS, Downstream,
 from vsweep.analysis.data.points import select
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import count, scientific
-from vsweep.analysis.plotting import BLUE, LOSS_LABELS, RED, SIZE_LABELS, Drawing
+from vsweep.analysis.plotting import BLUE, RED, SIZE_LABELS, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.tables.extra_columns import is_metric, read_metric
 

@@ -17,7 +17,7 @@ from vsweep.analysis.approaches.bowls import EDGE_LARGE, EDGE_SMALL, EDGE_ZERO, 
 from vsweep.analysis.data.points import select, varying_settings
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import metric, percent
-from vsweep.analysis.plotting import LOSS_LABELS, SIZE_LABELS, TOKENS_LABEL, Drawing
+from vsweep.analysis.plotting import SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.sections.law import ranges_json
 from vsweep.analysis.uncertainty import hyperparameter_law

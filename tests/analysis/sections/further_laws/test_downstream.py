@@ -11,7 +11,7 @@ from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.plotting import Drawing, save
 from vsweep.analysis.report import exact_json, fits_json
 from vsweep.analysis.sections.base import LossStudy, begin
-from vsweep.analysis.sections.downstream import SECTION
+from vsweep.analysis.sections.further_laws.downstream import SECTION
 
 TRUTH = {"floor": 0.25, "ceiling": 0.85, "middle": 3.0, "slope": 4.0}
 

@@ -12,9 +12,10 @@ from vsweep.analysis import commands
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.report import exact_json
-from vsweep.analysis.sections import base, law, power_terms
+from vsweep.analysis.sections import base, law
+from vsweep.analysis.sections.further_laws import power_terms
 
-GEMSTONES = Path(__file__).parents[2] / "data" / "gemstones_hot_points.csv"
+GEMSTONES = Path(__file__).parents[3] / "data" / "gemstones_hot_points.csv"
 EXPONENTS = {"width": 0.6, "depth": 0.9, "D": 0.35}
 
 
