@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from absl import flags as absl_flags
+from absl.testing import flagsaver
 
 import vsweep
 from vsweep.cli import (
@@ -35,11 +36,12 @@ def folder(tmp_path, monkeypatch):
 
 def read(command: list[str], *more: str):
     """The config that a command of the page means."""
-    try:
+    with flagsaver.flagsaver():
         flags.parse_flags(["launch.py", *(word for word in command if word.startswith("--config")), *more])
-        return absl_flags.FLAGS["config"].value
-    finally:
-        absl_flags.FLAGS["config"].unparse()
+        config = absl_flags.FLAGS["config"].value
+    absl_flags.FLAGS.unparse_flags()
+    sys.modules.pop("config_config", None)  # ml_collections loads the next config file into the same module
+    return config
 
 
 def test_the_page_has_a_task_a_config_and_an_optimizer():

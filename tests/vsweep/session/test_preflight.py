@@ -318,7 +318,7 @@ def test_help_lists_flags_and_fields_and_succeeds(flag, launched):
     assert "workdir" in done.shown
     if flag != "--helpxml":
         assert re.search(r"\* optimizer\.lr +0\.005 +peak learning rate", done.shown)
-        assert re.search(r"  optimizer\.beta1 +0\.9 ", done.shown)
+        assert re.search(r"  \* optimizer\.beta1 +0\.9 ", done.shown)
 
 
 def test_a_plan_answers_beside_another_sweep(here, launched):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from absl import flags as absl_flags
+from absl.testing import flagsaver
 
 import vsweep
 from tests.vsweep import small
@@ -185,11 +186,11 @@ def test_a_config_file_finds_code_beside_it_and_options_on_the_command_line(fold
     import vsweep.cli.train  # noqa: F401, defines the flags
 
     words = ["--config.task.symbols=9", "--config.sweep.decay=0.5,0.9", "--config.task.seed=3"]
-    try:
+    with flagsaver.flagsaver():
         flags.parse_flags(["launch.py", f"--config={folder / 'study.py'}", *words])
         parsed = sweep_config.from_dict(absl_flags.FLAGS["config"].value)
-    finally:
-        absl_flags.FLAGS["config"].unparse()
+    absl_flags.FLAGS.unparse_flags()
+    sys.modules.pop("config_config", None)  # ml_collections loads the next config file into the same module
     assert (parsed.task.length, parsed.task.symbols, parsed.task.seed) == (8, 9, 3)
     assert parsed.axis("decay") == (0.5, 0.9)
 
