@@ -71,49 +71,47 @@ def analyse(
     Works on sweeps that are still running: what cannot be fitted yet is refused by name, never raised.
 
     Args:
-      source: a work directory of vsweep, or any table with a loss and two of N, D, C: a file or a DataFrame (`tables`).
+      source: a work directory of vsweep, or any table with a loss and N, D or C: a file or a DataFrame (`tables`).
         Work directories of one task, or tables, may be several: a list, or a pattern such as `runs/*.csv`.
       out: where to write; WORKDIR/analysis by default, required for a table.
       bootstrap: resamples of each fit; 0 for none (spreads over seeds are still given).
-      size: which N, `params` or `params_non_embedding`.
-      flops: which C, `flops_6nd` (6 N D with that N) or `flops_counted`.
+      size, flops: which N, `params` or `params_non_embedding`; which C, `flops_6nd` (with that N) or `flops_counted`.
       floor: E of a loss whose floor is not known (`val_loss`, the loss of a table), instead of fitting it; 0 for none.
       objective: what the parametric fits minimise; Huber's penalty of log residuals by default.
       annealed_only: whether the envelope counts only the last 15 % of each run; None: where enough sizes win there.
       columns: which column of a table is what, such as `{"N": "config.n_params", "D": "tokens_B*1e9"}`.
       loss_unit: `nats/token`, `bits/byte`, `bits/token` or `perplexity` of a table (default: what its name says).
       where: conditions on the runs to keep, such as `['dataset == "web"']` or `["layers=4,8"]`.
-      by: a column whose values make groups. Each gets a law of its own in OUT/GROUP, and `out` (WORKDIR/analysis/by-BY
-        by default) gets a report of all of them and groups.json.
-      final_only: drop loss curves and checkpoints, so that finished losses alone are fitted.
-      min_progress: leave out the runs of a table that reached less than this share of their plan, such as 0.99.
+      by: a column whose values make groups: a law of each in OUT/GROUP, and a report of all, returned as GroupsResult.
+      final_only, min_progress: drop loss curves; leave out runs that reached less than this share of their plan.
       run_from_filename: each file is one run, called as the file; numbers in its name become columns.
       level: percent that every interval covers, 50 to 99.9. More needs more resamples: 2 / (1 - level / 100).
-      isoflop_window: the parabola of an IsoFLOP valley sees the sizes within this factor of the lowest one, and two on
-        each side at least.
-      isoflop_weights: whether an IsoFLOP line weights each minimum by 1 / (standard error)^2.
+      isoflop_window, isoflop_weights: a parabola sees the sizes within this factor of the lowest one, and two on each
+        side at least; whether the line weights each minimum by 1 / (standard error)^2.
       terms: columns of a law E + sum of F_k / x_k^e_k, to be fitted beside L(N, D): such as width, depth and D.
       say: takes the name of each step before it begins.
-
-    Returns a Result, or with `by` a GroupsResult that holds one for each group.
 
     Raises:
       BadTable: the source cannot be read; the message names the file, the column and the rows.
       ValueError: an unknown convention, a negative bootstrap, a table without `out`, or a column that makes no groups.
     """
-    reading = {"columns": columns, "loss_unit": loss_unit, "where": where}
-    reading |= {"final_only": final_only, "min_progress": min_progress, "run_from_filename": run_from_filename}
-    options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor}
-    options |= {"objective": objective, "annealed_only": annealed_only, "level": level}
-    options |= {"isoflop_window": isoflop_window, "isoflop_weights": isoflop_weights, "terms": terms, "say": say}
+    reading = {"columns": columns, "loss_unit": loss_unit, "where": where, "final_only": final_only}
+    reading |= {"min_progress": min_progress, "run_from_filename": run_from_filename}
+    options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor, "objective": objective}
+    options |= {"annealed_only": annealed_only, "level": level, "isoflop_window": isoflop_window}
+    options |= {"isoflop_weights": isoflop_weights, "terms": terms, "say": say}
     if by is None:
         return analyse_source(load(source, **reading), out, **options)
-    groups = splitting.split(source, by, reading)
-    _check_options(groups.whole, out, size, flops, floor)
-    _check_numbers(bootstrap, level, isoflop_window)
+    return _analyse_groups(splitting.split(source, by, reading), by, out, options)
+
+
+def _analyse_groups(groups: splitting.Groups, by: str, out: str | Path | None, options: dict) -> GroupsResult:
+    _check_options(groups.whole, out, options["size"], options["flops"], options["floor"])
+    _check_numbers(options["bootstrap"], options["level"], options["isoflop_window"])
     safe = splitting.safe_name(f"by-{by}", set())
     out = Path(out) if out is not None else _own_folder(groups.whole.path) / safe
-    return report_on_groups(groups, out, functools.partial(analyse_source, **options), bootstrap=bootstrap)
+    study = functools.partial(analyse_source, **options)
+    return report_on_groups(groups, out, study, bootstrap=options["bootstrap"])
 
 
 def analyse_source(

@@ -60,7 +60,7 @@ def load(
     wish = foreign_tables.Wish(loss_unit, final_only, min_progress)
     folders = [path for path in source if path.is_dir()] if isinstance(source, list) else []
     if folders and folders == source:
-        _refuse_table_options("work directories", columns, loss_unit, min_progress, run_from_filename)
+        _refuse_table_options("source", columns, loss_unit, min_progress, run_from_filename)
         loaded = keep(several_workdirs.together([_load_workdir(path) for path in folders]), where)
         return replace(loaded, curves=None) if final_only else loaded
     if folders:
@@ -88,7 +88,9 @@ def _refuse_table_options(
     given = {"--column": columns, "--loss-unit": loss_unit}
     given |= {"--min-progress": min_progress, "--run-from-filename": run_from_filename}
     if wrong := [option for option, value in given.items() if value or (value == 0.0 and value is not False)]:
-        raise ValueError(f"{name}: a sweep has its own columns and knows its runs; leave out {', '.join(wrong)}")
+        raise ValueError(
+            f"{name}: a work directory has its own columns and knows its runs; leave out {', '.join(wrong)}"
+        )
 
 
 def _load_files(paths: list[Path], run_from_filename: bool, **reading: object) -> Source:

@@ -108,7 +108,8 @@ CLASSES = {section: class_of(section) for section in SECTIONS}
 
 def differences(old: dict, new: dict) -> list[str]:
     """Field by field, what two `to_dict`s disagree on; fields that may change on resume are left out."""
-    flat_old, flat_new = _flatten(_results_only(old)), _flatten(_results_only(new))
+    usual = {"model.name": DEFAULT_NAMES["model"]}  # which `to_dict` leaves out
+    flat_old, flat_new = (usual | _flatten(_results_only(config)) for config in (old, new))
     names = sorted(set(flat_old) | set(flat_new))
     return [
         f"{name}: the work directory has {flat_old.get(name)!r}, the config has {flat_new.get(name)!r}"

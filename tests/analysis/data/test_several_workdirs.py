@@ -131,7 +131,7 @@ def test_a_directory_given_twice_is_refused(two):
 
 
 def test_files_among_directories_are_refused(two):
-    with pytest.raises(BadTable, match="csv: no work directory"):
+    with pytest.raises(ValueError, match="a work directory and a table have other columns"):
         load([two[0], two[1] / "runs.csv"])
 
 

@@ -56,7 +56,10 @@ def test_training_gets_the_flags_of_launch(typed, flags, handed):
     [
         (["train"], "vsweep train: no config - got ''; allowed: the config first, such as addition:smoke"),
         (["plan", "--workdir=x"], "vsweep plan: no config - got '--workdir=x'"),
-        (["train", "additon:smoke"], "no such bundled config - got 'additon'; allowed: addition, or a file"),
+        (
+            ["train", "additon:smoke"],
+            "no such bundled config - got 'additon'; allowed: addition, markov, modular, or a file",
+        ),
         (["train", "additon:smoke"], "did you mean addition?"),
         (["analyze", "x.csv"], "no such command - got 'analyze'"),
         (["analyze", "x.csv"], "did you mean analyse?"),

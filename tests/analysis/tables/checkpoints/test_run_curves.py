@@ -283,7 +283,7 @@ def test_progress_without_a_plan_is_refused():
 
 
 def test_workdir_knows_its_finished_runs(tmp_path):
-    with pytest.raises(ValueError, match="knows which runs have finished"):
+    with pytest.raises(ValueError, match="knows its runs; leave out --min-progress"):
         load(tmp_path, min_progress=0.99)
 
 
