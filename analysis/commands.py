@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsweep import program
-from vsweep.analysis import reading_options
+from vsweep.analysis import option_help, reading_options
 from vsweep.analysis.answering import command
 from vsweep.analysis.data import several_workdirs
 from vsweep.analysis.data.four_columns import write_four_columns
@@ -82,7 +82,7 @@ def _analyse_parser() -> argparse.ArgumentParser:
         program.command("analyse"),
         description="Fits scaling laws to the runs of a sweep or of a table, and writes a report.",
         epilog=_others(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=option_help.Help,
     )
     parser.add_argument(
         "source",
@@ -224,7 +224,11 @@ def table(arguments: list[str]) -> int:
 
 
 def _table_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(program.command("table"), description="Writes the finished runs as C, N, D, loss.")
+    parser = argparse.ArgumentParser(
+        program.command("table"),
+        description="Writes the finished runs as C, N, D, loss.",
+        formatter_class=option_help.Help,
+    )
     parser.add_argument("source", type=Path, nargs="+", help="work directory of a sweep, or any table or tables")
     parser.add_argument("out", type=Path, help="file to write: .csv, .tsv, .json, .jsonl or .parquet")
     parser.add_argument("--loss", help=f"which loss of a sweep: {', '.join(LOSSES)} (default: the first)")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vsweep import atomic, program
-from vsweep.analysis import reading_options
+from vsweep.analysis import option_help, reading_options
 from vsweep.analysis.answering import command
 from vsweep.analysis.checking.check import AS_PREDICTED, BEYOND, BUG, NOT_JUDGED, OFF, WITHIN, Check, Checked, check
 from vsweep.analysis.data.loading import load
@@ -36,7 +36,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        program.command("check"), description="Tells whether new runs lie on the forecast of a fitted law."
+        program.command("check"),
+        description="Tells whether new runs lie on the forecast of a fitted law.",
+        formatter_class=option_help.Help,
     )
     parser.add_argument("fits", metavar="FITS.json", help=f"written by `{program.command('analyse')}`")
     parser.add_argument(

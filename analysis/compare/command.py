@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from vsweep import atomic, program, schema
-from vsweep.analysis import reading_options
+from vsweep.analysis import option_help, reading_options
 from vsweep.analysis.answering import command, refuse
 from vsweep.analysis.compare.comparison import Comparison, compare
 from vsweep.analysis.compare.report import drawing, sentences, table, to_json
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         program.command("compare"),
         description="Tells whether a change moves the exponent of the loss or only its constant.",
+        formatter_class=option_help.Help,
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="two work directories or tables; one with --by")
     parser.add_argument("--by", metavar="COLUMN[=X,Y]", help="compare two halves of one sweep, such as lr=0.003,0.01")

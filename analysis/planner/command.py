@@ -7,6 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from vsweep import program
+from vsweep.analysis import option_help
 from vsweep.analysis.answering import command
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.answers_text import render_prediction, scarce_block
@@ -124,7 +125,9 @@ def _read(arguments: list[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        program.command("plan-from-law"), description="From a fitted scaling law to a training decision, with C = 6ND."
+        program.command("plan-from-law"),
+        description="From a fitted scaling law to a training decision, with C = 6ND.",
+        formatter_class=option_help.Help,
     )
     law = parser.add_mutually_exclusive_group(required=True)
     law.add_argument("fits", nargs="?", metavar="FITS.json", help=f"written by `{program.command('analyse')} WORKDIR`")
@@ -167,7 +170,10 @@ def _parser() -> argparse.ArgumentParser:
         "--reserve", type=_reserve, metavar="SHARE", help="share of the compute to keep back (default: 0)"
     )
     parser.add_argument(
-        "--level", type=_level, metavar="SHARE", help="coverage of the intervals (default: that of FITS.json, else 0.9)"
+        "--level",
+        type=_level,
+        metavar="PERCENT",
+        help="coverage of the intervals (default: that of FITS.json, else 90)",
     )
     parser.add_argument("--anyway", action="store_true", help="plan even from a law that its runs do not show")
     parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
@@ -214,9 +220,9 @@ def _utilisation(text: str) -> float:
 
 def _level(text: str) -> float:
     value = _positive(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"must be a share between 0 and 1 - got {text!r}; 90 % is 0.9")
-    return value
+    if not 1 < value < 100:
+        raise argparse.ArgumentTypeError(f"must be percent between 1 and 100 - got {text!r}; a share of 0.9 is 90")
+    return value / 100
 
 
 def _reserve(text: str) -> float:

@@ -41,6 +41,7 @@ ROOMS = {
         "plotting": "what all figures share",
         "fitting": "laws, objectives and fits",
         "tables": "anybody's table, read rightly or not at all",
+        "option_help": "an example with every option",
         "reading_options": "options of commands that read tables",
         "data": "a source's runs as points of a fit",
         "approaches": "the three approaches and the compute frontier",

@@ -301,7 +301,7 @@ def test_path_without_json_is_refused(tmp_path, capsys):
         (["--compute", "1e18", "--mfu", "0.4"], "argument --mfu: is for --gpu-hours"),
         (["--gpu-hours", "24", "--flops", "1e14", "--mfu", "40"], "40 % is 0.4"),
         (["--compute", "1e18", "--reserve", "25"], "25 % is 0.25"),
-        (["--compute", "1e18", "--level", "90"], "90 % is 0.9"),
+        (["--compute", "1e18", "--level", "0.9"], "a share of 0.9 is 90"),
         (["--compute", "1e18", "fits.json"], "not allowed with argument"),
         (["--compute", "1e18", "--loss-convention", "val_loss"], "chooses a law in FITS.json"),
     ],
