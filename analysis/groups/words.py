@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import parametric
@@ -214,3 +215,4 @@ def _draw_exponents(axes: Axes, name: str, found: SideBySide) -> None:
         axes.plot([number.value], [at], color=colour, marker=marker or "^", ms=5, ls="", label=label if first else None)
     axes.set_yticks([-at for at in range(len(names))], names)
     axes.set_xlabel(f"{name} of {'N_opt' if name == 'a' else 'D_opt'} ~ C^{name}")
+    axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -125,7 +125,8 @@ def _read_runs(raw: RawTable, choices: dict[str, Choice], wish: Wish) -> Table:
     cells = runs.groupby(["budget"] if variable else [group_close(values["N"]), "budget"]).ngroup()
     notes += [_about_variable(variable), _about_settings(extra, settings, cells), extra_columns.about_unused(unused)]
     notes = [note for note in (*raw.notes, *reading.notes, *loss_notes, *notes) if note]
-    warnings = [text for text in (doubt, short) if text]
+    one_end = "" if split is None else run_curves.about_one_end(runs["tokens"])
+    warnings = [text for text in (doubt, short, one_end) if text]
     warnings += extra_columns.about_studies(unused, cells, values["loss"])
     curves = None
     if split and not wish.final_only:

@@ -17,6 +17,8 @@ from vsweep.analysis.tables.column_choices import NO_COLUMN, Choice, command
 from vsweep.analysis.tables.column_names import Column, named
 from vsweep.analysis.tables.formats import RawTable
 
+SAME_END = 0.1  # in log tokens
+
 
 @dataclass(frozen=True)
 class RunCurves:
@@ -110,6 +112,16 @@ def _split(raw: RawTable, columns: Mapping[str, Column], numbers: pd.DataFrame, 
     rows = rows.sort_values(["run", "progress"], kind="stable")[kept].reset_index(drop=True)
     reach = _reach(finals, columns) if planned else np.ones(len(last))
     return RunCurves(finals, np.array(names, object), rows, axis, planned, reach, marks)
+
+
+def about_one_end(tokens: pd.Series) -> str:
+    """What to do where all runs end at one D [n], which tells no law; empty where they do not."""
+    if np.ptp(np.log(tokens.to_numpy(float))) > SAME_END:
+        return ""
+    return (
+        f"All runs end at about D = {tokens.max():.3g}, so their last losses alone tell nothing about D. Where the "
+        "learning rate was constant, each checkpoint is a point of the law: --column run=none"
+    )
 
 
 def _is_plan(rows: pd.DataFrame, quantity: str) -> bool:

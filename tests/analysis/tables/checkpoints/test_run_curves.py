@@ -294,3 +294,9 @@ def test_options_reach_the_table(tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "out.csv")) == RUNS - 1
     assert f"{RUNS - 1} runs" in capsys.readouterr().out
     assert program.main([*asked, "2"]) == 2
+
+
+def test_runs_of_one_length_name_the_way_on():
+    one_end = pd.concat([log_of(size, 2e9, f"r{at}") for at, size in enumerate((1e6, 1e7, 1e8))], ignore_index=True)
+    assert any("--column run=none" in text for text in load(one_end).warnings)
+    assert not any("All runs end" in text for text in load(LOGS).warnings)
