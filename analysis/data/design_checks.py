@@ -11,7 +11,7 @@ import pandas as pd
 
 from vsweep.analysis.formatting import count, metric
 from vsweep.analysis.tables.column_names import named
-from vsweep.analysis.tables.foreign_tables import group_close
+from vsweep.analysis.tables.compute import group_close
 
 # Scatter is a standard deviation of a natural logarithm, so .02 is 2 %. On a line D = k N over three decades of N, with
 # losses good to 0.5 %, the standard error of a is .17 at a scatter of 2 %, .12 at 10 %, .07 at 20 % and .03 at 50 %

@@ -15,7 +15,7 @@ import pandas as pd
 from vsweep import schema
 from vsweep.analysis.data.source import SETTING_COLUMNS, Convention, Source
 from vsweep.analysis.tables import extra_columns
-from vsweep.analysis.tables.foreign_tables import group_close
+from vsweep.analysis.tables.compute import group_close
 from vsweep.analysis.tables.units import NATS
 
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
