@@ -67,7 +67,11 @@ def config_of(name: str) -> dict:
     return small.config(optimizer=optimizer, sweep={"budget": [1400], "seed": [0, 1], **AXES[name]})
 
 
-@pytest.fixture(scope="module", params=[name for name in AXES if name != "adamw"])  # that one in test_stack.py
+# adamw is in test_stack.py. The two that differ most from it are tried always, the others when slow.
+MARKS = {name: () if name in ("lion", "muon") else pytest.mark.slow for name in AXES if name != "adamw"}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks) for name, marks in MARKS.items()])
 def bench(request, mesh):
     return small.Bench(config_of(request.param), 4, mesh)
 
