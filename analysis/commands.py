@@ -60,7 +60,7 @@ def analyse(arguments: list[str]) -> int:
         if options.by:
             answer = terminal.groups(pipeline.analyse(source, out, by=options.by, say=say, **choices, **reading))
         else:
-            answer = terminal.summary(pipeline.analyse_source(loaded, out, say=say, **choices))
+            answer = terminal.summary(pipeline.analyse(loaded, out, say=say, **choices))
     print(printable(answer))
     return 0
 

@@ -44,7 +44,7 @@ ABANDONED_S = 3_600.0  # no file takes as long to write: what is older was left 
 
 
 def analyse(
-    source: Paths | pd.DataFrame,
+    source: Paths | pd.DataFrame | Source,
     out: str | Path | None = None,
     *,
     bootstrap: int = 400,
@@ -71,7 +71,7 @@ def analyse(
     Works on sweeps that are still running: what cannot be fitted yet is refused by name, never raised.
 
     Args:
-      source: a work directory of vsweep, or any table with a loss and N, D or C: a file or a DataFrame (`tables`).
+      source: a work directory of vsweep, or any table with a loss and N, D or C: a file, a DataFrame or a Source.
         Work directories of one task, or tables, may be several: a list, or a pattern such as `runs/*.csv`.
       out: where to write; WORKDIR/analysis by default, required for a table.
       bootstrap: resamples of each fit; 0 for none (spreads over seeds are still given).
@@ -100,44 +100,34 @@ def analyse(
     options = {"bootstrap": bootstrap, "size": size, "flops": flops, "floor": floor, "objective": objective}
     options |= {"annealed_only": annealed_only, "level": level, "isoflop_window": isoflop_window}
     options |= {"isoflop_weights": isoflop_weights, "terms": terms, "say": say}
-    if by is None:
-        return analyse_source(load(source, **reading), out, **options)
-    return _analyse_groups(splitting.split(source, by, reading), by, out, options)
+    if by is not None:
+        return _analyse_groups(splitting.split(source, by, reading), by, out, options)
+    return _analyse_source(source if isinstance(source, Source) else load(source, **reading), out, options)
 
 
 def _analyse_groups(groups: splitting.Groups, by: str, out: str | Path | None, options: dict) -> GroupsResult:
-    _check_options(groups.whole, out, options["size"], options["flops"], options["floor"])
-    _check_numbers(options["bootstrap"], options["level"], options["isoflop_window"])
+    _check(groups.whole, out, options)
     safe = splitting.safe_name(f"by-{by}", set())
     out = Path(out) if out is not None else _own_folder(groups.whole.path) / safe
-    study = functools.partial(analyse_source, **options)
+    study = functools.partial(_analyse_source, options=options)
     return report_on_groups(groups, out, study, bootstrap=options["bootstrap"])
 
 
-def analyse_source(
-    loaded: Source,
-    out: str | Path | None = None,
-    *,
-    bootstrap: int = 400,
-    size: str = "params",
-    flops: str = "flops_6nd",
-    floor: float | None = None,
-    objective: Objective | None = None,
-    annealed_only: bool | None = None,
-    level: float = 100 * LEVEL,
-    isoflop_window: float = ISOFLOP_WINDOW,
-    isoflop_weights: bool = False,
-    terms: Iterable[str] = (),
-    say: Callable[[str], None] = progress.silent,
-) -> Result:
-    """`analyse` of a source that is loaded; the arguments are the same."""
-    _check_options(loaded, out, size, flops, floor)
-    _check_numbers(bootstrap, level, isoflop_window)
-    flops = OWN_FLOPS if loaded.counts_its_own_way else flops
+def _analyse_source(loaded: Source, out: str | Path | None, options: dict) -> Result:
+    """`analyse` of a source that is loaded; `options` are its arguments about fits."""
+    _check(loaded, out, options)
+    flops = OWN_FLOPS if loaded.counts_its_own_way else options["flops"]
     out = Path(out) if out is not None else _own_folder(loaded.path)
-    asked = (level / 100, isoflop_window, isoflop_weights, power_terms.columns_of(loaded, terms))
-    told = Convention(loaded.losses[0], size, flops, floor, objective or Objective(), annealed_only, *asked)
-    return _analysed(loaded, out, told, bootstrap, say)
+    valleys = (options["isoflop_window"], options["isoflop_weights"])
+    asked = (options["level"] / 100, *valleys, power_terms.columns_of(loaded, options["terms"]))
+    how = (options["floor"], options["objective"] or Objective(), options["annealed_only"])
+    told = Convention(loaded.losses[0], options["size"], flops, *how, *asked)
+    return _analysed(loaded, out, told, options["bootstrap"], options["say"])
+
+
+def _check(loaded: Source, out: str | Path | None, options: dict) -> None:
+    _check_options(loaded, out, options["size"], options["flops"], options["floor"])
+    _check_numbers(options["bootstrap"], options["level"], options["isoflop_window"])
 
 
 def _analysed(loaded: Source, out: Path, told: Convention, bootstrap: int, say: Callable[[str], None]) -> Result:

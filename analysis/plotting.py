@@ -51,7 +51,7 @@ APPROACHES = {  # method: label, colour, marker
     "isoflop_akima": ("IsoFLOP, Akima", GREEN, "D"),
     "parametric": ("parametric", RED, ""),
 }
-LAW_STYLES = tuple(zip((RED, BLUE, GREEN, ORANGE, SKY, PINK), "osD^vP", strict=True))  # colour and marker
+LAW_STYLES = tuple(zip((RED, BLUE, GREEN, ORANGE, SKY, PINK, BLACK), "osD^vPX", strict=True))  # colour and marker
 STYLE = {
     "font.size": 10,
     "axes.grid": True,

@@ -1,6 +1,5 @@
 """Loads a work directory or a table, each number checked, as one `Source`."""
 
-import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -134,17 +133,27 @@ def _load_workdir(path: Path) -> Source:
         curves = _as_floats(curves)
     if times is not None:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
-    settings = (*SETTING_COLUMNS, *_optional_axes(path, runs))
+    axes, warning = _own_axes(path, runs)
     runs["seed_block"] = seed_blocks(runs)
-    return Source(path, True, runs, curves, times=times, settings=settings)
+    settings = (*SETTING_COLUMNS, *axes)
+    return Source(path, True, runs, curves, times=times, warnings=(warning,) if warning else (), settings=settings)
 
 
-def _optional_axes(path: Path, runs: pd.DataFrame) -> list[str]:
-    """Columns behind the usual ones that are axes of the sweep, which may be of a user's own optimizer."""
-    swept = set(schema.OPTIONAL_COLUMNS)
-    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        swept |= set(json.loads((path / "config.json").read_text(encoding="utf-8"))["sweep"])
-    return [name for name in runs if name in swept and name not in schema.RUN_COLUMNS]
+def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:
+    """Columns behind the usual ones that are axes of the sweep, such as of a user's own optimizer, and a warning.
+
+    config.json tells them from metrics. It is read only where there are such columns.
+    """
+    known = [name for name in runs if name in schema.OPTIONAL_COLUMNS]
+    others = [name for name in runs if name not in {*schema.RUN_COLUMNS, *known}]
+    varying = [name for name in others if runs[name].nunique(dropna=False) > 1]
+    if not varying:
+        return known, ""
+    try:
+        swept = set(json.loads((path / "config.json").read_text(encoding="utf-8"))["sweep"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return known, f"config.json cannot be read, so no column is taken for a setting of: {', '.join(varying)}."
+    return [*known, *(name for name in others if name in swept)], ""
 
 
 def _check_runs(path: Path, runs: pd.DataFrame) -> None:

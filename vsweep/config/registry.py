@@ -45,6 +45,11 @@ def is_import_path(name: object) -> bool:
     return isinstance(name, str) and bool(re.fullmatch(IMPORT_PATH, name))
 
 
+def in_short(error: BaseException) -> str:
+    """One line about what a user's code raised."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
 def attribute(section: str, path: str) -> Any:
     """What `package.module:Attribute` means. Raises CannotLoad; the code there is a user's and may raise anything."""
     module_name, _, name = path.partition(":")
@@ -54,9 +59,10 @@ def attribute(section: str, path: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         allowed = "a module in the config file's folder, the current folder or PYTHONPATH, which can be imported"
-        raise CannotLoad(Problem(where, f"cannot import {module_name} ({text})", repr(path), allowed)) from error
+        raise CannotLoad(
+            Problem(where, f"cannot import {module_name} ({in_short(error)})", repr(path), allowed)
+        ) from error
     if not hasattr(module, name):
         names = [each for each in vars(module) if not each.startswith("_")]
         allowed = f"an attribute of {getattr(module, '__file__', None) or module_name}"

@@ -48,9 +48,8 @@ def _own(shape: ModelShape) -> tuple[Specs, Callable[..., jax.Array]]:
     except registry.CannotLoad as error:
         raise ConfigError([error.problem]) from error
     except Exception as error:  # a user's code may raise anything
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         allowed = "a function of a ModelShape that returns (specs, apply)"
-        problem = Problem("model.name", f"{shape.family} cannot be made ({text})", allowed=allowed)
+        problem = Problem("model.name", f"{shape.family} cannot be made ({registry.in_short(error)})", allowed=allowed)
         raise ConfigError([problem]) from error
     wanted = (1, shape.positions, shape.vocabulary)
     if (logits.shape, str(logits.dtype)) != (wanted, "float32"):

@@ -47,7 +47,6 @@ class ParamSpec:
     role: Role
     deviation: float = 0.0
     constant: float = 0.0
-    active_share: float = 1.0  # of its entries, what one token uses; below 1 in a layer that chooses among experts
 
     @property
     def size(self) -> int:
@@ -79,11 +78,6 @@ def count_by_role(specs: Specs) -> Counter[Role]:
     for spec in jax.tree.leaves(specs):
         counts[spec.role] += spec.size
     return counts
-
-
-def count_active(specs: Specs) -> int:
-    """Number of parameters that one token uses: all of them, unless a layer chooses among experts."""
-    return sum(round(spec.active_share * spec.size) for spec in jax.tree.leaves(specs))
 
 
 def flat_mask(specs: Specs, roles: Collection[Role]) -> np.ndarray:

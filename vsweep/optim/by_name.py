@@ -67,8 +67,7 @@ def state_numbers(config: Any, specs: Specs) -> int:
     try:
         state, (updates, after) = jax.eval_shape(one_update, params, 0.1, 0.1, 1.0, traced)
     except Exception as error:  # a user's code may raise anything
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise ConfigError([_broken(config.name, f"cannot be traced ({text})")]) from error
+        raise ConfigError([_broken(config.name, f"cannot be traced ({registry.in_short(error)})")]) from error
     if jax.tree.map(_kind, updates) != jax.tree.map(_kind, params):
         raise ConfigError([_broken(config.name, "gives updates in other shapes than the parameters")])
     if jax.tree.map(_kind, state) != jax.tree.map(_kind, after):

@@ -27,9 +27,12 @@ def build(config: TaskConfig) -> Task:
         own = kind(kind.Options(**options)) if hasattr(kind, "Options") else kind()
         task = CompletedTask(config.name, own)
         _touch(task)
+    except ConfigError:  # it says already what is wrong
+        raise
     except Exception as error:  # a user's code may raise anything
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise ConfigError([Problem("task.name", f"{config.name} cannot be made ({text})")]) from error
+        raise ConfigError(
+            [Problem("task.name", f"{config.name} cannot be made ({registry.in_short(error)})")]
+        ) from error
     return task
 
 

@@ -17,7 +17,7 @@ from vsweep.analysis.approaches.parametric import is_law, why_undetermined
 from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Points
 from vsweep.analysis.data.source import LEVEL, Convention, Refusal
-from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean
+from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean, TiedExponents
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
 from vsweep.analysis.fitting.fit import MANY_POINTS, FormFit, fit_form
 from vsweep.analysis.fitting.linear_refits import expand
@@ -232,7 +232,7 @@ def contenders(points: Points) -> list[Contender]:
     found = [first]
     if repeats_data(points):
         found.append(replace(first, form=DataConstrained()))
-    found.append(replace(first, form=PowerMean()))
+    found += [replace(first, form=PowerMean()), replace(first, form=TiedExponents())]
     if convention.floor_free:
         exact = _exact_floor(points)
         found += [] if exact is None else [Contender(Chinchilla(), exact, KNOWN)]

@@ -158,3 +158,14 @@ def test_points_carry_unique_tokens(workdir):
 def test_the_readers_give_one_row_a_run(workdir):
     assert isinstance(load(workdir).curves, pd.DataFrame)
     assert len(select(load(workdir), Convention("answer_loss")).table) == 12
+
+
+def test_own_axes_without_a_config_are_a_warning(workdir):
+    runs = tables.read_runs(workdir)
+    runs.assign(decay=0.1 * runs["width"]).to_csv(workdir / schema.RUNS_FILE, index=False)
+    (workdir / "config.json").write_text("{")
+    (warning,) = load(workdir).warnings
+    assert warning == "config.json cannot be read, so no column is taken for a setting of: decay."
+    (workdir / "config.json").write_text('{"sweep": {"decay": [0.8, 0.9]}}')
+    assert load(workdir).warnings == ()
+    assert "decay" in load(workdir).settings

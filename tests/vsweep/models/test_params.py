@@ -5,7 +5,6 @@ import pytest
 from vsweep.models.params import (
     ParamSpec,
     Role,
-    count_active,
     count_by_role,
     flat_mask,
     init_params,
@@ -41,12 +40,6 @@ def test_matrices_share_one_draw_in_leaf_order(params):
 
 def test_counts_are_told_apart_by_role():
     assert count_by_role(SPECS) == {Role.HIDDEN: 1200, Role.BIAS: 40, Role.NORM: 30, Role.EMBEDDING: 1500}
-
-
-def test_active_parameters_leave_out_idle_experts():
-    experts = {"experts": ParamSpec((8, 40, 30), Role.HIDDEN, 0.5, active_share=2 / 8)}
-    assert count_active(SPECS) == 2770
-    assert count_active(SPECS | experts) == 2770 + 2 * 1200
 
 
 def test_a_mask_follows_the_order_of_flat_parameters():

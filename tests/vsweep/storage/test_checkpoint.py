@@ -262,7 +262,7 @@ def failing_save(copied, disk: small.FailingDisk) -> bool:
 
 
 # Where a call fails, Orbax leaves a coroutine that nobody awaits; it must not be warned of in another test.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine object:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("error", "lasting"), [(errno.ENOSPC, True), pytest.param(errno.EIO, False, marks=pytest.mark.slow)]
 )

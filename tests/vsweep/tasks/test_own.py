@@ -171,7 +171,7 @@ def test_mistakes_are_told_in_one_list(folder, task, words):
     [
         ("Leaking", "training examples that are held out too"),
         ("Short", "too few held-out examples for train.final_examples - got 10; allowed: 64"),
-        ("Wrong", "vocabulary of mine:Wrong is wrong"),
+        ("Wrong", "task.name: vocabulary of mine:Wrong is wrong"),
     ],
 )
 def test_wrong_examples_are_refused_before_training(folder, task, words):
