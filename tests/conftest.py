@@ -12,7 +12,10 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, here and in every program that a test starts
 
 # A worker takes file after file. One that takes long and comes last would leave the other workers idle.
-LONGEST = ("test_killed", "test_trunks", "test_trainer", "test_benchmarks_stack", "test_stack", "test_analyse")
+LONGEST = (
+    *("test_killed", "test_trunks", "test_by_name", "test_sweep", "test_benchmarks_stack", "test_stack"),
+    *("test_analyse", "test_large_tables", "test_own", "test_groups"),
+)
 
 
 def pytest_collection_modifyitems(items):
