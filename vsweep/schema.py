@@ -1,6 +1,8 @@
 """The columns of `runs.csv`, `curves.csv` and `times.csv`: names, units and meanings."""
 
-from vsweep.config.fields import AXES, FIELDS, MORE_OPTIONS, OPTIONAL, SWEPT
+from vsweep.config.field import OPTIONAL
+from vsweep.config.fields import AXES, FIELDS, SWEPT
+from vsweep.config.more_options import MORE_OPTIONS
 
 RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"

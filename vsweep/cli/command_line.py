@@ -15,7 +15,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from vsweep.config import registry
-from vsweep.config.fields import DEFAULT_NAMES, FIELDS, MORE_OPTIONS, SWEPT, Field
+from vsweep.config.field import Field
+from vsweep.config.fields import DEFAULT_NAMES, FIELDS, SWEPT
+from vsweep.config.more_options import MORE_OPTIONS
 from vsweep.config.problems import Problem, closest
 
 BY_PATH = {field.path: field for field in (*MORE_OPTIONS, *FIELDS)}

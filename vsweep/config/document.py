@@ -1,20 +1,9 @@
 """`python -m vsweep.config.document > docs/config.md`: the table of fields, for people."""
 
 from vsweep.config import registry
-from vsweep.config.fields import (
-    DEFAULT_NAMES,
-    FIELDS,
-    FIXED,
-    MORE_OPTIONS,
-    OPTIONAL,
-    RESUMABLE,
-    SECTIONS,
-    STACKED,
-    STATIC,
-    Field,
-    of_section,
-    short_of,
-)
+from vsweep.config.field import FIXED, OPTIONAL, RESUMABLE, STACKED, STATIC, Field
+from vsweep.config.fields import DEFAULT_NAMES, FIELDS, SECTIONS, of_section, short_of
+from vsweep.config.more_options import MORE_OPTIONS
 
 KINDS = {
     STATIC: "swept; each value is a stack of its own",

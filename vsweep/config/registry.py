@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vsweep.config import fields
-from vsweep.config.fields import FIXED, IMPORT_PATH, OPTIONAL, Field, Values, in_float32
+from vsweep.config.field import FIXED, IMPORT_PATH, OPTIONAL, Field, Values, in_float32
 from vsweep.config.problems import Problem, closest
 
 # Built-in tasks whose options stand in their own files, as those of a user's own do. They load numpy alone.

@@ -19,7 +19,8 @@ from typing import Any
 from ml_collections import FieldReference
 
 from vsweep.config import fields, registry
-from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, SWEPT, Field
+from vsweep.config.field import OPTIONAL, Field
+from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, SWEPT
 from vsweep.config.problems import ConfigError, Problem, closest, without_repeats
 
 
@@ -236,7 +237,7 @@ def _read_axes(
         problems.append(Problem("sweep", "not a section", repr(values), "axes with tuples of values"))
         return ()
     of_names = [field for columns in known.values() for field in (columns or {}).values()]
-    optional = {field.name: field for field in of_names if field.kind == fields.OPTIONAL}
+    optional = {field.name: field for field in of_names if field.kind == OPTIONAL}
     swept = {axis: points for axis, points in values.items() if not _is_empty(points)}
     unclear = [section for section, columns in known.items() if columns is None]
     possible = [name for section in unclear for name, field in registry.of_any_name(section).items() if field.swept]

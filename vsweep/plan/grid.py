@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable
 
 from vsweep.config import fields as config_fields
-from vsweep.config.fields import AXES, SEED_OF_RUN, STACKED_FIELDS, STATIC, STATIC_FIELDS, SWEPT
+from vsweep.config.field import SEED_OF_RUN, STATIC
+from vsweep.config.fields import AXES, STACKED_FIELDS, STATIC_FIELDS, SWEPT
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.models.base import TRANSFORMER

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from vsweep.config.fields import INT32_MAX
+from vsweep.config.field import INT32_MAX
 from vsweep.plan.grid import Run
 
 
