@@ -225,17 +225,27 @@ def legend_above(figure: Figure, columns: int) -> None:
 
 def save(drawing: Drawing, folder: Path) -> None:
     """Writes NAME.png, NAME.svg and NAME.csv into `folder`, each in one step. Names in it are text and no more."""
-    for text in drawing.figure.findobj(Text):
-        text.set_parse_math(False)  # a name may hold a $
-        text.set_text(printable(text.get_text())[:LONGEST_LABEL])  # XML has no place for control characters
-    # The layout is computed once and then kept, because computing it again takes longer than drawing.
-    with _as_drawn():
-        drawing.figure.get_layout_engine().execute(drawing.figure)
-    drawing.figure.set_layout_engine("none")
+    _lay_out(drawing.figure)
     atomic.write_bytes_atomically(folder / f"{drawing.name}.png", _render(drawing.figure, "png"))
     atomic.write_bytes_atomically(folder / f"{drawing.name}.svg", drawing.svg)
     table = without_formulas(drawing.numbers).to_csv(index=False, lineterminator="\n")
     atomic.write_text_atomically(folder / f"{drawing.name}.csv", table)
+
+
+def save_as(drawing: Drawing, file: Path) -> None:
+    """Writes the figure alone, as the ending of `file` says: .png or .svg."""
+    _lay_out(drawing.figure)
+    atomic.write_bytes_atomically(file, _render(drawing.figure, file.suffix.lower().lstrip(".")))
+
+
+def _lay_out(figure: Figure) -> None:
+    """The layout is computed once and then kept, because computing it again takes longer than drawing."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name may hold a $
+        text.set_text(printable(text.get_text())[:LONGEST_LABEL])  # XML has no place for control characters
+    with _as_drawn():
+        figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
