@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import pandas as pd
 
 from vsweep import tasks
 from vsweep.config import sweep_config
@@ -110,7 +109,9 @@ class FinishedRuns:
         """The runs of the same shape. Raises ConfigError if the config has none of that name."""
         name = self._folder_of(run_id).origin.stack
         if name not in self.stacks:
-            raise ConfigError([Problem("--run", f"{self.home.plan_file} plans other stacks than {self.home.config_file}")])
+            raise ConfigError(
+                [Problem("--run", f"{self.home.plan_file} plans other stacks than {self.home.config_file}")]
+            )
         return self.stacks[name]
 
     def model(self, run_id: str) -> Model:

@@ -33,27 +33,28 @@ GREEDY = Sampling()
 
 
 def continuations(
-    model: Model, params, queries: Sequence[Sequence[int]], sampling: Sampling = GREEDY, *, length: int, pad: int
+    model: Model, params, queries: Sequence[Sequence[int]], lengths: Sequence[int], sampling: Sampling = GREEDY, *, pad
 ) -> Iterator[np.ndarray]:
     """Yields int32 tokens [R] for each sample of each query, in their order: the query, and what follows it.
 
-    R is `length`, or more where a query is longer. A model sees the last T tokens before each new one, T being
-    `model.shape.positions`. Positions that are not decoded yet hold `pad`, and the causal mask hides them.
+    R is the number in `lengths` of that query, which has at least a token and at most R. A model sees the last T tokens
+    before each new one, T being `model.shape.positions`. Positions that are not decoded yet hold `pad`, and the causal
+    mask hides them.
     """
-    jobs = [(query, number) for query in queries for number in range(sampling.samples)]
-    width = max([length, model.shape.positions + 1, *(len(query) + 1 for query in queries)])
-    rows = AT_ONCE if len(jobs) > AT_ONCE else len(jobs)
+    jobs = [(query, end, n) for query, end in zip(queries, lengths, strict=True) for n in range(sampling.samples)]
+    width = max([model.shape.positions + 1, *lengths])
+    rows = min(AT_ONCE, len(jobs))
     for first in range(0, len(jobs), AT_ONCE):
         batch = jobs[first : first + AT_ONCE]
         filled = [*batch, *[batch[-1]] * (rows - len(batch))]  # one shape, so one program
         tokens_QxR = np.full((rows, width), pad, np.int32)
-        for row, (query, _) in enumerate(filled):
+        for row, (query, _, _) in enumerate(filled):
             tokens_QxR[row, : len(query)] = query
-        starts_Q = np.array([len(query) for query, _ in filled], np.int32)
-        numbers_Q = np.array([number for _, number in filled], np.int32)
-        decoded_QxR = _decode(model, sampling.top_k, params, tokens_QxR, starts_Q, numbers_Q, _scalars(sampling, length))
-        for row, (query, _) in zip(np.asarray(decoded_QxR), batch, strict=False):
-            yield row[: max(length, len(query))]
+        places = [(len(query), end, number) for query, end, number in filled]
+        starts_Q, ends_Q, numbers_Q = np.array(places, np.int32).T
+        drawing = (np.float32(sampling.temperature), np.uint32(sampling.seed), numbers_Q)
+        decoded_QxR = _decode(model, sampling.top_k, params, tokens_QxR, starts_Q, ends_Q, drawing)
+        yield from (row[:end] for row, (_, end, _) in zip(np.asarray(decoded_QxR), batch, strict=False))
 
 
 def next_logits(model: Model, params, tokens_QxT, place) -> jax.Array:
@@ -68,14 +69,10 @@ def next_logits(model: Model, params, tokens_QxT, place) -> jax.Array:
     return (model.head(params).astype(x_WxN.dtype) @ x_WxTxQ[:, place]).astype(jnp.float32).T
 
 
-def _scalars(sampling: Sampling, length: int) -> tuple[np.float32, np.uint32, np.int32]:
-    return np.float32(sampling.temperature), np.uint32(sampling.seed), np.int32(length)
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _decode(model: Model, top_k: int, params, tokens_QxR, starts_Q, numbers_Q, scalars):
-    """Tokens [Q, R], filled from each start up to the length."""
-    temperature, seed, length = scalars
+def _decode(model: Model, top_k: int, params, tokens_QxR, starts_Q, ends_Q, drawing):
+    """Tokens [Q, R], filled from each start up to the last end."""
+    temperature, seed, numbers_Q = drawing
     seen = model.shape.positions
     keys_Q = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), number))(numbers_Q)
 
@@ -87,7 +84,7 @@ def _decode(model: Model, top_k: int, params, tokens_QxR, starts_Q, numbers_Q, s
         chosen_Q = jnp.where(position >= starts_Q, chosen_Q, tokens_QxR[:, position])
         return tokens_QxR.at[:, position].set(chosen_Q)
 
-    return jax.lax.fori_loop(jnp.maximum(starts_Q.min(), 1), length, extend, tokens_QxR)
+    return jax.lax.fori_loop(jnp.maximum(starts_Q.min(), 1), ends_Q.max(), extend, tokens_QxR)
 
 
 def _choose(logits_QxV, keys_Q, temperature, top_k: int):
