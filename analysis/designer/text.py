@@ -26,9 +26,10 @@ def sentence(runs: Runs, assumption: Assumption, found: Precision | CannotTell) 
     start = f"If {assumption.about}, a fit to {count(runs.number, 'run')}"
     if isinstance(found, CannotTell):
         return f"{start} cannot tell the exponents apart: {found.reason}."
+    floor = "fitted" if assumption.floor_free else "known"
     return (
-        f"{start} would know a of N_opt ~ C^a to within {digits(found.a)}, alpha to within {digits(found.alpha)} and beta "
-        f"to within {digits(found.beta)} (widths of 90 % intervals, E {'fitted' if assumption.floor_free else 'known'})."
+        f"{start} would know a of N_opt ~ C^a to within {digits(found.a)}, alpha to within {digits(found.alpha)} and "
+        f"beta to within {digits(found.beta)} (widths of 90 % intervals, E {floor})."
     )
 
 
