@@ -82,6 +82,7 @@ MARKS = (
     (0.9, (1, 2, 5)),
     (0.35, (1, 1.5, 2, 3, 4, 5, 7)),
 )
+MOST_DECADES_OF_THREES = 3.5  # beyond, marks such as 3×10⁻⁵ run into each other
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,13 @@ def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None
     {"x": axes.set_xscale, "y": axes.set_yscale}[which]("log")
     low, high = {"x": axes.get_xlim, "y": axes.get_ylim}[which]()
     decades = np.log10(high) - np.log10(low)
+    powers = not units and (high > 2e3 or low < 1e-4)
     marks = next((marks for least, marks in MARKS if decades >= least), None)
+    if powers and decades >= MOST_DECADES_OF_THREES:
+        marks = (1,)
     axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(6))
     axis.set_minor_locator(ticker.NullLocator())
-    axis.set_major_formatter(ticker.FuncFormatter(_metric if units else _plain if high <= 2e3 else _power))
+    axis.set_major_formatter(ticker.FuncFormatter(_metric if units else _power if powers else _plain))
     {"x": axes.set_xlabel, "y": axes.set_ylabel}[which](label)
 
 
