@@ -107,6 +107,17 @@ class Addition:
         canonical = f"{int(parts[0])}+{int(parts[1])}="
         return [CHARACTERS.index(character) for character in canonical]
 
+    def example(self, text: str) -> list[int]:
+        """Tokens of a whole example such as `123+456=579`, with its EOS. Raises ValueError."""
+        query, equals, answer = text.strip().partition("=")
+        if not (equals and answer.isascii() and answer.isdigit() and len(answer) <= self.digits + 1):
+            raise ValueError(f"not a sum with its answer: {text!r}; write it like 123+456=579")
+        return [*self.encode(query), *(CHARACTERS.index(character) for character in answer), EOS]
+
+    def answers(self, tokens_NxS: np.ndarray) -> np.ndarray:
+        """bool [N, L]: labels after `=`, EOS among them."""
+        return answer_labels(tokens_NxS)
+
     def decode(self, tokens: list[int]) -> str:
         """The characters of `tokens` up to EOS or PAD."""
         stops = [i for i, token in enumerate(tokens) if token in (PAD, EOS)]
