@@ -18,7 +18,7 @@ from vsweep.config.sweep_config import OptimizerConfig
 from vsweep.models import base
 from vsweep.optim import by_name, schedules
 from vsweep.tasks.base import Metric
-from vsweep.train import losses
+from vsweep.train.objective import losses
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence

@@ -10,7 +10,8 @@ import pytest
 from tests.vsweep import small
 from vsweep.models import accounting, transformer
 from vsweep.models.base import Model, ModelShape
-from vsweep.train import losses, train_step
+from vsweep.train import train_step
+from vsweep.train.objective import losses
 from vsweep.train.train_step import Recipe
 
 WIDTH, BATCH, LENGTH, VOCABULARY, CHUNK = 8, 4, 6, 50, 8
