@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from vsweep.models.params import Params, Specs
+from vsweep.models.target import Target
 
 TRANSFORMER = "transformer"
 
@@ -25,6 +26,7 @@ class ModelShape:
     precision: str = "float32"
     family: str = TRANSFORMER  # or the import path of a user's own
     options: tuple[tuple[str, Any], ...] = ()  # of a user's own
+    target: Target = Target()
 
     @property
     def heads(self) -> int:
