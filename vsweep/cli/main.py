@@ -22,7 +22,7 @@ HELP = """usage: vsweep COMMAND ...
   check FITS.json NEW                      do new runs lie on the forecast of a fitted law?
   table SOURCE OUT.csv                     the runs as C, N, D, loss, for other tools
   tokenise INPUT... --out STORE            text files or a data set as ids, for training on your own text
-  generate WORKDIR --run RUN_ID QUERY      the answers of a finished run
+  generate WORKDIR --run RUN_ID QUERY...   the answers of a finished run, or samples of its text
   export WORKDIR RUN_ID --to FILE          its parameters as .npz or .safetensors
 
 CONFIG is the name of a bundled config with a variant, such as addition:smoke, or a file: configs/mine.py:variant.
