@@ -54,6 +54,7 @@ ROOMS = {
         "groups": "a law for each group of runs, side by side",
         "pipeline": "from a source to every file",
         "planner": "from a law to a training decision",
+        "designer": "before training: what a design of runs would tell",
         "checking": "new runs against a forecast",
         "public": "the functions that vsweep offers",
         "terminal": "what an analysis prints",

@@ -15,7 +15,7 @@ from vsweep.host import startup
 HELP = """usage: vsweep COMMAND ...
 
   train CONFIG [flags]                     trains a sweep, or continues it, and fits the law
-  plan CONFIG [flags]                      shows what would be trained and its cost (train --plan)
+  plan CONFIG [flags]                      shows what would be trained, its cost and what it would tell (train --plan)
   analyse SOURCE                           fits the law to a work directory or a table: report.html, fits.json
   compare A B                              does a change move the exponent, or only the constant?
   plan-from-law FITS.json --compute FLOP   from a fitted law to a model size, tokens and a loss
