@@ -9,3 +9,6 @@ class Target:
 
     platform: str = "cpu"  # cpu, cuda, rocm, tpu or another of JAX's
     capability: int = 0  # of CUDA alone: the first number of its compute capability
+
+
+CPU = Target()

@@ -1,7 +1,7 @@
 """Causal softmax attention on feature-major arrays [H, D, T, B]: heads, head_dim, positions, batch.
 
-`plain` is the meaning: softmax(q k / sqrt(D)) v, where position t sees the positions s <= t, with a float32 softmax. All
-other paths compute the same in the way that suits a length and a device. `path_of` chooses among them by what the
+`plain` is the meaning: softmax(q k / sqrt(D)) v, where position t sees the positions s <= t, with a float32 softmax.
+All other paths compute the same in the way that suits a length and a device. `path_of` chooses among them by what the
 programs are compiled for, so that a program for a GPU can be made where there is none.
 """
 
