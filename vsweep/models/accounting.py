@@ -11,7 +11,6 @@ import functools
 from collections import Counter
 
 from vsweep.models import by_name, flops
-from vsweep.models.attention import BLOCKED_ELSEWHERE
 from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
@@ -20,7 +19,10 @@ PARAMETER_COPIES = 3  # the parameters, their gradient or update, and the new on
 MOMENT_COPIES = 2  # the optimizer's state, and the new one beside it
 LOGITS_AT_ONCE = 2**24  # of one batch: with more of them a loss goes chunk by chunk
 CHUNK_LOGITS = 2**25  # of a chunk, at most
-ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, position and unit of width
+# Copies that are kept for the backward pass, fitted to what XLA allocates on a CPU: in each layer of the features
+# [W, N], of the MLP's [F, N] and of the attention weights [H, T, T, B]; of all logits, or of those of a chunk.
+WIDTH_COPIES, FF_COPIES, SCORE_COPIES, LOGIT_COPIES, CHUNK_COPIES = 8, 3, 3, 4, 2
+UNBLOCKED_POSITIONS = 512  # attention over longer sequences never holds all its weights
 
 
 @functools.lru_cache(maxsize=4096)  # a plan asks several times for each of its shapes
@@ -77,11 +79,20 @@ def state_bytes(shape: ModelShape, moments: int | None = None) -> int:
 
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
-    """Bytes that a slot holds only while its own step is under way."""
-    scores = 4 * shape.heads * shape.positions**2 if shape.positions < BLOCKED_ELSEWHERE else 0
-    logits = 4 * shape.positions * shape.vocabulary
-    per_example = shape.layers * (ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores) + logits
-    return FLOAT_BYTES * batch_size * per_example
+    """Bytes that a slot holds only while its own step is under way: an estimate, of any family as of a transformer."""
+    positions = batch_size * shape.positions
+    features = positions * (WIDTH_COPIES * shape.width + FF_COPIES * shape.ff)
+    scores = positions * SCORE_COPIES * shape.heads * shape.positions if shape.positions < UNBLOCKED_POSITIONS else 0
+    chunk = logits_chunk(positions, shape.vocabulary) if _has_halves(shape) else None
+    logits = LOGIT_COPIES * positions if chunk is None else CHUNK_COPIES * chunk
+    return FLOAT_BYTES * (shape.layers * (features + scores) + logits * shape.vocabulary)
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_halves(shape: ModelShape) -> bool:
+    """Whether the model gives features and a head, so that its loss may go by chunks."""
+    model = by_name.build(shape)
+    return model.features is not None and model.head is not None
 
 
 @functools.lru_cache(maxsize=4096)
