@@ -202,4 +202,7 @@ def _text(axis: str, value) -> str:
         for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
             if value >= size and value % (size // 1000) == 0:
                 return f"{value / size:g}{letter}" if float(f"{value / size:g}") * size == value else str(value)
+    if axis == "flops":  # 1e10 and not 10000000000
+        digits, exponent = f"{value:.12e}".split("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
     return (f"{value:.12g}" if axis in BY_NAME else str(value)).replace("+", "")

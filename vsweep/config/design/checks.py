@@ -66,7 +66,12 @@ def _given_twice(config) -> list[Problem]:
         if any("aspect_ratio" in where for where in sources["layers"] if where.startswith("sweep")):
             sources["layers"].remove("model.aspect_ratio")  # which an axis replaces
     return [
-        Problem(f"sweep.{name}", "given more than once", ", ".join(where), "one of them")
+        Problem(
+            f"sweep.{name}" if where[0].startswith("sweep") else where[0],
+            "given more than once",
+            ", ".join(where),
+            "one of them (a field that is not swept: its default)",
+        )
         for name, where in sources.items()
         if len(where) > 1
     ]

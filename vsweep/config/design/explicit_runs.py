@@ -1,9 +1,13 @@
-"""Explicit runs: a CSV file with a row for each run and a column for each field."""
+"""Explicit runs: a CSV file with a row for each run and a column for each field.
+
+A sweep keeps the rows in its config.json. That file can stand in the place of the CSV, so nothing is lost with it.
+"""
 
 import ast
 import contextlib
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,8 @@ def locate(path: str, folder: Path) -> str | Problem:
 
 def read(source: object, known: Mapping[str, Field], problems: list[Problem]) -> tuple[Row, ...]:
     """The runs of a file, or of rows as config.json holds them; `known` are the fields that a sweep may vary."""
+    if isinstance(source, str) and source.endswith(".json"):
+        source = _kept_rows(source)
     rows = _rows_of_file(source, problems) if isinstance(source, str) else _rows_of_json(source, problems)
     if not rows:
         return ()
@@ -49,6 +55,14 @@ def read(source: object, known: Mapping[str, Field], problems: list[Problem]) ->
     if len(found) > MOST_TOLD:
         problems.append(Problem(PATH, f"{len(found) - MOST_TOLD:,} more problems", str(source), "values of the fields"))
     return () if found else tuple(row for _, row in runs)
+
+
+def _kept_rows(path: str) -> object:
+    """The rows in a config.json; the path itself where there are none, which is then no table."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))["sweep"]["runs_csv"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return path
 
 
 def _rows_of_file(path: str, problems: list[Problem]) -> list[tuple[str, list[tuple[str, str]]]]:

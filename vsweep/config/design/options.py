@@ -47,7 +47,13 @@ DESIGN_FIELDS = (
     ),
     Field("sweep", "aspect_ratio", (), COMPUTE, "values of model.aspect_ratio", short="ar"),
     Field("sweep", "paired", (), _texts("groups of axes of equal length"), "axes that go together instead of crossed"),
-    Field("sweep", "runs_csv", "", _texts("a CSV file, or its rows"), "explicit runs: a column a field, a row a run"),
+    Field(
+        "sweep",
+        "runs_csv",
+        "",
+        _texts("a CSV file, its rows, or a config.json with them"),
+        "explicit runs: a column a field, a row a run",
+    ),
     Field(
         "sweep",
         "random",
