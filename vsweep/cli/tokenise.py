@@ -23,7 +23,7 @@ from vsweep.host import interruption
 from vsweep.host.progress import PLAIN_LINE_EVERY_S, duration_text, size_text, standard_console
 from vsweep.storage.lock import locked
 
-INPUTS = ".txt, .jsonl, .jsonl.gz, .parquet, a folder of them, or hf:NAME[:SUBSET][@REVISION]"
+INPUTS = ".txt, .jsonl (both also as .gz or .xz), .parquet, a folder of them, or hf:NAME[:SUBSET][@REVISION]"
 EXAMPLES = """examples:
   {tokenise} speeches/ --out corpora/speeches
   {tokenise} book.txt --separator '\\n\\n' --train-bpe 4096 --out corpora/book

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from vsweep.models.attention import attend, causal_mask
-from vsweep.models.base import Model, ModelShape
+from vsweep.models.base import Model, ModelShape, of_halves
 from vsweep.models.dropout import Dropout
-from vsweep.models.params import Params, ParamSpec, Role, Specs, init_params
+from vsweep.models.params import Params, ParamSpec, Role, Specs
 
 SMALL_VOCABULARY = 64
 SCANNED_LAYERS = 48  # from so many on, layers are scanned: a step takes half as long again, compiling far less
@@ -29,8 +29,9 @@ GELU_SCALE, GELU_CUBE = (2 / math.pi) ** 0.5, 0.044715
 
 def build(shape: ModelShape) -> Model:
     """The model of `shape`: what its functions take and give is said at `Model`."""
-    specs = param_specs(shape)
-    return Model(shape, specs, functools.partial(init_params, specs), functools.partial(apply, shape))
+    return of_halves(
+        shape, param_specs(shape), functools.partial(features, shape), functools.partial(head_of, shape.tied_embeddings)
+    )
 
 
 def param_specs(shape: ModelShape) -> Specs:
@@ -82,9 +83,9 @@ def _deviation(fan_in: int, variance: float = 1.0) -> float:
     return math.sqrt(variance / fan_in)
 
 
-def apply(shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None, dropout=0.0) -> jax.Array:
-    """Float32 logits [B, T, V] of whole numbers below `shape.vocabulary`; T is at most `shape.positions`."""
-    batch, length = tokens_BxT.shape
+def features(shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None, dropout=0.0):
+    """(x_WxN, None) of whole numbers below `shape.vocabulary`; T is at most `shape.positions`."""
+    batch = tokens_BxT.shape[0]
     x_WxN = _embed(shape, params["embed"], params["positions"], tokens_BxT)
     drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape))
     layers = [{part: params[f"{part}_{layer}"] for part in _layer_specs(shape)} for layer in range(shape.layers)]
@@ -93,10 +94,12 @@ def apply(shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None, dr
     else:
         for index, layer in enumerate(layers):
             x_WxN = _layer(shape, batch, layer, drop, 2 * index, x_WxN)
-    x_WxN = _norm(params["final_norm"], x_WxN)
-    head_VxW = params["embed"] if shape.tied_embeddings else params["head"]
-    logits_VxN = head_VxW.astype(x_WxN.dtype) @ x_WxN
-    return logits_VxN.astype(jnp.float32).reshape(-1, length, batch).transpose(2, 1, 0)
+    return _norm(params["final_norm"], x_WxN), None
+
+
+def head_of(tied_embeddings: bool, params: Params) -> jax.Array:
+    """The output matrix [V, W]."""
+    return params["embed"] if tied_embeddings else params["head"]
 
 
 def _embed(shape: ModelShape, embed_VxW, positions_TxW, tokens_BxT):

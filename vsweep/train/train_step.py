@@ -156,9 +156,11 @@ def _training_loss(recipe: Recipe, params, state: RunState, tokens_BxS) -> jax.A
     key = None
     if recipe.use_dropout:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.dropout_key, impl="threefry2x32"), state.step)
-    logits_BxLxV = recipe.model.apply(params, inputs_BxL, dropout_key=key, dropout=state.hyper.dropout)
+    dropout = {"dropout_key": key, "dropout": state.hyper.dropout}
+    logits_BxLxV, penalty = recipe.model.training_logits(params, inputs_BxL, **dropout)
     losses_BxL = _label_losses(logits_BxLxV, labels_BxL)
-    return jnp.where(counted_BxL, losses_BxL, 0.0).sum() / counted_BxL.sum()
+    loss = jnp.where(counted_BxL, losses_BxL, 0.0).sum() / counted_BxL.sum()
+    return loss if penalty is None else loss + penalty
 
 
 def _label_losses(logits_BxLxV, labels_BxL) -> jax.Array:

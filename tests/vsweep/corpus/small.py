@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import json
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ def write_txt(folder: Path, documents: list[str]) -> Path:
 def write_jsonl(path: Path, documents: list[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = "".join(json.dumps({"text": text, "url": "x"}) + "\n" for text in documents).encode()
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    packed = {".gz": lambda: gzip.compress(content, mtime=0), ".xz": lambda: lzma.compress(content)}
+    path.write_bytes(packed[path.suffix]() if path.suffix in packed else content)
     return path
 
 

@@ -52,6 +52,7 @@ def test_every_kind_of_file_gives_one_digest(tmp_path):
         "txt": small.write_txt(tmp_path / "txt", TEXTS),
         "jsonl": small.write_jsonl(tmp_path / "a.jsonl", TEXTS),
         "gz": small.write_jsonl(tmp_path / "a.jsonl.gz", TEXTS),
+        "xz": small.write_jsonl(tmp_path / "a.jsonl.xz", TEXTS),
     }
     (tmp_path / "one.txt").write_bytes("<end>".join(TEXTS).encode())
     stores = [small.make(small.request(tmp_path, path, out=f"{name}-store")) for name, path in inputs.items()]

@@ -166,3 +166,13 @@ def test_scanned_layers_are_the_unrolled_ones_with_the_same_parameters(dropout, 
         jax.tree.leaves((logits, grads)), jax.tree.leaves((scanned_logits, scanned_grads)), strict=True
     ):
         assert np.abs(one - other).max() <= 3e-6 * np.abs(one).max()
+
+
+def test_features_and_head_make_the_logits_bit_for_bit(model, params):
+    """Position-major, the batch minor: the order that a loss in parts relies on."""
+    inputs = tokens(batch=3, length=5)
+    x_WxN, penalty = jax.jit(model.features)(params, inputs)
+    logits_VxN = jax.jit(jnp.matmul)(model.head(params), x_WxN)
+    by_position = model.apply(params, inputs).transpose(2, 1, 0).reshape(SHAPE.vocabulary, -1)
+    assert penalty is None
+    assert np.array_equal(logits_VxN, by_position)

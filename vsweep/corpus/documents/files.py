@@ -1,4 +1,4 @@
-"""Documents of files: .txt, .jsonl, .jsonl.gz and .parquet.
+"""Documents of files: .txt, .jsonl, both also as .gz and .xz, and .parquet.
 
 A document is never changed: line ends, blanks and unusual characters stay. Only a byte order mark at the beginning of a
 file goes, because it marks the encoding and is no text. What is no valid UTF-8 is refused with its place.
@@ -9,6 +9,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import lzma
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,11 +20,11 @@ from vsweep.corpus.problems import refuse
 
 CHUNK_BYTES = 2**23  # read at once of a .txt that has a separator
 PARQUET_ROWS = 1024  # read at once
-TEXT_SUFFIXES = (".txt", ".txt.gz")
-JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json.gz", ".ndjson")  # C4 calls its lines .json.gz
+TEXT_SUFFIXES = (".txt", ".txt.gz", ".txt.xz")
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json.gz", ".ndjson")  # C4 calls its lines .json.gz
 PARQUET_SUFFIXES = (".parquet",)
 SUFFIXES = (*TEXT_SUFFIXES, *JSON_SUFFIXES, *PARQUET_SUFFIXES)
-DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,8 @@ def file_sources(path: Path, reading: Reading) -> tuple[list[FileSource], list[P
 
 
 def _open(raw: BinaryIO, path: Path) -> BinaryIO:
-    return gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+    opened = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower())
+    return opened(raw) if opened else raw
 
 
 def _text(source: FileSource) -> Iterator[Document]:
