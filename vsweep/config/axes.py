@@ -13,7 +13,7 @@ from vsweep.config.design.reading import is_empty
 from vsweep.config.field import OPTIONAL, Field
 from vsweep.config.fields import SWEPT
 from vsweep.config.problems import Problem
-from vsweep.config.values import as_type, split_words, unknown, value_problem
+from vsweep.config.values import as_type, split_words, unknown, value_problem, word
 
 MOST_HINTED = 32  # values of a range that are written out
 
@@ -53,9 +53,15 @@ def sweepable(known: Mapping[str, dict[str, Field] | None]) -> dict[str, Field]:
 def _points(given: object, field: Field) -> tuple:
     """The values of an axis as they were written: one, several, or words of a command line."""
     texts = list(given) if isinstance(given, list | tuple) else [given]
-    if formula.is_number(field):
-        texts = [part for text in texts for part in (formula.parts(text) if isinstance(text, str) else [text])]
-    return split_words(texts, field.values.type)
+    return split_words([part for text in texts for part in _parts(text, field)], field.values.type)
+
+
+def _parts(text: object, field: Field) -> list:
+    """The values in `0.1, min(0.2, 1 / width)`: where there are parentheses, not every comma parts two values."""
+    if not isinstance(text, str) or "(" not in text or not formula.is_number(field):
+        return [text]
+    parts = formula.parts(text)
+    return [word(part, field.values.type) for part in parts] if len(parts) > 1 else parts
 
 
 def _held(field: Field, point: object) -> object:

@@ -37,18 +37,19 @@ def split_words(points: Iterable, kind: type) -> tuple:
     A call, such as `range(4,20,4)`, is one word.
     """
     split = ([point] if not isinstance(point, str) or "(" in point else point.split(",") for point in points)
-    return tuple(_word(word, kind if len(words) > 1 else str) for words in split for word in words)
+    return tuple(word(each, kind if len(words) > 1 else str) for words in split for each in words)
 
 
-def _word(word: Any, kind: type) -> Any:
-    if not isinstance(word, str):
-        return word
-    if kind is bool and word.strip().lower() in ("true", "false"):
-        return word.strip().lower() == "true"
+def word(text: Any, kind: type) -> Any:
+    """What one word means for a field of this type: a number, a switch, or the word itself."""
+    if not isinstance(text, str):
+        return text
+    if kind is bool and text.strip().lower() in ("true", "false"):
+        return text.strip().lower() == "true"
     for read in (int, float) if kind in (int, float) else ():
         with contextlib.suppress(ValueError):
-            return read(word)
-    return word.strip()
+            return read(text)
+    return text.strip()
 
 
 def unknown(values: Mapping, known: list[str], prefix: str, of: str = "", more: Iterable[str] = ()) -> list[Problem]:
