@@ -117,7 +117,11 @@ class SweepConfig:
         }
 
 
-LATER = {"model.name": DEFAULT_NAMES["model"], "model.aspect_ratio": 0.0}  # which sweeps had before they had a name
+LATER = {  # which sweeps had before they had a name
+    "model.name": DEFAULT_NAMES["model"],
+    "model.aspect_ratio": 0.0,
+    "train.gradient_statistics": False,
+}
 LONGEST_SHOWN = 300  # characters of a value that differs
 CLASSES = {section: class_of(section) for section in SECTIONS}
 

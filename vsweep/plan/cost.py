@@ -5,7 +5,7 @@ from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models import by_name as models
 from vsweep.models.attention import SHORT_POSITIONS
-from vsweep.models.base import TRANSFORMER
+from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.models.transformer import SCANNED_LAYERS
 from vsweep.optim import by_name as optimizers
 from vsweep.plan.shape import Shape, model_shape

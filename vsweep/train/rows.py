@@ -9,7 +9,7 @@ from vsweep.plan.cost import model_shape
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Run, Stack
 from vsweep.plan.sweep_plan import SweepPlan
-from vsweep.schema import ACTIVITIES, CURVE_COLUMNS, EVALUATION_FIELDS, FINISHED, RUN_COLUMNS, TRAIN
+from vsweep.schema import ACTIVITIES, CURVE_COLUMNS, EVALUATION_FIELDS, FINISHED, GRADIENT_COLUMNS, RUN_COLUMNS, TRAIN
 from vsweep.storage.results import StackResults
 from vsweep.tasks import data_order
 from vsweep.tasks.base import measured_columns
@@ -54,12 +54,14 @@ def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: Tok
 
 def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
     """Rows of curves.csv (name of a column -> value): every evaluation of every run."""
-    rows = []
+    rows, measured = [], measured_columns(sweep.task)
+    if sweep.config.train.gradient_statistics:
+        measured = (*measured, *GRADIENT_COLUMNS)
     for run in stack.runs:
         tokens = counter.by_step(run)
         for point in results.runs[run.run_id].curve:
             values = {**point, **_compute(sweep, run, point["steps"], tokens[point["steps"]])}
-            columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured_columns(sweep.task)]
+            columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured]
             rows.append({"run_id": run.run_id, **{name: values[name] for name in columns}})
     return rows
 
