@@ -17,8 +17,8 @@ from typing import Any
 
 from ml_collections import FieldReference
 
-from vsweep.config import axes as sweep_axes
 from vsweep.config import fields, registry
+from vsweep.config.design import axes as sweep_axes
 from vsweep.config.design import checks, formula, points, reading
 from vsweep.config.design.options import BY_NAME, ISOFLOP, Design
 from vsweep.config.field import Field
