@@ -10,19 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from vsweep.analysis.designer.assumption import Assumption
-from vsweep.analysis.designer.precision import CannotTell, Precision, expected
+from vsweep.analysis.designer.precision import CannotTell, Precision, by_information
 from vsweep.analysis.designer.runs import Runs
 
 ISOFLOP, GRID = "isoflop", "grid"
 KINDS = (ISOFLOP, GRID)
-LEVELS, SIZES, SEEDS = (3, 4, 5, 6), (4, 5, 6, 7), (2,)  # tried unless they are given
+LEVELS, SIZES, SEEDS = (3, 4, 5, 6), (4, 5, 6, 8), (2,)  # tried unless they are given
 SPANS = (10.0, 30.0, 100.0, 300.0)  # of the compute, or of the budgets, from the first level to the last
-ENDS = 10  # sizes tried as the smallest and as the largest
+REACHES = (4.0, 8.0, np.inf)  # times the optimum of its level, or its inverse: farther sizes are left out of a level
+LEAST_SIZES = 3  # of a level: a valley has two sides
+ENDS = 8  # sizes tried as the smallest and as the largest
 REACH = 64.0  # of these about the centre, as a factor
 INSIDE = 1.5  # the assumed optimum lies so many times above the smallest size and below the largest
+SCALES, USED = 96, 0.9  # tried for a design, and the least share of the compute that it uses
 FARTHEST = 32.0  # times the compute-optimal size for the compute of a run, or its inverse
 
 
@@ -62,24 +64,29 @@ class Request:
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen of what was tried."""
+    """What was chosen of what was tried; `span` is 0 where it follows from the smallest level."""
 
     kind: str
     levels: int
     sizes: int
     seeds: int
     span: float
+    reach: float
     smallest: int  # width
     largest: int
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A design: `levels` are computes in FLOP of an IsoFLOP design, and budgets in tokens of a grid."""
+    """A design: `levels` are computes in FLOP of an IsoFLOP design, and budgets in tokens of a grid.
+
+    Runs whose tokens per parameter lie outside `bounds` are left out; empty: none are.
+    """
 
     choices: Choices
     widths: tuple[int, ...]
     levels: tuple[float, ...]
+    bounds: tuple[float, ...]
     runs: Runs
     precision: Precision
     score: float
@@ -119,12 +126,12 @@ def search(request: Request, assumption: Assumption) -> Found | NoDesign:
         if design is None:
             continue
         feasible += 1
-        levels, runs = design
-        precision = expected(runs, assumption)
+        levels, bounds, runs = design
+        precision = by_information(runs, assumption)
         if isinstance(precision, CannotTell):
             continue
         widths = tuple(size.width for size in sizes)
-        found.append(Candidate(choices, widths, levels, runs, precision, request.score(precision)))
+        found.append(Candidate(choices, widths, levels, bounds, runs, precision, request.score(precision)))
     wanted = [candidate for candidate in found if request.kind in (None, candidate.choices.kind)]
     if wanted:
         return Found(min(wanted, key=lambda candidate: candidate.score), tuple(found))
@@ -157,8 +164,9 @@ def _choices(request: Request) -> Iterator[tuple[Choices, tuple[Size, ...]]]:
             chosen = tuple(sizes[near[low] + each] for each in at)
             for kind, level, seed in itertools.product(KINDS, levels, seeds):
                 spans = (0.0,) if request.least_flops and kind == ISOFLOP else SPANS
-                for span in spans:
-                    yield Choices(kind, level, number, seed, span, chosen[0].width, chosen[-1].width), chosen
+                reaches = REACHES if kind == ISOFLOP else (np.inf,)
+                for span, reach in itertools.product(spans, reaches):
+                    yield Choices(kind, level, number, seed, span, reach, chosen[0].width, chosen[-1].width), chosen
 
 
 def _given(value: int | None, tried: Sequence[int]) -> Sequence[int]:
@@ -175,53 +183,76 @@ def _spread(values: Sequence[float], number: int) -> list[int]:
 
 def _design(
     choices: Choices, sizes: Sequence[Size], request: Request, assumption: Assumption
-) -> tuple[tuple[float, ...], Runs] | None:
-    """(levels, runs) of one combination; None where it cannot be trained or has no optimum inside."""
+) -> tuple[tuple[float, ...], tuple[float, ...], Runs] | None:
+    """(levels, bounds, runs) of one combination; None where it cannot be trained or has no optimum inside."""
     params = np.array([size.params for size in sizes])
-    make = _isoflop if choices.kind == ISOFLOP else _grid
-    levels = make(choices, params, request)
+    levels = _scaled(choices, params, request, assumption)
     if levels is None:
         return None
-    tokens = levels / (6 * params[:, None]) if choices.kind == ISOFLOP else np.tile(levels, (len(params), 1))
-    tokens = np.round(tokens / request.batch_tokens) * request.batch_tokens  # [sizes, levels]
-    if tokens.min() < request.least_tokens or tokens.max() > request.most_tokens:
+    tokens, bounds = _tokens(choices, params, levels, assumption)
+    trained = np.isfinite(tokens)  # [sizes, levels]
+    tokens = np.round(tokens / request.batch_tokens) * request.batch_tokens
+    if not trained.any() or np.nanmin(tokens) < request.least_tokens or np.nanmax(tokens) > request.most_tokens:
         return None
-    cells = np.repeat(params, len(levels)), tokens.ravel()
-    runs = Runs(*cells, np.full(tokens.size, float(choices.seeds)), choices.seeds)
+    params_of_run = np.broadcast_to(params[:, None], tokens.shape)[trained]
+    runs = Runs(params_of_run, tokens[trained], np.full(trained.sum(), float(choices.seeds)), choices.seeds)
     off = runs.params / assumption.law.params_opt(runs.flops_each)
-    if off.max() > FARTHEST or off.min() < 1 / FARTHEST or not _optimum_inside(choices, params, levels, assumption):
+    if off.max() > FARTHEST or off.min() < 1 / FARTHEST:
         return None
-    return tuple(map(float, levels)), runs
+    if not _optimum_inside(choices, params, levels, trained, assumption):
+        return None
+    return tuple(map(float, levels)), tuple(map(float, bounds)), runs
 
 
-def _isoflop(choices: Choices, params: np.ndarray, request: Request) -> np.ndarray | None:
-    """Computes of the levels: evenly in log, all runs together cost `request.flops`."""
-    each = request.flops / (choices.seeds * len(params))  # of one run at every level
-    steps = np.linspace(0, 1, choices.levels)
-    if not request.least_flops:
+def _scaled(choices: Choices, params: np.ndarray, request: Request, assumption: Assumption) -> np.ndarray | None:
+    """The levels, evenly in log, with which all runs together cost as much as asked for, and not more."""
+    steps, each = np.linspace(0, 1, choices.levels), request.flops / choices.seeds
+    if request.least_flops and choices.kind == ISOFLOP:
+        spans = np.linspace(0.0, np.log(max(1.0, each / request.least_flops)), SCALES)
+        levels = request.least_flops * np.exp(spans[:, None] * steps)  # [scales, levels]
+    else:
         shape = choices.span**steps
-        return rounded_down(shape * each / shape.sum())
-    most = each / request.least_flops  # sum of the levels over the lowest one
-    if most <= choices.levels:
-        return None
-    span = optimize.brentq(lambda log_span: np.exp(log_span * steps).sum() - most, 0.0, np.log(most))
-    return rounded_down(request.least_flops * np.exp(span * steps))
+        all_runs = each / shape.sum() / (6 * params.sum() if choices.kind == GRID else len(params))
+        more = len(params) / LEAST_SIZES if np.isfinite(choices.reach) else 1.0
+        levels = all_runs * np.geomspace(1.0, max(1.0, more), SCALES if more > 1 else 1)[:, None] * shape
+    levels = rounded_down(levels)
+    tokens, _ = _tokens(choices, params, levels, assumption)
+    cost = 6 * choices.seeds * np.nansum(params[:, None] * tokens, axis=(-2, -1))  # [scales]
+    good = np.flatnonzero((cost <= request.flops) & (cost >= USED * request.flops))
+    return levels[good[cost[good].argmax()]] if len(good) else None
 
 
-def _grid(choices: Choices, params: np.ndarray, request: Request) -> np.ndarray:
-    """Budgets in whole tokens: evenly in log, all runs together cost `request.flops`."""
-    shape = choices.span ** np.linspace(0, 1, choices.levels)
-    return rounded_down(shape * request.flops / (6 * choices.seeds * params.sum() * shape.sum()))
+def _tokens(
+    choices: Choices, params: np.ndarray, levels: np.ndarray, assumption: Assumption
+) -> tuple[np.ndarray, np.ndarray]:
+    """D [..., sizes, levels] at levels [..., levels], NaN where a run is left out, and the bounds [..., 2] of D / N."""
+    if choices.kind == GRID:
+        return np.broadcast_to(levels[..., None, :], (*levels.shape[:-1], len(params), levels.shape[-1])), np.array([])
+    tokens = levels[..., None, :] / (6 * params[:, None])
+    if np.isinf(choices.reach):
+        return tokens, np.array([])
+    middle = np.sqrt(levels[..., 0] * levels[..., -1])
+    ratio = assumption.law.tokens_opt(middle) / assumption.law.params_opt(middle)
+    bounds = rounded_down(ratio[..., None] * np.array([choices.reach**-2, choices.reach**2]))  # D / N = C / 6 N^2
+    low, high = bounds[..., 0, None, None], bounds[..., 1, None, None]
+    ratios = tokens / params[:, None]
+    return np.where((ratios >= low) & (ratios <= high), tokens, np.nan), bounds
 
 
-def _optimum_inside(choices: Choices, params: np.ndarray, levels: np.ndarray, assumption: Assumption) -> bool:
+def _optimum_inside(
+    choices: Choices, params: np.ndarray, levels: np.ndarray, trained: np.ndarray, assumption: Assumption
+) -> bool:
+    """Whether the assumed optimum of each level, or of a grid's middle budget, has sizes on both sides."""
     law = assumption.law
-    if choices.kind == ISOFLOP:
-        best = law.params_opt(levels)
-    else:  # the size for which the middle budget is D_opt, from equation 4 of Hoffmann et al. 2022
+    if choices.kind == GRID:  # the size for which the middle budget is D_opt, from equation 4 of Hoffmann et al. 2022
         middle = np.sqrt(levels[0] * levels[-1])
-        best = np.array([(law.alpha * law.A / (law.beta * law.B) * middle**law.beta) ** (1 / law.alpha)])
-    return bool((best >= INSIDE * params[0]).all() and (best <= params[-1] / INSIDE).all())
+        best = (law.alpha * law.A / (law.beta * law.B) * middle**law.beta) ** (1 / law.alpha)
+        return bool(INSIDE * params[0] <= best <= params[-1] / INSIDE)
+    best = law.params_opt(levels)
+    smallest = np.where(trained, params[:, None], np.inf).min(axis=0)
+    largest = np.where(trained, params[:, None], 0.0).max(axis=0)
+    sides = (best >= INSIDE * smallest) & (best <= largest / INSIDE) & (trained.sum(axis=0) >= LEAST_SIZES)
+    return bool(sides.all())
 
 
 def rounded_down(values: np.ndarray, digits: int = 3) -> np.ndarray:

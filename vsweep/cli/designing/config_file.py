@@ -7,7 +7,7 @@ from vsweep.config.sweep_config import SweepConfig
 
 FILE = '''"""{about}
 
-    vsweep train {file}
+    vsweep train --config={file}
 """
 
 from ml_collections import ConfigDict

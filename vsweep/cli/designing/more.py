@@ -178,7 +178,7 @@ def _table(more: More):
 def _ending(more: More) -> list[str]:
     workdir, out = more.options.workdir, more.options.out
     if out:
-        command = f"{program.command('train')} {out}"
+        command = f"{program.command('train')} --config={out}"
         together = f"{program.command('analyse')} {workdir} runs/{out.stem} --out analysis/{out.stem}"
         return [f"written  {out}, {out.with_suffix('.csv')}", f"to train them: {command}", f"all together: {together}"]
     said = "RUNS (as CSV for config.sweep.runs_csv; --out FILE.py writes it with its config)"

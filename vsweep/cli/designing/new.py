@@ -101,7 +101,8 @@ def section(candidate: Candidate, assumed: Assumption) -> dict:
         return {"width": candidate.widths, "budget": tuple(map(int, candidate.levels)), "seed": seeds}
     convention = CONVENTION[assumed.size]
     named = {} if convention == "6nd" else {"flops_convention": convention}
-    return {"width": candidate.widths, "flops": candidate.levels, **named, "seed": seeds}
+    bounds = {"tokens_per_param_bounds": candidate.bounds} if candidate.bounds else {}
+    return {"width": candidate.widths, "flops": candidate.levels, **named, **bounds, "seed": seeds}
 
 
 def render(proposal: Proposal, width: int) -> str:
@@ -157,12 +158,15 @@ def _reasons(proposal: Proposal) -> list[tuple[str, str]]:
     whole = "two show the scatter between seeds" if options.seeds is None else "as asked"
     levels, params = proposal.best.levels, proposal.best.runs.sizes
     where = "each level has" if choices.kind == ISOFLOP else "the middle budget has"
+    reach = "every size at every level" if np.isinf(choices.reach) else f"x {choices.reach:g} of the optimum"
+    kept = [(f"kept      {reach}", tried("reach"))] if choices.kind == ISOFLOP else []
     return [
         (f"kind      {choices.kind}", _why_kind(proposal, aim, score)),
         (f"levels    {choices.levels}", "as asked" if options.levels else tried("levels")),
         (f"sizes     {choices.sizes}", "as asked" if options.sizes else tried("sizes")),
         (f"seeds     {choices.seeds}", whole),
         (f"span      x {levels[-1] / levels[0]:.3g}", tried("span") if choices.span else "from --min-flops"),
+        *kept,
         (
             f"widths    {choices.smallest} to {choices.largest}",
             f"N {amount(params[0])} to {amount(params[-1])}: {where} its optimum between them",
@@ -181,7 +185,9 @@ def _why_kind(proposal: Proposal, aim: str, score: Callable[[float], str]) -> st
 
 def _ending(proposal: Proposal, lines: list[str]) -> list[str]:
     if proposal.options.out:
-        return [f"written  {proposal.options.out}; to train it: {program.command('train')} {proposal.options.out}"]
+        return [
+            f"written  {proposal.options.out}; to train it: {program.command('train')} --config={proposal.options.out}"
+        ]
     config = " with your task" if isinstance(proposal.base.task, CountedTask) else ""
     return [f"CONFIG (put these lines into a config file{config}, or give --out FILE.py)", *lines]
 
