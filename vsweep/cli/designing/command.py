@@ -32,11 +32,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _write(asked: options.Options, proposal, kind) -> None:
     """The config file, and beside it the explicit runs of an addition."""
-    if asked.workdir:
+    config = proposal.base.with_sweep({}, asked.out.stem)
+    if not asked.workdir:
+        text = config_file.text(config, proposal.sweep, kind.about(proposal), asked.out)
+    else:
         runs = asked.out.with_suffix(".csv")
         write_text_atomically(runs, kind.csv_text(proposal))
-        sweep = {"runs_csv": runs.name}
-    else:
-        sweep = proposal.sweep
-    config = proposal.base.with_sweep({}, asked.out.stem)
-    write_text_atomically(asked.out, config_file.text(config, sweep, kind.about(proposal), asked.out))
+        text = config_file.text(config, {}, kind.about(proposal), asked.out, runs)
+    write_text_atomically(asked.out, text)

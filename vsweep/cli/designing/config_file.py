@@ -10,7 +10,7 @@ FILE = '''"""{about}
     vsweep train --config={file}
 """
 
-from ml_collections import ConfigDict
+{imports}from ml_collections import ConfigDict
 
 from vsweep.config import default_dict
 
@@ -27,8 +27,8 @@ def lines(sweep: Mapping) -> list[str]:
     return [f"config.sweep.{name} = {_literal(value)}" for name, value in sweep.items()]
 
 
-def text(config: SweepConfig, sweep: Mapping, about: str, file: Path) -> str:
-    """A config file that sets what differs from the defaults, and the design."""
+def text(config: SweepConfig, sweep: Mapping, about: str, file: Path, runs: Path | None = None) -> str:
+    """A config file that sets what differs from the defaults, and the design: `sweep`, or the explicit `runs` beside it."""
     defaults, values = SweepConfig().to_dict(), config.to_dict()
     set_lines = [f"config.name = {config.name!r}"]
     for section in ("task", "model", "optimizer", "train"):
@@ -38,8 +38,9 @@ def text(config: SweepConfig, sweep: Mapping, about: str, file: Path) -> str:
             for name in names
             if name not in defaults[section] or values[section][name] != defaults[section][name]
         ]
-    body = "\n".join(f"    {line}" for line in [*set_lines, *lines(sweep)])
-    return FILE.format(about=about, file=file, lines=body)
+    beside = [f"config.sweep.runs_csv = str(Path(__file__).with_name({runs.name!r}))"] if runs else []
+    body = "\n".join(f"    {line}" for line in [*set_lines, *lines(sweep), *beside])
+    return FILE.format(about=about, file=file, imports="from pathlib import Path\n\n" if runs else "", lines=body)
 
 
 def _literal(value: object) -> str:

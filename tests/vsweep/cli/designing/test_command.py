@@ -14,7 +14,7 @@ from vsweep.cli.designing import base, command, more, new, options
 from vsweep.config.problems import ConfigError
 
 LAPTOP = Path(__file__).parents[4] / "docs" / "laptop"
-SMALL = ("--flops", "1e12", "--config", "markov", "--levels", "3", "--sizes", "5")
+SMALL = ("--flops", "1e13", "--config", "markov", "--levels", "3", "--sizes", "5")
 
 
 def run(*arguments: str) -> int:
@@ -40,7 +40,7 @@ def test_the_written_config_is_the_design(kind, tmp_path, capsys):
     assert f"a {kind} design" in written
     planned = vsweep.plan_sweep(base_values(file), tmp_path / "none")
     runs = design_shown.runs_of(planned, "params")
-    assert runs.flops == pytest.approx(1e12, rel=0.1)
+    assert runs.flops == pytest.approx(1e13, rel=0.1)
     assert len(runs.sizes) == 5
     assert f" {planned.runs} in 5 stacks" in said
 
@@ -53,7 +53,7 @@ def base_values(file: Path):
 def test_a_design_is_shown_with_reasons_and_lines(capsys):
     assert run(*SMALL, "--kind", "grid") == 0
     said = capsys.readouterr().out
-    for part in ("D, tokens", "A DESIGN FOR 1.00e12 FLOP", "WHY", "as asked", "cpu x", "If the excess loss", "CONFIG"):
+    for part in ("D, tokens", "A DESIGN FOR 1.00e13 FLOP", "WHY", "as asked", "cpu x", "If the excess loss", "CONFIG"):
         assert part in said
     assert re.search(r"config\.sweep\.width = \(\d+, ", said)
     assert "config.sweep.seed = (0, 1)" in said
