@@ -28,7 +28,7 @@ def lines(sweep: Mapping) -> list[str]:
 
 
 def text(config: SweepConfig, sweep: Mapping, about: str, file: Path, runs: Path | None = None) -> str:
-    """A config file that sets what differs from the defaults, and the design: `sweep`, or the explicit `runs` beside it."""
+    """A config file that sets what differs from the defaults, and the design: `sweep`, or explicit `runs` beside it."""
     defaults, values = SweepConfig().to_dict(), config.to_dict()
     set_lines = [f"config.name = {config.name!r}"]
     for section in ("task", "model", "optimizer", "train"):

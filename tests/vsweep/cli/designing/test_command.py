@@ -11,7 +11,6 @@ import vsweep
 from tests.analysis.fits_file import content_of, write
 from vsweep.cli import design_shown
 from vsweep.cli.designing import base, command, more, new, options
-from vsweep.config.problems import ConfigError
 
 LAPTOP = Path(__file__).parents[4] / "docs" / "laptop"
 SMALL = ("--flops", "1e13", "--config", "markov", "--levels", "3", "--sizes", "5")
@@ -71,9 +70,9 @@ def test_a_design_needs_no_task(capsys):
 
 def test_an_earlier_study_is_assumed_and_its_target_forecast(tmp_path, capsys):
     fits = write(tmp_path, content_of())
-    asked = options.read([*SMALL[:2], "--assume", fits, "--target-flops", "1e15", "--kind", "grid"])
-    with pytest.raises(ConfigError, match=r"too few widths|can be trained"):  # a law of models of a billion parameters
-        new.propose(asked)
+    asked = options.read([*SMALL[:4], "--assume", fits, "--kind", "grid"])
+    found = new.propose(asked)
+    assert (found.assumption.sd_log, found.assumption.floor_free) == (0.004, True)
     law = "0,5,15,0.34,0.29"
     assert run(*SMALL, "--assume", law, "--target-flops", "1e15", "--kind", "grid") == 0
     said = " ".join(capsys.readouterr().out.split())
