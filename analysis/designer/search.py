@@ -192,7 +192,11 @@ def _design(
     tokens, bounds = _tokens(choices, params, levels, assumption)
     trained = np.isfinite(tokens)  # [sizes, levels]
     tokens = np.round(tokens / request.batch_tokens) * request.batch_tokens
-    if not trained.any() or np.nanmin(tokens) < request.least_tokens or np.nanmax(tokens) > request.most_tokens:
+    if (
+        not trained.any(axis=1).all()
+        or np.nanmin(tokens) < request.least_tokens
+        or np.nanmax(tokens) > request.most_tokens
+    ):
         return None
     params_of_run = np.broadcast_to(params[:, None], tokens.shape)[trained]
     runs = Runs(params_of_run, tokens[trained], np.full(trained.sum(), float(choices.seeds)), choices.seeds)

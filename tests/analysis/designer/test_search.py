@@ -77,6 +77,7 @@ def test_runs_outside_the_bounds_are_left_out():
     assert best.bounds[0] * 0.97 <= ratio.min()
     assert ratio.max() <= best.bounds[1] * 1.03  # rounded to batches
     assert len(best.runs.params) < len(best.widths) * len(best.levels)
+    assert len(best.runs.sizes) == len(best.widths)
 
 
 def test_the_smallest_level_can_be_given():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ from vsweep.analysis.designer import assumption as assumptions
 from vsweep.analysis.designer import picture, precision, search, text
 from vsweep.analysis.designer.assumption import Assumption
 from vsweep.analysis.designer.search import GRID, ISOFLOP, Candidate, Found, NoDesign, Request
-from vsweep.analysis.formatting import amount, blocks, count, facts, percent, prose, scientific
+from vsweep.analysis.formatting import amount, blocks, count, facts, percent, printable, prose, scientific
 from vsweep.cli import design_shown
 from vsweep.cli.designing import base as bases
 from vsweep.cli.designing import config_file
@@ -158,8 +159,9 @@ def _reasons(proposal: Proposal) -> list[tuple[str, str]]:
     whole = "two show the scatter between seeds" if options.seeds is None else "as asked"
     levels, params = proposal.best.levels, proposal.best.runs.sizes
     where = "each level has" if choices.kind == ISOFLOP else "the middle budget has"
-    reach = "every size at every level" if np.isinf(choices.reach) else f"x {choices.reach:g} of the optimum"
-    kept = [(f"kept      {reach}", tried("reach"))] if choices.kind == ISOFLOP else []
+    reach = "all" if np.isinf(choices.reach) else f"x {choices.reach:g}"
+    farther = "sizes farther from a level's optimum have no run there; "
+    kept = [(f"kept      {reach}", farther + tried("reach"))] if choices.kind == ISOFLOP else []
     return [
         (f"kind      {choices.kind}", _why_kind(proposal, aim, score)),
         (f"levels    {choices.levels}", "as asked" if options.levels else tried("levels")),
@@ -193,9 +195,9 @@ def _ending(proposal: Proposal, lines: list[str]) -> list[str]:
 
 
 def about(proposal: Proposal) -> str:
-    """The first line of a config file."""
-    found = f"{text.digits(proposal.best.precision.a)} (the 90 % interval of a) if {proposal.assumption.about}"
-    return (
-        f"{proposal.plan.runs} runs for {scientific(proposal.options.flops)} FLOP, a {proposal.best.choices.kind} "
-        f"design by vsweep design.\n\nExpected: {found}."
-    )
+    """The docstring of a config file."""
+    kind = {ISOFLOP: "an IsoFLOP design", GRID: "a grid"}[proposal.best.choices.kind]
+    width = text.digits(proposal.best.precision.a)
+    expected = f"Expected: {width} as the width of a's 90 % interval, if {proposal.assumption.about}."
+    first = f"{proposal.plan.runs} runs for {scientific(proposal.options.flops)} FLOP, {kind} by vsweep design."
+    return f"{first}\n\n{textwrap.fill(printable(expected), 100)}"

@@ -36,7 +36,7 @@ def test_the_written_config_is_the_design(kind, tmp_path, capsys):
     config = base.from_file(str(file))
     assert (config.name, config.task.name, config.model.layers) == ("mine", "markov", 2)
     written = file.read_text(encoding="utf-8")
-    assert f"a {kind} design" in written
+    assert {"isoflop": "an IsoFLOP design", "grid": "a grid"}[kind] in written
     planned = vsweep.plan_sweep(base_values(file), tmp_path / "none")
     runs = design_shown.runs_of(planned, "params")
     assert runs.flops == pytest.approx(1e13, rel=0.1)
