@@ -19,8 +19,11 @@ from vsweep.cli.designing import config_file
 from vsweep.cli.designing.base import Base, CountedTask
 from vsweep.cli.designing.options import TOKENS_PER_PARAM, Options
 from vsweep.config.problems import ConfigError, Problem
+from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.progress import duration_text
 from vsweep.plan import sweep_plan
+from vsweep.plan.cost import slots_that_fit
+from vsweep.plan.grid import Stack, build_stacks, shapes
 from vsweep.plan.sweep_plan import SweepPlan
 
 RUNS_ABOUT = 50  # of a design: the compute of one run is about a fiftieth of all
@@ -35,7 +38,13 @@ class Proposal:
     options: Options
     assumption: Assumption
     found: Found
-    plan: SweepPlan
+    stacks: tuple[Stack, ...]
+    plan: SweepPlan | None  # on this machine, unless a model is too large for it
+
+    @property
+    def number(self) -> int:
+        """Of runs."""
+        return sum(len(stack.runs) for stack in self.stacks)
 
     @property
     def best(self) -> Candidate:
@@ -74,7 +83,13 @@ def propose(options: Options) -> Proposal:
     if isinstance(found, NoDesign):
         raise ConfigError([Problem("--flops", found.reason, scientific(options.flops))])
     config = base.with_sweep(section(found.best, assumed), options.out.stem if options.out else "design")
-    return Proposal(base, options, assumed, found, sweep_plan.build_plan(config, base.task, base.hardware))
+    stacks = build_stacks(config, base.task)
+    return Proposal(base, options, assumed, found, stacks, _plan_here(base, config))
+
+
+def _plan_here(base: Base, config: SweepConfig) -> SweepPlan | None:
+    fit = all(slots_that_fit(shape, base.task, base.hardware) for shape in shapes(config))
+    return sweep_plan.build_plan(config, base.task, base.hardware) if fit else None
 
 
 def assumption_of(options: Options, base: Base) -> Assumption:
@@ -108,7 +123,10 @@ def section(candidate: Candidate, assumed: Assumption) -> dict:
 
 def render(proposal: Proposal, width: int) -> str:
     """The design as a picture, what it would tell, what it costs, why each choice, and the lines of its config."""
-    runs, assumed = design_shown.runs_of(proposal.plan, proposal.assumption.size), proposal.assumption
+    runs, assumed = (
+        design_shown.runs_of(proposal.stacks, proposal.base.task, proposal.assumption.size),
+        proposal.assumption,
+    )
     found = precision.expected(runs, assumed)
     doubts = tuple(filter(None, [design_shown.NOT_SMOOTH.get(proposal.base.task.name)]))
     drawn = picture.draw(runs, width, assumed.law)
@@ -132,17 +150,21 @@ NOTE = (
 
 
 def _facts(proposal: Proposal, flops: float) -> list[tuple[str, str]]:
-    plan, base = proposal.plan, proposal.base
-    estimates = plan.estimates
-    counted = sum(cost.flops for cost in estimates)
-    seconds = sum(cost.train_s + cost.compile_s for cost in estimates)
+    base = proposal.base
+    machine = f"{base.hardware.kind} x {base.hardware.devices}"
+    counted, time = "", f"not known: the largest models do not fit into the memory of this {machine}"
+    if proposal.plan:
+        estimates = proposal.plan.estimates
+        counted = f", {scientific(sum(cost.flops for cost in estimates))} counted"
+        seconds = sum(cost.train_s + cost.compile_s for cost in estimates)
+        time = f"about {duration_text(seconds)} on {machine} (a rough guess)"
     rows = [
         ("for", base.of),
-        ("runs", f"{plan.runs} in {count(len(plan.stacks), 'stack')}"),
-        ("compute", f"{scientific(flops)} FLOP as 6ND, {scientific(counted)} counted"),
-        ("time", f"about {duration_text(seconds)} on {base.hardware.kind} x {base.hardware.devices} (a rough guess)"),
+        ("runs", f"{proposal.number} in {count(len(proposal.stacks), 'stack')}"),
+        ("compute", f"{scientific(flops)} FLOP as 6ND{counted}"),
+        ("time", time),
     ]
-    epochs = max(run.steps for stack in plan.stacks for run in stack.runs) * base.batch_tokens / base.epoch_tokens
+    epochs = max(run.steps for stack in proposal.stacks for run in stack.runs) * base.batch_tokens / base.epoch_tokens
     if epochs > 1:
         rows.append(("data", f"the longest run sees its examples {epochs:.2g} times; the law knows of no repeats"))
     return rows
@@ -199,5 +221,5 @@ def about(proposal: Proposal) -> str:
     kind = {ISOFLOP: "an IsoFLOP design", GRID: "a grid"}[proposal.best.choices.kind]
     width = text.digits(proposal.best.precision.a)
     expected = f"Expected: {width} as the width of a's 90 % interval, if {proposal.assumption.about}."
-    first = f"{proposal.plan.runs} runs for {scientific(proposal.options.flops)} FLOP, {kind} by vsweep design."
+    first = f"{proposal.number} runs for {scientific(proposal.options.flops)} FLOP, {kind} by vsweep design."
     return f"{first}\n\n{textwrap.fill(printable(expected), 100)}"

@@ -38,7 +38,7 @@ def test_the_written_config_is_the_design(kind, tmp_path, capsys):
     written = file.read_text(encoding="utf-8")
     assert {"isoflop": "an IsoFLOP design", "grid": "a grid"}[kind] in written
     planned = vsweep.plan_sweep(base_values(file), tmp_path / "none")
-    runs = design_shown.runs_of(planned, "params")
+    runs = design_shown.runs_of(planned.stacks, planned.task, "params")
     assert runs.flops == pytest.approx(1e13, rel=0.1)
     assert len(runs.sizes) == 5
     assert f" {planned.runs} in 5 stacks" in said
@@ -66,6 +66,12 @@ def test_a_design_needs_no_task(capsys):
     assert "vocabulary 256, 64 positions" in said
     assert "with your task" in said
     assert "E fitted" in said
+
+
+def test_models_too_large_for_this_machine_are_designed_all_the_same(capsys):
+    numbers = ("--vocabulary", "256", "--positions", "4096", "--kind", "grid", "--levels", "4", "--sizes", "5")
+    assert run("--flops", "1e17", *numbers) == 0
+    assert "not known: the largest models do not fit" in capsys.readouterr().out
 
 
 def test_an_earlier_study_is_assumed_and_its_target_forecast(tmp_path, capsys):
@@ -104,7 +110,7 @@ def test_runs_are_added_to_a_work_directory(tmp_path, capsys):
     after = [float(line.split()[4]) for line in said.splitlines() if line.strip().startswith("with these")]
     assert after < widths
     planned = vsweep.plan_sweep(base_values(file), tmp_path / "none")
-    runs = design_shown.runs_of(planned, "params")
+    runs = design_shown.runs_of(planned.stacks, planned.task, "params")
     assert 0.9e12 < runs.flops <= 1.001e12
     assert all(one.seed >= 3 for stack in planned.stacks for one in stack.runs)
 

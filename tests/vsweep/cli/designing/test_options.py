@@ -10,8 +10,9 @@ def problems(*arguments: str) -> list[str]:
     return [str(problem) for problem in error.value.problems]
 
 
-def test_numbers_are_read():
-    found = options.read(["--flops", "1e14", "--levels", "4", "--assume", "hoffmann", "--out", "mine.py"])
+def test_numbers_are_read(tmp_path):
+    file = str(tmp_path / "mine.py")
+    found = options.read(["--flops", "1e14", "--levels", "4", "--assume", "hoffmann", "--out", file])
     assert (found.flops, found.levels, found.assume, found.out.stem) == (1e14, 4, "hoffmann", "mine")
     assert found.sizes is None
 
