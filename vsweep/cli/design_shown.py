@@ -14,8 +14,8 @@ from vsweep.analysis.designer.assumption import Assumption
 from vsweep.analysis.designer.runs import Runs
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.models import accounting
-from vsweep.plan.cost import model_shape
 from vsweep.plan.grid import Stack
+from vsweep.plan.shape import model_shape
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.tasks.base import Task
 

@@ -13,7 +13,7 @@ from vsweep.analysis.designer.precision import Precision, expected
 from vsweep.cli import design_shown
 from vsweep.config.problems import ConfigError
 from vsweep.models import accounting
-from vsweep.plan.cost import model_shape
+from vsweep.plan.shape import model_shape
 
 WIDE = {"width": [4, 8, 16], "budget": [700, 2800, 11_200], "seed": [0, 1]}
 

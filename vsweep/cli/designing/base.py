@@ -17,8 +17,8 @@ from vsweep.config.sweep_config import SweepConfig
 from vsweep.host import devices
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
-from vsweep.plan.cost import model_shape
 from vsweep.plan.grid import shapes
+from vsweep.plan.shape import model_shape
 from vsweep.tasks.base import NO_PAD, HeldOut, Task
 
 LEAST_STEPS = 100  # of a run; and twice its warmup
