@@ -165,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
         "else Chinchilla's, moved to this compute)",
     )
     law.add_argument("--loss-convention", metavar="NAME", help="which loss of a fits.json (default: the first fitted)")
-    spread = "standard deviation of log loss between seeds (default: that of the law's study, else 0.01)"
+    spread = "standard deviation of log loss between seeds (default: of the law's own study, or else 0.01)"
     law.add_argument("--seed-spread", metavar="SD", help=spread)
     ratio = f"D / N at which Chinchilla's moved law has its optimum (default: {TOKENS_PER_PARAM:g})"
     law.add_argument("--tokens-per-param", metavar="RATIO", help=ratio)
