@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vsweep.config.problems import ConfigError, Problem
-from vsweep.tasks.base import NO_PAD, HeldOut, Task
+from vsweep.tasks.base import NO_PAD, HeldOut, Task, blocks_of
 
 ANSWER = "_answer"
 HELD_OUT = "held_out"  # name of a task's main set
@@ -156,11 +156,6 @@ def _fitted(task: Task, name: str, tokens: np.ndarray) -> tuple[np.ndarray, str]
         return tokens, ""
     missing = length - tokens.shape[1]
     return np.pad(tokens, ((0, 0), (0, missing)), constant_values=task.pad), f"note: {name}: padded to {length} tokens"
-
-
-def blocks_of(ids: np.ndarray, labels: int) -> np.ndarray:
-    """[N, labels + 1], a view of ids [tokens]: block i begins at id i x `labels`, and a rest is left out."""
-    return np.lib.stride_tricks.sliding_window_view(ids, labels + 1)[::labels]
 
 
 def _of_lines(task: Task, path: Path) -> Sets:

@@ -1,6 +1,6 @@
 """The work directory: everything a sweep leaves behind, and the same command continues it.
 
-config.json  plan.json  runs.csv  curves.csv  times.csv  tables.json  lock
+config.json  plan.json  task.json  runs.csv  curves.csv  times.csv  tables.json  lock
 stacks/<stack>/checkpoints/   to resume
 stacks/<stack>/finished/      every finished run's parameters, never pruned
 compile_cache/                compiled programs
@@ -27,7 +27,7 @@ from vsweep.schema import CURVES_FILE, RUNS_FILE, TIMES_FILE
 from vsweep.storage.lock import LEASE, LOCK, is_lock
 from vsweep.tables import CHECKSUMS_FILE
 
-FILES = ("config.json", "plan.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE, LOCK, LEASE)
+FILES = ("config.json", "plan.json", "task.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE, LOCK, LEASE)
 FOLDERS = ("stacks", "compile_cache", "analysis")
 COPYING = f".copying{TEMPORARY}"  # a folder: the copy of another work directory is under way
 PLAN_ADVICE = (
@@ -121,6 +121,10 @@ class WorkDir:
 
     def write_config(self, config: SweepConfig) -> None:
         write_json_atomically(self.config_file, config.to_dict())
+
+    def write_task(self, facts: dict) -> None:
+        """What a task tells of its data, for reports: task.json."""
+        write_json_atomically(self.path / "task.json", facts)
 
     def read_config(self) -> SweepConfig:
         """The stored config. Raises FileNotFoundError without one, and ConfigError for a damaged one."""
