@@ -11,6 +11,7 @@ import functools
 from collections import Counter
 
 from vsweep.models import by_name, flops
+from vsweep.models.attention import BLOCKED_ELSEWHERE
 from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
@@ -75,7 +76,7 @@ def state_bytes(shape: ModelShape, moments: int | None = None) -> int:
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
     """Bytes that a slot holds only while its own step is under way."""
-    scores = 4 * shape.heads * shape.positions**2
+    scores = 4 * shape.heads * shape.positions**2 if shape.positions < BLOCKED_ELSEWHERE else 0
     logits = 4 * shape.positions * shape.vocabulary
     per_example = shape.layers * (ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores) + logits
     return FLOAT_BYTES * batch_size * per_example
