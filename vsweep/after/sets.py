@@ -2,7 +2,8 @@
 
 Files are `.npy` (tokens), `.npz` (several sets; `NAME_answer` says which labels of the set NAME are the answer) and
 `.txt` (an example a line). A task may say more of itself: `answers(tokens_NxS)` gives its answer labels,
-`example(text)` the tokens of a whole example, and `evaluation_set(path)` a set of a file or folder of any kind.
+`example(text)` the tokens of a whole example, and `evaluation_set(path)` a set of a file or folder of any kind, with
+notes and its bytes of text per token.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ class Sets:
 
     by_name: dict[str, HeldOut]
     notes: tuple[str, ...] = ()
+    bytes_per_token: Mapping[str, float] = dataclasses.field(default_factory=dict)  # by name, of sets of text
 
 
 def of_task(task: Task, final_examples: int) -> Sets:
@@ -35,7 +37,8 @@ def of_task(task: Task, final_examples: int) -> Sets:
     count = len(task.held_out.tokens_NxS)
     told = f"the first {final_examples:,} of these {count:,}" if count > final_examples else "the same"
     note = f"note: all held-out examples of the task; val_loss of runs.csv was measured on {told}"
-    return Sets({HELD_OUT: task.held_out, **task.more_held_out}, (note,))
+    sizes = getattr(getattr(task, "own", None), "bytes_per_token", {})
+    return Sets({HELD_OUT: task.held_out, **task.more_held_out}, (note,), sizes)
 
 
 def read(task: Task, data: Any) -> Sets:
@@ -70,8 +73,8 @@ def _of_file(task: Task, path: Path) -> Sets:
     if path.suffix in (".npy", ".npz"):
         return _of_arrays(task, _arrays(path), str(path))
     if whole := hook(task, "evaluation_set"):
-        held_out, notes = whole(path)
-        return Sets({path.stem: held_out}, tuple(notes))
+        held_out, notes, bytes_per_token = whole(path)
+        return Sets({path.stem: held_out}, tuple(notes), {path.stem: bytes_per_token})
     if path.suffix != ".txt" or not path.is_file():
         raise ConfigError([Problem("--data", "not data for this task", str(path), KINDS)])
     return _of_lines(task, path)

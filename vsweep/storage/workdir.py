@@ -44,6 +44,7 @@ class WorkDir:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.plan_file = self.path / "plan.json"
+        self.task_file = self.path / "task.json"
         self.compile_cache = self.path / "compile_cache"
 
     def checkpoints(self, stack: str) -> Path:
@@ -122,9 +123,19 @@ class WorkDir:
     def write_config(self, config: SweepConfig) -> None:
         write_json_atomically(self.config_file, config.to_dict())
 
-    def write_task(self, facts: dict) -> None:
-        """What a task tells of its data, for reports: task.json."""
-        write_json_atomically(self.path / "task.json", facts)
+    def write_task(self, facts: dict, digest: str) -> None:
+        """What a task tells of its data, for reports, and the digest of the data: task.json."""
+        write_json_atomically(self.task_file, {**facts, "digest": digest})
+
+    def data_problems(self, digest: str) -> list[Problem]:
+        """Of a task whose data are not those that task.json tells of; none without such a file."""
+        known = digest
+        with contextlib.suppress(OSError, ValueError):
+            known = read_json(self.task_file).get("digest", digest)
+        if known == digest:
+            return []
+        allowed = f"sha256 {str(known)[:12]}, as in {self.task_file}, or another --workdir"
+        return [Problem("task", "its data are not those that this sweep began with", f"sha256 {digest[:12]}", allowed)]
 
     def read_config(self) -> SweepConfig:
         """The stored config. Raises FileNotFoundError without one, and ConfigError for a damaged one."""

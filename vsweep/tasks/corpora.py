@@ -101,7 +101,7 @@ def is_store(path: Path) -> bool:
 
 
 def _ids_of_texts(path: Path, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
-    """(int64 ids [tokens], bytes of text) of all documents of a file or folder, an EOS after each. Raises ConfigError."""
+    """(int64 ids [tokens], bytes of text) of all documents, an EOS after each. Raises ConfigError."""
     sources, _ = file_sources(path, Reading())
     parts, size = [np.zeros(0, np.int64)], 0
     for source in sources:

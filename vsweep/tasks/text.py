@@ -102,7 +102,6 @@ class Text:
         splits = self.store.manifest.splits
         return {
             "corpus": self.options.corpus,
-            "digest": self.store.digest,
             "tokenizer": self.store.manifest.tokenizer["name"],
             "vocabulary": self.vocabulary,
             "context": self.options.context,
