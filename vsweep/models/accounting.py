@@ -11,6 +11,7 @@ import functools
 from collections import Counter
 
 from vsweep.models import by_name, flops
+from vsweep.models.attention import BLOCKED_ELSEWHERE
 from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
@@ -22,7 +23,6 @@ CHUNK_LOGITS = 2**25  # of a chunk, at most
 # Copies that are kept for the backward pass, fitted to what XLA allocates on a CPU: in each layer of the features
 # [W, N], of the MLP's [F, N] and of the attention weights [H, T, T, B]; of all logits, or of those of a chunk.
 WIDTH_COPIES, FF_COPIES, SCORE_COPIES, LOGIT_COPIES, CHUNK_COPIES = 8, 3, 3, 4, 2
-UNBLOCKED_POSITIONS = 512  # attention over longer sequences never holds all its weights
 
 
 @functools.lru_cache(maxsize=4096)  # a plan asks several times for each of its shapes
@@ -82,7 +82,7 @@ def activation_bytes(shape: ModelShape, batch_size: int) -> int:
     """Bytes that a slot holds only while its own step is under way: an estimate, of any family as of a transformer."""
     positions = batch_size * shape.positions
     features = positions * (WIDTH_COPIES * shape.width + FF_COPIES * shape.ff)
-    scores = positions * SCORE_COPIES * shape.heads * shape.positions if shape.positions < UNBLOCKED_POSITIONS else 0
+    scores = positions * SCORE_COPIES * shape.heads * shape.positions if shape.positions < BLOCKED_ELSEWHERE else 0
     chunk = logits_chunk(positions, shape.vocabulary) if _has_halves(shape) else None
     logits = LOGIT_COPIES * positions if chunk is None else CHUNK_COPIES * chunk
     return FLOAT_BYTES * (shape.layers * (features + scores) + logits * shape.vocabulary)
