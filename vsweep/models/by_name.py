@@ -15,7 +15,7 @@ from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.models import transformer
 from vsweep.models.base import Model, ModelShape
-from vsweep.models.families import recurrent, window_mlp
+from vsweep.models.families import layers, recurrent, window_mlp
 from vsweep.models.params import ParamSpec, Specs, init_params
 
 FAMILIES = {
@@ -38,6 +38,11 @@ def build(shape: ModelShape) -> Model:
 def param_specs(shape: ModelShape) -> Specs:
     """The parameters of the model of `shape`. Raises ConfigError where a user's own cannot be made."""
     return FAMILIES[shape.family].param_specs(shape) if shape.family in FAMILIES else _own(shape)[0]
+
+
+def looks_up_by_product(shape: ModelShape) -> bool:
+    """Whether the embeddings of tokens are looked up by a product that is no work of the model."""
+    return shape.family in FAMILIES and shape.vocabulary <= layers.SMALL_VOCABULARY
 
 
 def forward_jaxpr(shape: ModelShape) -> Any:

@@ -4,6 +4,7 @@ Tokens are not counted on the device: a run's data order is a pure function, and
 """
 
 from vsweep.models import accounting
+from vsweep.models.base import ModelShape
 from vsweep.plan.cost import model_shape
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Run, Stack
@@ -99,8 +100,17 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
+    active = _active(shape, tokens[steps])
     columns = (*RUN_COLUMNS, *sweep.config.optional_axes, *measured_columns(sweep.task))
-    return {name: row[name] for name in columns}
+    return {**{name: row[name] for name in columns}, **active}
+
+
+def _active(shape: ModelShape, tokens: int) -> dict:
+    """Columns of models whose tokens do not meet all parameters: N of those that a token meets, and its 6 N D."""
+    if shape.family != "moe":
+        return {}
+    active = accounting.params_active(shape)
+    return {"params_active": active, "flops_6nd_active": 6.0 * active * tokens}
 
 
 def _compute(sweep: SweepPlan, run: Run, steps: int, tokens: int) -> dict:
