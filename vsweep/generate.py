@@ -57,10 +57,11 @@ def load_alone(workdir: Path, run_id: str) -> SavedRun:
     return load_run(workdir, run_id)
 
 
-def alone() -> None:
+def alone(*, cores_as_devices: bool = True) -> None:
     """Makes jax ready for a program that trains nothing. Raises ConfigError for settings that it cannot run with."""
     logging.set_verbosity(logging.WARNING)
-    devices.use_cpu_cores_as_devices()
+    if cores_as_devices:
+        devices.use_cpu_cores_as_devices()
     if problems := devices.setting_problems():
         raise ConfigError(problems)
 

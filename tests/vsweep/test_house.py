@@ -33,6 +33,7 @@ ROOMS = {
         "saved_run": "task, model and parameters of finished runs",
         "after": "sampling from finished runs, and their losses on other data",
         "generate": "text from a finished model",
+        "evaluate": "a table of losses on any data",
         "export": "named arrays of a finished model",
         "cli": "the command line",
     },
@@ -206,7 +207,11 @@ def test_only_training_and_what_comes_after_it_lift_with_vmap():
         named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         return not {"vmap", "pmap"}.isdisjoint(named) or not {"jax.vmap", "jax.pmap"}.isdisjoint(imports(path))
 
-    assert {name for name, path in MODULES.items() if lifts(path)} == {"train/stack", "after/sampling"}
+    assert {name for name, path in MODULES.items() if lifts(path)} == {
+        "train/stack",
+        "after/sampling",
+        "after/evaluation",
+    }
 
 
 RUNS_DATA = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "multiprocessing"}

@@ -23,6 +23,7 @@ HELP = """usage: vsweep COMMAND ...
   table SOURCE OUT.csv                     the runs as C, N, D, loss, for other tools
   tokenise INPUT... --out STORE            text files or a data set as ids, for training on your own text
   generate WORKDIR --run RUN_ID QUERY...   the answers of a finished run, or samples of its text
+  evaluate WORKDIR [--data FILE]           losses and metrics of finished runs on any data, without training
   export WORKDIR RUN_ID --to FILE          its parameters as .npz or .safetensors
 
 CONFIG is the name of a bundled config with a variant, such as addition:smoke, or a file: configs/mine.py:variant.
@@ -135,6 +136,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "table": _analysis("table"),
     "tokenise": _tokenise,
     "generate": _on_jax("vsweep.generate"),
+    "evaluate": _on_jax("vsweep.evaluate"),
     "export": _on_jax("vsweep.export"),
 }
 

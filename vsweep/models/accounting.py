@@ -13,6 +13,7 @@ from collections import Counter
 
 from vsweep.config.model_options import ATTENDING, RECURRENT
 from vsweep.models import by_name, flops
+from vsweep.models.attention import BLOCKED_ELSEWHERE
 from vsweep.models.base import ModelShape
 from vsweep.models.families import experts, feed_forward
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
@@ -20,6 +21,8 @@ from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 FLOAT_BYTES = 4
 PARAMETER_COPIES = 3  # the parameters, their gradient or update, and the new ones beside the old ones
 MOMENT_COPIES = 2  # the optimizer's state, and the new one beside it
+LOGITS_AT_ONCE = 2**24  # of one batch: with more of them a loss goes chunk by chunk
+CHUNK_LOGITS = 2**25  # of a chunk, at most
 ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, position and unit of width
 ACTIVATIONS_PER_HIDDEN = 4  # of an expert's hidden layer, a place
 WITHOUT_ATTENTION = (*RECURRENT, "mlp")
@@ -84,7 +87,7 @@ def flops_counted_per_example(shape: ModelShape) -> float:
 
 
 def slot_bytes(shape: ModelShape, batch_size: int, moments: int | None = None) -> int:
-    """Bytes that one slot needs while it trains, beside the training examples; an estimate."""
+    """Bytes that one slot needs while it trains, beside its examples; an estimate."""
     return state_bytes(shape, moments) + activation_bytes(shape, batch_size)
 
 
@@ -99,7 +102,8 @@ def state_bytes(shape: ModelShape, moments: int | None = None) -> int:
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
     """Bytes that a slot holds only while its own step is under way."""
-    scores = 0 if shape.family in WITHOUT_ATTENTION else 4 * shape.heads * shape.positions**2
+    at_once = shape.positions < BLOCKED_ELSEWHERE and shape.family not in WITHOUT_ATTENTION
+    scores = 4 * shape.heads * shape.positions**2 if at_once else 0
     logits = 4 * shape.positions * shape.vocabulary
     layer = ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores + _of_experts(shape)
     window = 2 * shape.option("window") * shape.width * shape.positions if shape.family == "mlp" else 0
@@ -114,6 +118,17 @@ def _of_experts(shape: ModelShape) -> int:
     choices = 2 * places * shape.positions if shape.option("capacity_factor") else 0
     at_a_place = ACTIVATIONS_PER_HIDDEN * feed_forward.hidden_size(shape) + 3 * shape.width
     return shape.option("experts") * (places * at_a_place + choices)
+
+
+@functools.lru_cache(maxsize=4096)
+def logits_chunk(positions: int, vocabulary: int) -> int | None:
+    """Positions whose logits a loss holds together: the largest divisor of `positions`, of all examples of a batch,
+    that `CHUNK_LOGITS` allow. None: `LOGITS_AT_ONCE` or fewer, which are all made at once.
+    """
+    if positions * vocabulary <= LOGITS_AT_ONCE:
+        return None
+    most = max(1, min(positions, CHUNK_LOGITS // vocabulary))
+    return next(size for size in range(most, 0, -1) if positions % size == 0)
 
 
 def checkpoint_bytes(shape: ModelShape, slots: int, moments: int | None = None) -> int:

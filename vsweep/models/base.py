@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from vsweep.config.fields import of_section
 from vsweep.models.params import Params, Specs, init_params
+from vsweep.models.target import CPU, Target
 
 TRANSFORMER = "transformer"
 
@@ -28,6 +29,7 @@ class ModelShape:
     precision: str = "float32"
     family: str = TRANSFORMER  # or the import path of a user's own
     options: tuple[tuple[str, Any], ...] = ()  # of the family, where they differ from their defaults
+    target: Target = CPU
 
     @property
     def heads(self) -> int:

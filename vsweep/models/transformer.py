@@ -16,7 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from vsweep.models.attention import attend, causal_mask
+from vsweep.models.attention import attend
 from vsweep.models.base import Model, ModelShape, of_halves
 from vsweep.models.dropout import Dropout
 from vsweep.models.families import experts, feed_forward, rotary
@@ -122,7 +122,7 @@ def _attention(shape: ModelShape, batch: int, params: Params, x_WxN):
         q, k = (_normed_heads(params[name], x) for name, x in (("query_norm", q), ("key_norm", k)))
     if shape.option("positions") == "rotary":
         q, k = rotary.turn(q), rotary.turn(k)
-    mixed_HxDxTxB = attend(q, k, v, causal_mask(q.shape[2]))
+    mixed_HxDxTxB = attend(q, k, v, shape.target)
     return dense(params["out"], mixed_HxDxTxB.reshape(shape.width, -1))
 
 

@@ -5,10 +5,12 @@ take them from the training; there each stack compiles when its turn comes.
 """
 
 import concurrent.futures
+import dataclasses
 from typing import Self
 
 import jax
 
+from vsweep.host import devices
 from vsweep.models import by_name
 from vsweep.plan import cost
 from vsweep.plan.grid import Stack
@@ -57,8 +59,9 @@ def compiles_ahead(mesh: jax.sharding.Mesh) -> bool:
 def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh) -> StackPrograms:
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
     train, task = sweep.config.train, sweep.task
+    target = devices.target(mesh.devices.flat[0])
     recipe = Recipe(
-        model=by_name.build(cost.model_shape(stack.shape, task)),
+        model=by_name.build(dataclasses.replace(cost.model_shape(stack.shape, task), target=target)),
         optimizer=sweep.config.optimizer,
         schedule=stack.shape.schedule,
         pad=task.pad,
@@ -73,8 +76,7 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         ),
         batch_size=stack.shape.batch_size,
         sequence_length=task.sequence_length,
-        chunk_steps=train.chunk_steps,
-        train_examples=task.train_examples,
+        chunk_steps=cost.chunk_steps(stack.shape, task, stack_plan.slots, train.chunk_steps),
         held_out_examples=train.final_examples * (1 + len(task.more_held_out)),
         evaluation_examples=train.curve_examples,
         token_dtype=token_dtype(task.vocabulary).name,

@@ -2,7 +2,7 @@
 
 Every array of a `StackState` carries a leading axis K, the slots. The slots are sharded over the mesh with `shard_map`:
 automatic sharding put an all-reduce into a vmapped loop, `shard_map` puts none. Shapes in names: K slots, C steps of
-a chunk, B batch, S tokens of a sequence, N held-out examples of one evaluation, M examples of the training set.
+a chunk, B batch, S tokens of a sequence, N held-out examples of one evaluation.
 """
 
 import concurrent.futures
@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from vsweep.host import devices
+from vsweep.models import accounting
 from vsweep.plan.grid import Run
 from vsweep.train import train_step
 from vsweep.train.train_step import ExampleLosses, Hyper, Recipe, RunState
@@ -37,10 +38,14 @@ class StackShape:
     batch_size: int
     sequence_length: int
     chunk_steps: int
-    train_examples: int
     held_out_examples: int
     evaluation_examples: int  # examples of one evaluation; divides held_out_examples
     token_dtype: str = "uint8"
+
+    @property
+    def chunk(self) -> tuple[int, int, int, int]:
+        """[C, K, B, S]: the tokens that the devices are sent with a chunk."""
+        return (self.chunk_steps, self.slots, self.batch_size, self.sequence_length)
 
 
 class Evaluation(NamedTuple):
@@ -104,25 +109,21 @@ class StackPrograms:
         return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *sharded)
 
     def _lower_train(self, recipe: Recipe):
-        """(state, train_tokens_MxS, examples_CxKxB, count) -> (state, step_K) after `count` steps of the chunk.
+        """(state, tokens_CxKxBxS, count) -> (state, step_K) after `count` steps of the chunk.
 
         `step_K` is a copy that outlives the donated state: waiting for it is waiting for the chunk.
         """
         shape = self.shape
-        specs = (SLOTS, P(), P(None, devices.SLOTS_AXIS), P())
+        specs = (SLOTS, P(None, devices.SLOTS_AXIS), P())
         lifted = self._lift(functools.partial(_train_chunk, recipe, shape.one_by_one), in_specs=specs)
-        tokens = _array((shape.train_examples, shape.sequence_length), shape.token_dtype)
-        examples = _array((shape.chunk_steps, shape.slots, shape.batch_size), np.int32)
-        everywhere = devices.replicated(self.mesh)
-        by_slot = jax.NamedSharding(self.mesh, P(None, devices.SLOTS_AXIS))
-        arguments = (_struct(tokens, everywhere), _struct(examples, by_slot), _struct(_array((), np.int32), everywhere))
-        return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *arguments)
+        tokens = _struct(_array(shape.chunk, shape.token_dtype), devices.over_slots(self.mesh, axis=1))
+        steps = _struct(_array((), np.int32), devices.replicated(self.mesh))
+        return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, tokens, steps)
 
     def _lower_evaluate(self, recipe: Recipe):
         """(state, tokens, answer, first, due_K) -> Evaluation on the held-out examples from `first`; 0 if not due."""
         shape = self.shape
-        piece = math.gcd(shape.batch_size, shape.evaluation_examples) if shape.one_by_one else shape.evaluation_examples
-        evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples, piece)
+        evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples, _piece(recipe, shape))
         lifted = self._lift(evaluate, in_specs=(SLOTS, P(), P(), P(), SLOTS))
         tokens = _array((shape.held_out_examples, shape.sequence_length), shape.token_dtype)
         answer = _array((shape.held_out_examples, shape.sequence_length - 1), bool)
@@ -179,15 +180,25 @@ def _enter(recipe: Recipe, state: StackState, hyper_K: Hyper, enters_K) -> Stack
     return jax.tree.map(choose, _init_stack(recipe, hyper_K), state)
 
 
-def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, train_tokens_MxS, examples_CxKxB, count):
+def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, tokens_CxKxBxS, count):
     step = functools.partial(train_step.train_step, recipe)
 
     def body(index, state):
-        slots = (state, train_tokens_MxS[examples_CxKxB[index]])
+        slots = (state, tokens_CxKxBxS[index])
         return jax.lax.map(lambda slot: step(*slot), slots) if one_by_one else jax.vmap(step)(*slots)
 
     state = jax.lax.fori_loop(0, count, body, state)
     return state, state.step
+
+
+def _piece(recipe: Recipe, shape: StackShape) -> int:
+    """Examples that an evaluation takes at once: a divisor of their number; all, where their logits are few."""
+    examples, positions = shape.evaluation_examples, shape.sequence_length - 1
+    if shape.one_by_one:
+        return math.gcd(shape.batch_size, examples)
+    if accounting.logits_chunk(examples * positions, recipe.model.shape.vocabulary) is None:
+        return examples
+    return next(size for size in range(min(shape.batch_size, examples), 0, -1) if examples % size == 0)
 
 
 def _evaluate_due(
