@@ -1,56 +1,54 @@
-"""What a model's fields have to fulfil together, beyond each by itself."""
+"""What the fields of one model have to fulfil together, beyond each by itself."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
 
 from vsweep.config import fields
 from vsweep.config.model_options import UNUSED
 from vsweep.config.problems import Problem
 
-NAME_OF_A_FILE = r"[A-Za-z0-9._-]{1,64}"
+PART_OF_A_NAME = r"[A-Za-z0-9._-]{1,64}"
 
 
-def problems(config: Any) -> list[Problem]:
-    """Of the section `model` of a SweepConfig and its axes."""
-    return [*_unused(config), *_odd_heads(config), *_too_few_experts(config)]
+def problems(name: str, values: Mapping) -> list[Problem]:
+    """Of a model called `name`; `values` are its static fields and options."""
+    return [*_unused(name, values), *_heads(name, values), *_experts(name, values)]
 
 
-def name_problems(path: str, points: tuple) -> list[Problem]:
-    """Texts of an axis become parts of run ids, which are names of files."""
-    bad = [point for point in points if isinstance(point, str) and not re.fullmatch(NAME_OF_A_FILE, point)]
-    allowed = "texts of at most 64 letters, digits, '.', '_' and '-', which can be a part of a run's name"
-    return [Problem(path, "cannot be a part of a run's name", repr(point), allowed) for point in bad]
+def name_problems(options: Mapping) -> list[Problem]:
+    """Of options that a sweep varies: texts become parts of run ids, which are names of files."""
+    allowed = "at most 64 letters, digits, '.', '_' and '-', because run ids hold it"
+    return [
+        Problem(f"sweep.{name}", "cannot be a part of a run's name", repr(value), allowed)
+        for name, value in options.items()
+        if isinstance(value, str) and not re.fullmatch(PART_OF_A_NAME, value)
+    ]
 
 
-def _unused(config: Any) -> list[Problem]:
-    name = config.model.name
-    found = []
-    for field in UNUSED.get(name, ()):
-        default = fields.SWEPT[field].default
-        if (values := config.axis(field)) != (default,):
-            got, allowed = ", ".join(map(str, values)), f"its default, {default}"
-            found.append(Problem(f"model.{field}", f"has no meaning in {name}", got, allowed))
-    return found
+def _unused(name: str, values: Mapping) -> list[Problem]:
+    """Fields that have no meaning in this model have to keep their defaults."""
+    return [
+        Problem(f"model.{field}", f"has no meaning in {name}", str(values[field]), f"its default, {default}")
+        for field in UNUSED.get(name, ())
+        if values[field] != (default := fields.SWEPT[field].default)
+    ]
 
 
-def _odd_heads(config: Any) -> list[Problem]:
-    """Rotary positions turn pairs of features."""
-    if "rotary" not in _values(config, "positions"):
+def _heads(name: str, values: Mapping) -> list[Problem]:
+    width, head_dim = values["width"], values["head_dim"]
+    if "head_dim" in UNUSED.get(name, ()):
         return []
-    odd = [head_dim for head_dim in config.axis("head_dim") if head_dim % 2]
-    what = "odd, and rotary positions turn pairs"
-    return [Problem("model.head_dim", what, str(head_dim), "even numbers") for head_dim in odd]
+    if width % head_dim:
+        got = f"head_dim {head_dim} at width {width}"
+        return [Problem("model.head_dim", "does not divide the width", got, "a divisor of every width")]
+    if values.get("positions") == "rotary" and head_dim % 2:
+        what = "odd, and rotary positions turn pairs of features"
+        return [Problem("model.head_dim", what, str(head_dim), "even numbers")]
+    return []
 
 
-def _too_few_experts(config: Any) -> list[Problem]:
-    experts, chosen = _values(config, "experts"), _values(config, "experts_per_token")
-    if config.model.name != "moe" or max(chosen) <= min(experts):
+def _experts(name: str, values: Mapping) -> list[Problem]:
+    if name != "moe" or values["experts_per_token"] <= values["experts"]:
         return []
-    allowed = f"at most model.experts = {min(experts)}"
-    return [Problem("model.experts_per_token", "more than there are experts", str(max(chosen)), allowed)]
-
-
-def _values(config: Any, name: str) -> tuple:
-    """Of an option, which a model may not have."""
-    swept = dict(config.axes)
-    return swept[name] if name in swept else (getattr(config.model, name, None),)
+    got, allowed = str(values["experts_per_token"]), f"at most model.experts = {values['experts']}"
+    return [Problem("model.experts_per_token", "more than there are experts", got, allowed)]

@@ -3,6 +3,7 @@
 Tokens are not counted on the device: a run's data order is a pure function, and so is the exact number of its tokens.
 """
 
+from vsweep.config.design.options import ISOFLOP
 from vsweep.models import accounting
 from vsweep.models.base import ModelShape
 from vsweep.plan.cost import model_shape
@@ -81,6 +82,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
     metrics = last if status == FINISHED else {}
     row = {
         **run.fields(),
+        ISOFLOP: run.isoflop,
         "run_id": run.run_id,
         "stack": stack.name,
         "task": sweep.task.name,
@@ -101,7 +103,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
     active = _active(shape, tokens[steps])
-    columns = (*RUN_COLUMNS, *sweep.config.optional_axes, *measured_columns(sweep.task))
+    columns = (*RUN_COLUMNS, *sweep.config.added_columns, *measured_columns(sweep.task))
     return {**{name: row[name] for name in columns}, **active}
 
 
