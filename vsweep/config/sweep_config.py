@@ -232,7 +232,7 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
         problems.append(Problem(section, "not a section", repr(values), "fields with values"))
         return class_of(section)()
     given = {name: value for name, value in values.items() if not isinstance(value, (*UNSET.values(),))}
-    of = str(values.get("name", ""))
+    of = str(values.get("name", DEFAULT_NAMES.get(section, "")))
     if known is None:
         core = {name: field for name, field in fields.of_section(section).items() if not field.of}
         if not registry.is_import_path(of):  # whose options are not known
