@@ -6,6 +6,8 @@ for another number of slots changes float rounding. It is stored in the work dir
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Sequence
 
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem
@@ -46,17 +48,43 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class SweepPlan:
-    """A whole sweep before it starts: what is trained, in which slots, at what cost."""
+    """A whole sweep before it starts: what is trained, in which slots, at what cost.
+
+    Of a sweep that was extended, `generations` are its parts, the first one first: each a SweepPlan of its own config
+    and of the stacks that came with that. `stacks` and `plans` are then those of all parts, and `config` is the last.
+    """
 
     config: SweepConfig
     task: Task
     hardware: Hardware
     stacks: tuple[Stack, ...]
     plans: tuple[StackPlan, ...]
+    generations: tuple["SweepPlan", ...] = ()
+    horizons: tuple[int, ...] = ()  # in a generation: of all runs of its config, those of other generations too
 
     @functools.cached_property
     def smallest_horizon(self) -> int:
-        return min(run.steps for stack in self.stacks for run in stack.runs)
+        return min(self.horizons or (run.steps for stack in self.stacks for run in stack.runs))
+
+    @functools.cached_property
+    def optional_axes(self) -> tuple[str, ...]:
+        """Axes with a column of their own in runs.csv, of every generation."""
+        parts = self.generations or (self,)
+        return tuple(dict.fromkeys(axis for part in reversed(parts) for axis in part.config.optional_axes))
+
+    def part_with(self, stack: str) -> "SweepPlan":
+        """The generation that a stack came with; the whole sweep where it was never extended."""
+        parts = (part for part in self.generations if any(each.name == stack for each in part.stacks))
+        return next(parts, self)
+
+    def with_plans(self, plans: Sequence[StackPlan]) -> "SweepPlan":
+        """The same stacks by other plans, in the same order."""
+        rest = iter(plans)
+        parts = tuple(
+            dataclasses.replace(part, plans=tuple(itertools.islice(rest, len(part.stacks))))
+            for part in self.generations
+        )
+        return dataclasses.replace(self, plans=tuple(plans), generations=parts)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -83,7 +111,8 @@ class SweepPlan:
 
     @functools.cached_property
     def estimates(self) -> list["Estimate"]:
-        return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
+        pairs = zip(self.stacks, self.plans, strict=True)
+        return [estimate(self.part_with(stack.name), stack, plan) for stack, plan in pairs]
 
 
 def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
@@ -117,6 +146,8 @@ def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]
     due: dict[int, list[Due]] = {}
     for run_id, entry in stack_plan.by_run.items():
         for step in evaluation_steps(entry.horizon, sweep.smallest_horizon, sweep.config.train.curve_points):
+            if 0 < step <= stack_plan.first_step(run_id):  # what was before a kept state was measured by nobody
+                continue
             seat = stack_plan.entry_of(run_id, step)
             here = Due(run_id, seat.slot, step, final=step == entry.horizon)
             due.setdefault(seat.stack_step(step), []).append(here)
