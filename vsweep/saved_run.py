@@ -1,6 +1,6 @@
 """A finished run of a work directory, loaded: its task, its model and its parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,14 +8,13 @@ import jax
 import numpy as np
 
 from vsweep import tasks
-from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem, closest
 from vsweep.models import by_name
 from vsweep.models.base import Model, Params
 from vsweep.models.params import mismatches
-from vsweep.plan import cost, grid
+from vsweep.plan import cost
 from vsweep.plan.packing import StackPlan
-from vsweep.session import preflight
+from vsweep.session import extend, preflight
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
 from vsweep.storage.workdir import WorkDir, strange_problems
 from vsweep.tasks.base import Task
@@ -48,24 +47,23 @@ def load_run(workdir: str | Path, run_id: str) -> SavedRun:
         raise ConfigError(problems)
     config = home.read_config()
     task = tasks.build(config.task)
-    stored = home.read_plan()
+    stored = home.read_stored()
     if stored is None:
         allowed = "a sweep that has begun; run the sweep's command again, which writes it"
         raise ConfigError([Problem("WORKDIR", "plan.json is missing", f"{home.path}", allowed)])
-    plans, _ = stored
-    stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
-    folder = _folder_of(run_id, finished_folders(home, plans, sweep_config.fingerprint(config, task.digest)))
+    prints, stacks = extend.fingerprints(stored, config, task), extend.stacks_of(stored, config, task)
+    folder = _folder_of(run_id, finished_folders(home, stored.plans, prints))
     if folder.origin.stack not in stacks:
         raise ConfigError([Problem("--run", f"{home.plan_file} plans other stacks than {home.config_file}")])
     model = by_name.build(cost.model_shape(stacks[folder.origin.stack].shape, task))
     return SavedRun(task, model, _parameters(folder, run_id, model))
 
 
-def finished_folders(home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: str) -> list[CheckpointFolder]:
-    """Where the parameters of finished runs lie, a folder for each stack of the plan."""
-    return [
-        CheckpointFolder(home.finished(sweep_plan.name), Origin.by(sweep_sha256, sweep_plan)) for sweep_plan in plans
-    ]
+def finished_folders(
+    home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: Mapping[str, str]
+) -> list[CheckpointFolder]:
+    """Where the parameters of finished runs lie, a folder for each stack; `sweep_sha256`: stack -> fingerprint."""
+    return [CheckpointFolder(home.finished(plan.name), Origin.by(sweep_sha256[plan.name], plan)) for plan in plans]
 
 
 def _folder_of(run_id: str, folders: list[CheckpointFolder]) -> CheckpointFolder:

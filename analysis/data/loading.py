@@ -145,7 +145,7 @@ def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:
     config.json tells them from metrics. It is read only where there are such columns.
     """
     known = [name for name in runs if name in schema.OPTIONAL_COLUMNS]
-    others = [name for name in runs if name not in {*schema.RUN_COLUMNS, *known}]
+    others = [name for name in runs if name not in {*schema.RUN_COLUMNS, *schema.EXTENSION_COLUMNS, *known}]
     varying = [name for name in others if runs[name].nunique(dropna=False) > 1]
     if not varying:
         return known, ""

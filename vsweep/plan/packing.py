@@ -112,7 +112,7 @@ class StackPlan:
         return forks
 
     def waiting_at(self, step: int) -> list[Entry]:
-        """Who has a state when the stack stands at `step`, and no slot yet: branches off their trunks, and kept ones."""
+        """Who has a state when the stack stands at `step`, and no slot yet: branches, and runs that were kept."""
         branches = [entry for fork, here in self.forks.items() for entry in here if fork <= step < entry.start]
         return [*branches, *(entry for entry in self.continued if step < entry.start)]
 

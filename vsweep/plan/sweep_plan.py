@@ -7,7 +7,7 @@ for another number of slots changes float rounding. It is stored in the work dir
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem
@@ -16,7 +16,7 @@ from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, slots_that_fit, step_seconds
 from vsweep.plan.evaluations import evaluation_steps
-from vsweep.plan.grid import Stack, build_stacks, shapes
+from vsweep.plan.grid import Shape, Stack, build_stacks, shapes
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.slots import plan_stack
 from vsweep.tasks.base import Task
@@ -74,8 +74,11 @@ class SweepPlan:
 
     def part_with(self, stack: str) -> "SweepPlan":
         """The generation that a stack came with; the whole sweep where it was never extended."""
-        parts = (part for part in self.generations if any(each.name == stack for each in part.stacks))
-        return next(parts, self)
+        return self._part_by_stack.get(stack, self)
+
+    @functools.cached_property
+    def _part_by_stack(self) -> dict[str, "SweepPlan"]:
+        return {stack.name: part for part in self.generations for stack in part.stacks}
 
     def with_plans(self, plans: Sequence[StackPlan]) -> "SweepPlan":
         """The same stacks by other plans, in the same order."""
@@ -117,7 +120,7 @@ class SweepPlan:
 
 def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
     """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
-    too_big = _too_big(config, task, hardware)
+    too_big = too_big_problems(shapes(config), config, task, hardware)
     try:
         stacks = build_stacks(config, task)
     except ConfigError as error:
@@ -128,7 +131,8 @@ def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan
     return SweepPlan(config, task, hardware, stacks, plans)
 
 
-def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
+def too_big_problems(some: Iterable[Shape], config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
+    """Of shapes of which not even one model fits into memory."""
     return [
         Problem(
             "model.width",
@@ -136,7 +140,7 @@ def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Proble
             f"width {shape.width}, layers {shape.layers}, batch_size {shape.batch_size}",
             f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
         )
-        for shape in shapes(config)
+        for shape in some
         if slots_that_fit(shape, task, hardware, moments(shape, task, config)) < 1
     ]
 
