@@ -134,9 +134,20 @@ def _load_workdir(path: Path) -> Source:
     if times is not None:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
     axes, warning = _own_axes(path, runs)
+    warnings = tuple(text for text in (warning, _not_in_config(runs)) if text)
     runs["seed_block"] = seed_blocks(runs)
     settings = (*SETTING_COLUMNS, *axes)
-    return Source(path, True, runs, curves, times=times, warnings=(warning,) if warning else (), settings=settings)
+    return Source(path, True, runs, curves, times=times, warnings=warnings, settings=settings)
+
+
+def _not_in_config(runs: pd.DataFrame) -> str:
+    """Of a sweep from which values were taken out: a warning about their runs; else nothing."""
+    if "in_config" not in runs or not (out := int((runs["in_config"] == 0).sum())):
+        return ""
+    return (
+        f"{out} of {len(runs)} runs are no longer in the sweep's config (in_config is 0); the fits have them too. "
+        "Leave them out with the condition in_config=1 (--where)."
+    )
 
 
 def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:

@@ -178,8 +178,8 @@ def _start_from(found: Found, config: SweepConfig, task: Task, home: WorkDir, *,
         return extend.plan_again(stored, before, task, hardware)
 
     names = [plan.name for plan in found.plans or ()]
-    nothing_begun = not any(extend.has_begun(home, name) for name in names)
-    if not found.steps and (found.plans is None or (found.config and nothing_begun)):
+    other_sweep = found.config and found.plans and not any(extend.has_begun(home, name) for name in names)
+    if other_sweep or (found.plans is None and not found.steps):
         mesh = devices.slots_mesh(config.train.devices)
         sweep = sweep_plan.build_plan(config, task, devices.hardware(mesh))
         return Start(sweep, mesh, (environment(sweep.hardware),), found=found)
