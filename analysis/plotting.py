@@ -82,6 +82,7 @@ MARKS = (
     (0.9, (1, 2, 5)),
     (0.35, (1, 1.5, 2, 3, 4, 5, 7)),
 )
+MOST_DECADES_OF_THREES = 3.5  # beyond, marks such as 3×10⁻⁵ run into each other
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,13 @@ def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None
     {"x": axes.set_xscale, "y": axes.set_yscale}[which]("log")
     low, high = {"x": axes.get_xlim, "y": axes.get_ylim}[which]()
     decades = np.log10(high) - np.log10(low)
+    powers = not units and (high > 2e3 or low < 1e-4)
     marks = next((marks for least, marks in MARKS if decades >= least), None)
+    if powers and decades >= MOST_DECADES_OF_THREES:
+        marks = (1,)
     axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(6))
     axis.set_minor_locator(ticker.NullLocator())
-    axis.set_major_formatter(ticker.FuncFormatter(_metric if units else _plain if high <= 2e3 else _power))
+    axis.set_major_formatter(ticker.FuncFormatter(_metric if units else _power if powers else _plain))
     {"x": axes.set_xlabel, "y": axes.set_ylabel}[which](label)
 
 
@@ -225,17 +229,27 @@ def legend_above(figure: Figure, columns: int) -> None:
 
 def save(drawing: Drawing, folder: Path) -> None:
     """Writes NAME.png, NAME.svg and NAME.csv into `folder`, each in one step. Names in it are text and no more."""
-    for text in drawing.figure.findobj(Text):
-        text.set_parse_math(False)  # a name may hold a $
-        text.set_text(printable(text.get_text())[:LONGEST_LABEL])  # XML has no place for control characters
-    # The layout is computed once and then kept, because computing it again takes longer than drawing.
-    with _as_drawn():
-        drawing.figure.get_layout_engine().execute(drawing.figure)
-    drawing.figure.set_layout_engine("none")
+    _lay_out(drawing.figure)
     atomic.write_bytes_atomically(folder / f"{drawing.name}.png", _render(drawing.figure, "png"))
     atomic.write_bytes_atomically(folder / f"{drawing.name}.svg", drawing.svg)
     table = without_formulas(drawing.numbers).to_csv(index=False, lineterminator="\n")
     atomic.write_text_atomically(folder / f"{drawing.name}.csv", table)
+
+
+def save_as(drawing: Drawing, file: Path) -> None:
+    """Writes the figure alone, as the ending of `file` says: .png or .svg."""
+    _lay_out(drawing.figure)
+    atomic.write_bytes_atomically(file, _render(drawing.figure, file.suffix.lower().lstrip(".")))
+
+
+def _lay_out(figure: Figure) -> None:
+    """The layout is computed once and then kept, because computing it again takes longer than drawing."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name may hold a $
+        text.set_text(printable(text.get_text())[:LONGEST_LABEL])  # XML has no place for control characters
+    with _as_drawn():
+        figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:

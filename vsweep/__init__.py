@@ -13,6 +13,7 @@ PUBLIC = {  # name -> the module that has it
     "run_sweep": "vsweep.train.sweep",
     "plan_sweep": "vsweep.train.sweep",
     "load_run": "vsweep.saved_run",
+    "evaluate_runs": "vsweep.after.evaluation",
     "analyse": "vsweep.analysis",
     "compare": "vsweep.analysis.public",
     "plan_from_law": "vsweep.analysis.public",

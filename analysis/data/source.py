@@ -80,6 +80,16 @@ class Convention:
 
 
 @dataclass(frozen=True)
+class Language:
+    """What a study of a corpus knows of its text; levels in nats per token, None where they are not known."""
+
+    vocabulary: int | None = None
+    unigram: float | None = None  # held-out loss of a model that knows how often each token occurs
+    bigram: float | None = None  # the same with the token before
+    bytes_per_token: float | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """What was loaded: all runs (one row each), their curves if there are any, and where they came from."""
 
@@ -93,6 +103,7 @@ class Source:
     warnings: tuple[str, ...] = ()  # what makes a table doubtful, for the top of a report
     settings: tuple[str, ...] = tuple(SETTING_COLUMNS)  # columns of hyperparameters
     variable: str = ""  # `N`, `D` or `C` of a table that has this one only, and NaN for the others
+    language: Language | None = None  # of a study of text
 
     @property
     def title(self) -> str:

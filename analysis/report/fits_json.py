@@ -41,6 +41,8 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       none
       compute_line    {a, C0, C0_pf_days, floor, rms_log, vertices} or {refused}: L(C) = floor + (C/C0)^-a under all
                       loss curves (under the runs of a table without curves)
+      kaplan          of a study of text: {line, corners, kinks} or {refused}: the line under all curves in Kaplan's
+                      reading, the line through two corners, and the break of each size's longest curve
       standing        {verdict, reasons}: whether the runs show the parametric law. `verdict` is "describes", "doubtful"
                       or "not shown"
       forecast        {held_out, fitted, predicted, cells, noise_log, yardstick_log, yardstick, limit_log, failed,

@@ -13,7 +13,14 @@ from vsweep.analysis.sections import (
 )
 from vsweep.analysis.sections.base import LAST, Finding, LossStudy, Section, begin
 from vsweep.analysis.sections.checks import conventions, forecast, sensitivity
-from vsweep.analysis.sections.further_laws import downstream, hyperparameters, one_variable, power_terms, repeated
+from vsweep.analysis.sections.further_laws import (
+    downstream,
+    hyperparameters,
+    kaplan,
+    one_variable,
+    power_terms,
+    repeated,
+)
 from vsweep.analysis.uncertainty.approach import NAMES
 
 SECTIONS: tuple[Section, ...] = (
@@ -25,6 +32,7 @@ SECTIONS: tuple[Section, ...] = (
     repeated.SECTION,
     power_terms.SECTION,
     loss_curves.COMPUTE_LINE,
+    kaplan.SECTION,
     forecast.SECTION,
     lines.SECTION,
     hyperparameters.SECTION,

@@ -187,7 +187,6 @@ class Bench:
             batch_size=train.batch_size,
             sequence_length=self.task.sequence_length,
             chunk_steps=self.chunk_steps,
-            train_examples=self.task.train_examples,
             held_out_examples=64,
             evaluation_examples=32,
         )
@@ -209,17 +208,15 @@ class Bench:
         )
 
     def train(self, steps: int) -> None:
-        examples_CxKxB = np.zeros((self.chunk_steps, self.slots, self.batch_size), np.int32)
+        tokens_CxKxBxS = np.zeros(self.programs.shape.chunk, self.programs.shape.token_dtype)
         for slot, run in enumerate(self.runs):
             if run is not None:
                 first = (self.step - self.started[slot]) * self.batch_size
                 seen = examples_of(run, self.task, first, steps * self.batch_size)
-                examples_CxKxB[:steps, slot] = seen.reshape(steps, self.batch_size)
-        everywhere = devices.replicated(self.mesh)
+                tokens_CxKxBxS[:steps, slot] = self.task.rows(seen.reshape(steps, self.batch_size))
         arguments = (
-            jax.device_put(self.task.train_tokens_NxS, everywhere),
-            jax.device_put(examples_CxKxB, devices.over_slots(self.mesh, axis=1)),
-            jax.device_put(np.int32(steps), everywhere),
+            jax.device_put(tokens_CxKxBxS, devices.over_slots(self.mesh, axis=1)),
+            jax.device_put(np.int32(steps), devices.replicated(self.mesh)),
         )
         self.state, _ = self.programs.train_chunk(self.state, *arguments)
         self.step += steps

@@ -1,4 +1,6 @@
 import functools
+import io
+import json
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 from tests.vsweep import small
 from vsweep import generate
 from vsweep.config.problems import ConfigError
+from vsweep.saved_run import FinishedRuns
 from vsweep.tables import read_runs
 from vsweep.train import train_step
 
@@ -96,3 +99,90 @@ def test_an_odd_config_is_answered_with_its_problems(tmp_path, text):
 def test_a_folder_that_is_no_work_directory_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="not a work directory"):
         generate.load_run(tmp_path, "d700-s0")
+
+
+class Input(io.TextIOWrapper):
+    """Standard input with some bytes in it."""
+
+    def __init__(self, content: bytes, *, terminal: bool = False):
+        super().__init__(io.BytesIO(content), encoding="utf-8")
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+def run(capsys, finished_sweep, *words, status=0):
+    """(Lines of standard output, what was said on standard error) of the command."""
+    assert generate.main([str(finished_sweep), *words]) == status
+    shown = capsys.readouterr()
+    return shown.out.splitlines(), shown.err
+
+
+def test_samples_come_as_json_and_are_the_same_again(finished_sweep, capsys):
+    words = ["--run", "best", "--temperature", "1", "--top-k", "5", "--samples", "3", "--json", "1+2", "3+4"]
+    lines, _ = run(capsys, finished_sweep, *words)
+    samples = [json.loads(line) for line in lines]
+    assert [(sample["query"], sample["sample"]) for sample in samples] == [
+        (q, n) for q in ("1+2", "3+4") for n in range(3)
+    ]
+    assert all(sample["text"].startswith(f"{sample['query']}=") for sample in samples)
+    assert len({sample["text"] for sample in samples}) > 2
+    assert run(capsys, finished_sweep, *words)[0] == lines
+    assert run(capsys, finished_sweep, *words, "--seed", "1")[0] != lines
+
+
+def test_best_and_longest_are_chosen_by_the_table(finished_sweep):
+    runs = read_runs(finished_sweep)
+    opened = FinishedRuns.open(finished_sweep)
+    assert opened.choose("best") == runs.loc[runs["answer_loss"].idxmin(), "run_id"]
+    longest = runs[runs["tokens"] == runs["tokens"].max()]
+    assert opened.choose("longest") == longest.loc[longest["answer_loss"].idxmin(), "run_id"]
+
+
+def test_prompts_come_from_files_and_pipes(finished_sweep, tmp_path, capsys, monkeypatch):
+    (tmp_path / "queries.txt").write_text("1+2\n3+4\n")
+    words = ["--run", "d2.8k-s0", "--prompts", str(tmp_path / "queries.txt")]
+    from_file, _ = run(capsys, finished_sweep, *words, "5+6")
+    monkeypatch.setattr(sys, "stdin", Input(b"5+6\r\n1+2\n3+4"))
+    from_pipe, _ = run(capsys, finished_sweep, "--run", "d2.8k-s0")
+    assert from_file == from_pipe
+    assert [line.partition("=")[0] for line in from_file] == ["5+6", "1+2", "3+4"]
+
+
+def test_bad_lines_are_told_in_one_list_and_nothing_is_answered(finished_sweep, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Input(b"1+2\nfive\n\n100+1\n"))
+    lines, said = run(capsys, finished_sweep, "--run", "d2.8k-s0", status=2)
+    assert lines == []
+    assert [line.partition(":")[0] for line in said.splitlines()] == [f"standard input, line {n}" for n in (2, 3, 4)]
+
+
+def test_a_terminal_is_asked_until_it_ends(finished_sweep, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Input(b"1+2\nfive\n3+4\n", terminal=True))
+    lines, said = run(capsys, finished_sweep, "--run", "d2.8k-s0")
+    assert [line.partition("=")[0] for line in lines] == ["1+2", "3+4"]
+    assert said.startswith("write it like 123+456; Ctrl-D ends")
+    assert "not a sum of two numbers: 'five'" in said
+
+
+def test_length_is_what_follows_the_query(finished_sweep, capsys):
+    lines, said = run(capsys, finished_sweep, "--run", "d2.8k-s0", "--length", "1", "12+34")
+    assert lines[0].startswith("12+34=")
+    assert len(lines[0]) <= 7
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        (["--temperature", "-1", "--samples", "0", "--length", "0"], ["--temperature", "--samples", "--length"]),
+        (["--temperature", "nan"], ["--temperature"]),
+        (["--top-k", "3", "--samples", "2", "--seed", "0"], ["--top-k", "--samples", "--seed"]),
+        (["--temperature", "1", "--top-k", "15"], ["--top-k"]),
+        (["--prompts", "no/such/file"], ["[Errno 2] No such file or directory"]),
+    ],
+)
+def test_options_that_cannot_be_meant_are_told(finished_sweep, capsys, words, fields):
+    lines, said = run(capsys, finished_sweep, "--run", "d2.8k-s0", *words, "1+2", status=2)
+    assert lines == []
+    assert [line.partition(":")[0] for line in said.splitlines()] == fields

@@ -30,8 +30,10 @@ ROOMS = {
         "storage": "the work directory, its lock, checkpoints and results",
         "session": "checks before training, and resuming",
         "train": "the step, the stack, the loop",
-        "saved_run": "task, model and parameters of a finished run",
+        "saved_run": "task, model and parameters of finished runs",
+        "after": "sampling from finished runs, and their losses on other data",
         "generate": "text from a finished model",
+        "evaluate": "a table of losses on any data",
         "export": "named arrays of a finished model",
         "cli": "the command line",
     },
@@ -53,6 +55,7 @@ ROOMS = {
         "groups": "a law for each group of runs, side by side",
         "pipeline": "from a source to every file",
         "planner": "from a law to a training decision",
+        "designer": "before training: what a design of runs would tell",
         "checking": "new runs against a forecast",
         "public": "the functions that vsweep offers",
         "terminal": "what an analysis prints",
@@ -198,13 +201,17 @@ def test_a_library_has_one_place_where_it_is_known(library, only):
     assert importers(library, PACKAGE) == only
 
 
-def test_only_the_stack_lifts_with_vmap():
+def test_only_training_and_what_comes_after_it_lift_with_vmap():
     def lifts(path: Path) -> bool:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         return not {"vmap", "pmap"}.isdisjoint(named) or not {"jax.vmap", "jax.pmap"}.isdisjoint(imports(path))
 
-    assert {name for name, path in MODULES.items() if lifts(path)} == {"train/stack"}
+    assert {name for name, path in MODULES.items() if lifts(path)} == {
+        "train/stack",
+        "after/sampling",
+        "after/evaluation",
+    }
 
 
 RUNS_DATA = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "multiprocessing"}

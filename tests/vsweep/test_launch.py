@@ -62,3 +62,18 @@ def test_the_plan_with_its_overrides_is_the_same_twice_and_touches_nothing(place
     assert "addition-smoke: 18 runs in 1 stacks" in first.stdout
     assert "w8" in first.stdout
     assert small.tree(place) == before
+
+
+def test_flags_that_only_a_plan_reads_are_refused_elsewhere(place):
+    done = launch(f"{ADDITION}:smoke", "--assume=hoffmann", "--plan_figure=a.png", cwd=place)
+    assert done.returncode == 2
+    assert "--assume: nothing reads it - got 'hoffmann'; allowed: with --plan" in done.stderr
+    assert "--plan_figure: nothing reads it" in done.stderr
+    wrong = launch(f"{ADDITION}:smoke", "--plan", "--plan_figure=no/a.pdf", "--seed_spread=2", cwd=place)
+    assert wrong.returncode == 2
+    assert [line.split(":")[0].strip() for line in wrong.stderr.splitlines()[1:]] == [
+        "--plan_figure",
+        "--plan_figure",
+        "--seed_spread",
+    ]
+    assert small.tree(place) == {}

@@ -15,14 +15,15 @@ from vsweep.host import startup
 HELP = """usage: vsweep COMMAND ...
 
   train CONFIG [flags]                     trains a sweep, or continues it, and fits the law
-  plan CONFIG [flags]                      shows what would be trained and its cost (train --plan)
+  plan CONFIG [flags]                      shows what would be trained, its cost and what it would tell (train --plan)
   analyse SOURCE                           fits the law to a work directory or a table: report.html, fits.json
   compare A B                              does a change move the exponent, or only the constant?
   plan-from-law FITS.json --compute FLOP   from a fitted law to a model size, tokens and a loss
   check FITS.json NEW                      do new runs lie on the forecast of a fitted law?
   table SOURCE OUT.csv                     the runs as C, N, D, loss, for other tools
   tokenise INPUT... --out STORE            text files or a data set as ids, for training on your own text
-  generate WORKDIR --run RUN_ID QUERY      the answers of a finished run
+  generate WORKDIR --run RUN_ID QUERY...   the answers of a finished run, or samples of its text
+  evaluate WORKDIR [--data FILE]           losses and metrics of finished runs on any data, without training
   export WORKDIR RUN_ID --to FILE          its parameters as .npz or .safetensors
 
 CONFIG is the name of a bundled config with a variant, such as addition:smoke, or a file: configs/mine.py:variant.
@@ -135,6 +136,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "table": _analysis("table"),
     "tokenise": _tokenise,
     "generate": _on_jax("vsweep.generate"),
+    "evaluate": _on_jax("vsweep.evaluate"),
     "export": _on_jax("vsweep.export"),
 }
 

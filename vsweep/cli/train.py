@@ -15,18 +15,37 @@ from ml_collections import config_flags
 from vsweep import program
 from vsweep.atomic import CannotWrite
 from vsweep.cli import flags
-from vsweep.config.problems import ConfigError
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.host import interruption
 from vsweep.schema import CURVES_FILE, RUNS_FILE
 
 FITS, REPORT = Path("analysis/fits.json"), Path("analysis/report.html")  # in a work directory
+FIGURES = (".png", ".svg")
+LARGEST_SPREAD = 1.0  # of log loss: seeds that differ by a factor
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     help_string="Config file and variant: configs/addition.py:laptop",
     sys_argv=[],  # overrides are read by command_line
 )
 WORKDIR = absl_flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
-PLAN = absl_flags.DEFINE_bool("plan", False, "Print what would be trained and what it would cost; touch nothing.")
+PLAN = absl_flags.DEFINE_bool(
+    "plan", False, "Print what would be trained, its cost, and how well it would tell exponents apart; touch nothing."
+)
+PLAN_FIGURE = absl_flags.DEFINE_string(
+    "plan_figure", None, "With --plan: write its picture of sizes and tokens there; example: --plan_figure=design.png"
+)
+ASSUME = absl_flags.DEFINE_string(
+    "assume",
+    None,
+    "With --plan: the law that the losses are supposed to follow: a fits.json, `hoffmann` or E,A,B,alpha,beta "
+    "(default: Chinchilla's, moved to the sizes of the sweep); example: --assume=runs/pilot/analysis/fits.json",
+)
+SEED_SPREAD = absl_flags.DEFINE_float(
+    "seed_spread",
+    None,
+    "With --plan: standard deviation of log loss between seeds (default: that of --assume, else 0.01); "
+    "example: --seed_spread=0.003",
+)
 RESUME_FROM = absl_flags.DEFINE_string(
     "resume_from", None, "A work directory, possibly read-only, to copy and go on from."
 )
@@ -55,6 +74,8 @@ def main(arguments: list[str]) -> int:
 
 def launch() -> int:
     """Plans, shows the plan, and trains unless --plan was given; the exit status."""
+    if problems := plan_flag_problems():
+        raise ConfigError(problems)
     with flags.reading_variables():  # here: a bad flag is answered before jax is loaded
         from vsweep.host import progress
         from vsweep.plan import table
@@ -76,11 +97,39 @@ def launch() -> int:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     table.show_plan(planned.plan, console)
     if PLAN.value:
+        from vsweep.cli import design_shown
+
+        judged_by = {"assume": ASSUME.value, "seed_spread": SEED_SPREAD.value}
+        design_shown.show(planned.plan, console, **judged_by)
+        if PLAN_FIGURE.value:
+            design_shown.draw(planned.plan, Path(PLAN_FIGURE.value), **judged_by)
+            console.print(f"figure  {PLAN_FIGURE.value}", highlight=False, markup=False, soft_wrap=True)
         console.print(note or "", end="\n" if note else "", highlight=False, markup=False, soft_wrap=True)
         return 0
     with display:
         display.say(f"work directory: {planned.workdir}; the same command continues a sweep that was stopped")
         return follow(events, display, changed=planned.extension is not None)
+
+
+def plan_flag_problems() -> list[Problem]:
+    """What is wrong with the flags that a plan alone reads."""
+    of_a_plan = {"--plan_figure": PLAN_FIGURE, "--assume": ASSUME, "--seed_spread": SEED_SPREAD}
+    given = {name: flag.value for name, flag in of_a_plan.items() if flag.value is not None}
+    if given and not PLAN.value:
+        return [Problem(name, "nothing reads it", repr(value), "with --plan") for name, value in given.items()]
+    problems = []
+    if PLAN_FIGURE.value is not None:
+        path = Path(PLAN_FIGURE.value)
+        if path.suffix.lower() not in FIGURES:
+            problems.append(Problem("--plan_figure", "not a figure", repr(str(path)), "FILE.png or FILE.svg"))
+        if not path.absolute().parent.is_dir():
+            problems.append(
+                Problem("--plan_figure", "no such folder", repr(str(path.parent)), "a folder that is there")
+            )
+    if SEED_SPREAD.value is not None and not 0 < SEED_SPREAD.value <= LARGEST_SPREAD:
+        allowed = f"above 0, up to {LARGEST_SPREAD:g}"
+        problems.append(Problem("--seed_spread", "not a spread", f"{SEED_SPREAD.value:g}", allowed))
+    return problems
 
 
 def follow(events: Iterator, display, *, changed: bool = False) -> int:

@@ -60,7 +60,7 @@ def flops_counted_per_example(shape: ModelShape) -> float:
 
 
 def slot_bytes(shape: ModelShape, batch_size: int, moments: int | None = None) -> int:
-    """Bytes that one slot needs while it trains, beside the training examples; an estimate."""
+    """Bytes that one slot needs while it trains, beside its examples; an estimate."""
     return state_bytes(shape, moments) + activation_bytes(shape, batch_size)
 
 

@@ -8,10 +8,11 @@ from vsweep.models.base import ModelShape
 from vsweep.models.transformer import SCANNED_LAYERS
 from vsweep.optim import by_name as optimizers
 from vsweep.plan.grid import Shape
-from vsweep.tasks.base import Task
+from vsweep.tasks.base import Task, token_dtype
 
 CPU_CACHE_BYTES = 1e7  # by `accounting.slot_bytes`, an estimate from above; measured at widths 4 to 64
 MEMORY_SHARE = 0.8  # of a device, for a stack
+CHUNK_BYTES = 2**26  # of tokens that the devices are sent at once
 
 
 def model_shape(shape: Shape, task: Task) -> ModelShape:
@@ -46,7 +47,7 @@ def slots_that_fit(shape: Shape, task: Task, hardware: Hardware, moments: int | 
 
 
 def device_bytes(shape: Shape, task: Task, slots: int, hardware: Hardware, moments: int | None = None) -> int:
-    """Memory that one device needs for its share of the slots, beside the training examples; an estimate."""
+    """Memory that one device needs for its share of the slots, beside the examples; an estimate."""
     model, local = model_shape(shape, task), -(-slots // hardware.devices)
     under_way = 1 if trains_one_by_one(shape, task, slots, hardware, moments) else local
     activations = accounting.activation_bytes(model, shape.batch_size)
@@ -60,6 +61,12 @@ def trains_one_by_one(shape: Shape, task: Task, slots: int, hardware: Hardware, 
     """
     at_once = slots // hardware.devices * accounting.slot_bytes(model_shape(shape, task), shape.batch_size, moments)
     return hardware.kind == "cpu" and at_once > CPU_CACHE_BYTES
+
+
+def chunk_steps(shape: Shape, task: Task, slots: int, most: int) -> int:
+    """Steps whose tokens the devices are sent at once: `most`, or as many as `CHUNK_BYTES` hold; one at least."""
+    step_bytes = slots * shape.batch_size * task.sequence_length * token_dtype(task.vocabulary).itemsize
+    return max(1, min(most, CHUNK_BYTES // step_bytes))
 
 
 def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> float:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from vsweep.config.sweep_config import TaskConfig
-from vsweep.tasks.base import HeldOut
+from vsweep.tasks.base import HeldOut, count_labels, piece_bounds, rows_of
 
 CHARACTERS = "0123456789+="
 PLUS, EQUALS, PAD, EOS = 10, 11, 12, 13
@@ -44,6 +44,16 @@ class Addition:
     def train_tokens_NxS(self) -> np.ndarray:
         """uint8 [N, S]: every ordered pair that is not held out."""
         return encode_pairs(self.split[0], self.digits)
+
+    def rows(self, examples: np.ndarray) -> np.ndarray:
+        """uint8 [..., S]: training examples by number."""
+        return rows_of(self.train_tokens_NxS, examples)
+
+    @functools.cached_property
+    def label_tokens(self) -> np.ndarray:
+        """int32 [train_examples]: label tokens of each training example."""
+        bounds = piece_bounds(self.train_examples, self.sequence_length)
+        return count_labels((self.train_tokens_NxS[first:end] for first, end in bounds), PAD)
 
     @functools.cached_property
     def held_out(self) -> HeldOut:
@@ -96,6 +106,17 @@ class Addition:
             raise ValueError(f"an operand is too large: {text!r}; this task's operands are 0 to {self.operands - 1}")
         canonical = f"{int(parts[0])}+{int(parts[1])}="
         return [CHARACTERS.index(character) for character in canonical]
+
+    def example(self, text: str) -> list[int]:
+        """Tokens of a whole example such as `123+456=579`, with its EOS. Raises ValueError."""
+        query, equals, answer = text.strip().partition("=")
+        if not (equals and answer.isascii() and answer.isdigit() and len(answer) <= self.digits + 1):
+            raise ValueError(f"not a sum with its answer: {text!r}; write it like 123+456=579")
+        return [*self.encode(query), *(CHARACTERS.index(character) for character in answer), EOS]
+
+    def answers(self, tokens_NxS: np.ndarray) -> np.ndarray:
+        """bool [N, L]: labels after `=`, EOS among them."""
+        return answer_labels(tokens_NxS)
 
     def decode(self, tokens: list[int]) -> str:
         """The characters of `tokens` up to EOS or PAD."""

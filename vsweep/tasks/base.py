@@ -1,17 +1,22 @@
 """What the trainer asks of a task, and how a user's own is completed to that.
 
-A user's own needs `vocabulary`, `sequence_length`, `train_tokens_NxS` and `held_out`. Everything else is optional.
+A user's own needs `vocabulary`, `sequence_length`, `held_out`, and its training examples in one of two ways:
+`train_tokens_NxS`, one array, or `rows(examples)` with `train_examples`, for data that no array should hold as a whole.
+Everything else is optional.
 """
 
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+from vsweep.config.problems import ConfigError, Problem
+
 NO_PAD = -1  # a token that there is not: every label counts
+PIECE_TOKENS = 2**22  # of the training examples that are looked at together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +26,11 @@ class HeldOut:
     tokens_NxS: np.ndarray  # whole numbers
     surprisal_NxL: np.ndarray | None = None  # float32, -ln of the true probability of each label; 0 at padding
     answer_NxL: np.ndarray | None = None  # bool, labels that belong to the answer
+
+    def first(self, examples: int) -> "HeldOut":
+        """Its first examples: views of the arrays, which may be larger than memory."""
+        parts = {name: None if array is None else array[:examples] for name, array in vars(self).items()}
+        return HeldOut(**parts)
 
 
 # (float32 logits [N, L, V], int32 labels [N, L]) -> a number for each example [N]; traced by jax. Labels of padding are
@@ -38,18 +48,22 @@ class Task(Protocol):
     eos: int | None
     floor: float | None  # exact entropy of the labels, nats a label token, over all examples; None: not known
     mean_label_tokens: float  # label tokens of a training example, mean over all examples
+    label_tokens: int | np.ndarray  # label tokens of each training example: the same for all, or [train_examples]
     train_examples: int
     digest: str  # of the data: two tasks of one digest have the same examples; a resume checks it, so it must be cheap
     more_held_out: Mapping[str, HeldOut]  # further sets by name: their losses are columns val_loss_NAME
     metrics: Mapping[str, Metric]  # by name: their means over held-out examples are columns metric_NAME
 
     @property
-    def train_tokens_NxS(self) -> np.ndarray:
-        """Whole numbers [train_examples, S], padded at the end; built on first use."""
-
-    @property
     def held_out(self) -> HeldOut:
         """The held-out examples; built on first use."""
+
+    def rows(self, examples: np.ndarray) -> np.ndarray:
+        """Training examples by number: whole numbers [..., S] of `token_dtype`, padded at the end.
+
+        `examples` [...] are numbers below `train_examples`. It is called while the devices train, once for each slot
+        and chunk of steps, so it should take microseconds an example.
+        """
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a query. Raises ValueError if it is none, with what a query looks like."""
@@ -61,6 +75,22 @@ class Task(Protocol):
 def token_dtype(vocabulary: int) -> np.dtype:
     """The smallest type that holds every token."""
     return np.dtype(next((kind for kind in ("uint8", "uint16") if vocabulary <= np.iinfo(kind).max + 1), "int32"))
+
+
+def rows_of(tokens_NxS: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """[..., S]: the rows of an array. `take` is ten times as fast as an index, but copies an array with gaps first."""
+    return np.take(tokens_NxS, examples, axis=0) if tokens_NxS.flags.c_contiguous else tokens_NxS[examples]
+
+
+def count_labels(pieces: Iterable[np.ndarray], pad: int) -> np.ndarray:
+    """int32 [N]: labels of each example that are no padding; `pieces` [n, S] are all examples, in order."""
+    return np.concatenate([(piece[:, 1:] != pad).sum(axis=1, dtype=np.int32) for piece in pieces])
+
+
+def piece_bounds(examples: int, sequence_length: int) -> list[tuple[int, int]]:
+    """(first, end) of pieces of all examples that are small enough to be copied."""
+    size = max(1, PIECE_TOKENS // sequence_length)
+    return [(first, min(first + size, examples)) for first in range(0, examples, size)]
 
 
 def measured_columns(task: Task) -> tuple[str, ...]:
@@ -85,10 +115,38 @@ class CompletedTask:
         self.eos = getattr(own, "eos", None)
         self.metrics = dict(getattr(own, "metrics", {}))
 
+    def rows(self, examples: np.ndarray) -> np.ndarray:
+        """[..., S] of `token_dtype`. Raises ConfigError where the task's own `rows` gives what are no tokens."""
+        if not self.has_rows:
+            return rows_of(self._train_tokens_NxS, examples).astype(token_dtype(self.vocabulary), copy=False)
+        tokens = np.asarray(self.own.rows(examples))
+        wanted = (*examples.shape, self.sequence_length)
+        if tokens.shape != wanted or not np.issubdtype(tokens.dtype, np.integer):
+            raise ConfigError([self._wrong_rows(f"{tokens.dtype} {tokens.shape}", f"whole numbers {wanted}")])
+        if tokens.size and (tokens.min() < 0 or tokens.max() >= self.vocabulary):
+            got, allowed = f"tokens from {tokens.min()} to {tokens.max()}", f"0 to {self.vocabulary - 1}"
+            raise ConfigError([self._wrong_rows(got, allowed)])
+        return tokens.astype(token_dtype(self.vocabulary), copy=False)
+
+    def _wrong_rows(self, got: str, allowed: str) -> Problem:
+        return Problem("task.name", f"rows of {self.name} gives no tokens of it", got, allowed)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the task brings `rows` of its own, which then stands for all its training examples."""
+        return hasattr(self.own, "rows")
+
     @functools.cached_property
-    def train_tokens_NxS(self) -> np.ndarray:
-        """Whole numbers [train_examples, S]."""
+    def _train_tokens_NxS(self) -> np.ndarray:
         return np.asarray(self.own.train_tokens_NxS)
+
+    def train_pieces(self) -> Iterator[np.ndarray]:
+        """All training examples as the task itself gives them, in pieces [n, S] and in order."""
+        for first, end in piece_bounds(self.train_examples, self.sequence_length):
+            if self.has_rows:
+                yield np.asarray(self.own.rows(np.arange(first, end)))
+            else:
+                yield self._train_tokens_NxS[first:end]
 
     @functools.cached_property
     def held_out(self) -> HeldOut:
@@ -108,25 +166,38 @@ class CompletedTask:
 
     @functools.cached_property
     def train_examples(self) -> int:
-        """Number of training examples."""
-        return getattr(self.own, "train_examples", None) or len(self.train_tokens_NxS)
+        """Number of training examples. Raises TypeError where a task with `rows` does not say it."""
+        known = getattr(self.own, "train_examples", None)
+        if known is None and self.has_rows:
+            raise TypeError("a task with rows must say its train_examples")
+        return known or len(self._train_tokens_NxS)
+
+    @functools.cached_property
+    def label_tokens(self) -> int | np.ndarray:
+        """Label tokens of each training example, as the task says; without padding one less than S; or counted."""
+        known = getattr(self.own, "label_tokens", None)
+        if known is not None:
+            return int(known) if isinstance(known, int | np.integer) else np.asarray(known)
+        if self.pad == NO_PAD:
+            return self.sequence_length - 1
+        return count_labels(self.train_pieces(), self.pad)
 
     @functools.cached_property
     def mean_label_tokens(self) -> float:
         """Label tokens of a training example, as the task says or counted."""
-        known = getattr(self.own, "mean_label_tokens", None)
-        return float(known or (self.train_tokens_NxS[:, 1:] != self.pad).sum(axis=1).mean())
+        return float(getattr(self.own, "mean_label_tokens", None) or np.mean(self.label_tokens))
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of all examples, unless the task says one."""
+        """SHA-256 of all examples, unless the task says one: with much data it should."""
         if known := getattr(self.own, "digest", None):
             return known
         digest = hashlib.sha256()
         for held_out in (self.held_out, *self.more_held_out.values()):
             for array in vars(held_out).values():
                 digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-        digest.update(np.ascontiguousarray(self.train_tokens_NxS).tobytes())
+        for piece in self.train_pieces():
+            digest.update(np.ascontiguousarray(piece).tobytes())
         return digest.hexdigest()
 
     def encode(self, text: str) -> list[int]:

@@ -67,11 +67,13 @@ def draw_epoch(data_seed: int, unique: int, total: int, epoch: int) -> np.ndarra
     return subset[np.random.default_rng([data_seed, epoch]).permutation(unique)]
 
 
-def token_counts(label_tokens: np.ndarray, data_seed: int, unique: int, positions: list[int]) -> list[int]:
+def token_counts(label_tokens: int | np.ndarray, data_seed: int, unique: int, positions: list[int]) -> list[int]:
     """Exact label tokens a run has trained on after each of `positions` examples (increasing); Python ints.
 
-    `label_tokens` [total] is the number of label tokens of each training example.
+    `label_tokens` is the number of label tokens of every training example, or [total] of each.
     """
+    if isinstance(label_tokens, int):
+        return [position * label_tokens for position in positions]
     counts, tokens, done = [], 0, 0
     for position in positions:
         seen = examples(data_seed, unique, len(label_tokens), done, position - done)

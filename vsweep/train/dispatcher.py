@@ -33,23 +33,20 @@ from vsweep.train.train_step import RunState
 
 @dataclasses.dataclass(frozen=True)
 class DeviceData:
-    """The task's examples, whole on every device."""
+    """What evaluations need of the held-out examples, on every device. Training examples are sent chunk by chunk."""
 
-    train_tokens: jax.Array  # [M, S], of `token_dtype`
-    held_out_tokens: jax.Array  # [N, S], set after set
+    held_out_tokens: jax.Array  # [N, S] of `token_dtype`, set after set
     held_out_answer: jax.Array  # bool [N, L]
     counts: metrics.LabelCounts  # on the host, of the main set
     more_counts: Mapping[str, metrics.LabelCounts] = dataclasses.field(default_factory=dict)  # of the others
 
     @classmethod
     def put(cls, task: Task, held_out_examples: int, mesh: jax.sharding.Mesh) -> "DeviceData":
-        """Sends all training examples, and the first `held_out_examples` of each held-out set."""
-        dtype, sets = token_dtype(task.vocabulary), [task.held_out, *task.more_held_out.values()]
-        tokens = np.concatenate([each.tokens_NxS[:held_out_examples] for each in sets]).astype(dtype, copy=False)
-        answer = np.concatenate([_answer_labels(each)[:held_out_examples] for each in sets])
-        train_tokens = task.train_tokens_NxS.astype(dtype, copy=False)
-        everywhere = devices.replicated(mesh)
-        on_devices = [jax.device_put(array, everywhere) for array in (train_tokens, tokens, answer)]
+        """Sends the first `held_out_examples` of each held-out set."""
+        sets = [each.first(held_out_examples) for each in (task.held_out, *task.more_held_out.values())]
+        tokens = np.concatenate([each.tokens_NxS for each in sets]).astype(token_dtype(task.vocabulary), copy=False)
+        answer = np.concatenate([_answer_labels(each) for each in sets])
+        on_devices = jax.device_put((tokens, answer), devices.replicated(mesh))
         counts, *more = [metrics.label_counts(each, task.pad) for each in sets]
         return cls(*on_devices, counts, dict(zip(task.more_held_out, more, strict=True)))
 
@@ -185,9 +182,9 @@ class Dispatcher:
 
     def train_chunk(self, count: int) -> jax.Array:
         """Sends `count` steps; returns an array that is ready when they are done."""
-        examples = jax.device_put(self._examples(count), devices.over_slots(self.mesh, axis=1))
+        tokens = jax.device_put(self._tokens(count), devices.over_slots(self.mesh, axis=1))
         steps = jax.device_put(np.int32(count), devices.replicated(self.mesh))
-        self.state, done = self.programs.train_chunk(self.state, self.data.train_tokens, examples, steps)
+        self.state, done = self.programs.train_chunk(self.state, tokens, steps)
         self.step += count
         return done
 
@@ -263,18 +260,19 @@ class Dispatcher:
     def _chunk_length(self) -> int:
         """Steps up to the next stop, as far as one dispatch goes."""
         next_stop = self.stops[bisect.bisect_right(self.stops, self.step)]
-        return min(self.sweep.config.train.chunk_steps, self.pace.steps, next_stop - self.step)
+        return min(self.programs.shape.chunk_steps, self.pace.steps, next_stop - self.step)
 
-    def _examples(self, count: int) -> np.ndarray:
-        """int32 [C, K, B]: what each slot's run sees in the next `count` steps; 0 beyond them and in empty slots."""
-        batch, total = self.stack.shape.batch_size, self.sweep.task.train_examples
-        examples_CxKxB = np.zeros((self.sweep.config.train.chunk_steps, self.plan.slots, batch), np.int32)
+    def _tokens(self, count: int) -> np.ndarray:
+        """[C, K, B, S]: what each slot's run sees in the next `count` steps; 0 beyond them and in empty slots."""
+        shape, task = self.programs.shape, self.sweep.task
+        tokens_CxKxBxS = np.zeros(shape.chunk, shape.token_dtype)
         for slot, entry in enumerate(self.plan.entries_at(self.step)):
             if entry is not None:
-                run, first = self.runs[entry.run_id], entry.run_step(self.step) * batch
-                seen = data_order.examples(run.data_seed, run.unique_examples, total, first, count * batch)
-                examples_CxKxB[:count, slot] = seen.reshape(count, batch)
-        return examples_CxKxB
+                run, first = self.runs[entry.run_id], entry.run_step(self.step) * shape.batch_size
+                numbers = (first, count * shape.batch_size)
+                seen = data_order.examples(run.data_seed, run.unique_examples, task.train_examples, *numbers)
+                tokens_CxKxBxS[:count, slot] = task.rows(seen.reshape(count, shape.batch_size))
+        return tokens_CxKxBxS
 
     def _measures(self, due_here: list[Due]) -> list[Measure]:
         """An evaluation of each due slot, a longer one for runs at their horizon, in parts that a dispatch may hold."""

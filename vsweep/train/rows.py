@@ -29,7 +29,7 @@ class TokenCounter:
     """Exact tokens of runs from their data order; kept, because runs of one data seed share them across shapes."""
 
     def __init__(self, sweep: SweepPlan):
-        self._label_tokens = (sweep.task.train_tokens_NxS[:, 1:] != sweep.task.pad).sum(axis=1)
+        self._label_tokens = sweep.task.label_tokens
         self._smallest_horizon = sweep.smallest_horizon
         self._curve_points = sweep.config.train.curve_points
         self._kept: dict[tuple, dict[int, int]] = {}

@@ -2,7 +2,7 @@
 
 Every array of a `StackState` carries a leading axis K, the slots. The slots are sharded over the mesh with `shard_map`:
 automatic sharding put an all-reduce into a vmapped loop, `shard_map` puts none. Shapes in names: K slots, C steps of
-a chunk, B batch, S tokens of a sequence, N held-out examples of one evaluation, M examples of the training set.
+a chunk, B batch, S tokens of a sequence, N held-out examples of one evaluation.
 """
 
 import concurrent.futures
@@ -37,10 +37,14 @@ class StackShape:
     batch_size: int
     sequence_length: int
     chunk_steps: int
-    train_examples: int
     held_out_examples: int
     evaluation_examples: int  # examples of one evaluation; divides held_out_examples
     token_dtype: str = "uint8"
+
+    @property
+    def chunk(self) -> tuple[int, int, int, int]:
+        """[C, K, B, S]: the tokens that the devices are sent with a chunk."""
+        return (self.chunk_steps, self.slots, self.batch_size, self.sequence_length)
 
 
 class Evaluation(NamedTuple):
@@ -104,19 +108,16 @@ class StackPrograms:
         return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *sharded)
 
     def _lower_train(self, recipe: Recipe):
-        """(state, train_tokens_MxS, examples_CxKxB, count) -> (state, step_K) after `count` steps of the chunk.
+        """(state, tokens_CxKxBxS, count) -> (state, step_K) after `count` steps of the chunk.
 
         `step_K` is a copy that outlives the donated state: waiting for it is waiting for the chunk.
         """
         shape = self.shape
-        specs = (SLOTS, P(), P(None, devices.SLOTS_AXIS), P())
+        specs = (SLOTS, P(None, devices.SLOTS_AXIS), P())
         lifted = self._lift(functools.partial(_train_chunk, recipe, shape.one_by_one), in_specs=specs)
-        tokens = _array((shape.train_examples, shape.sequence_length), shape.token_dtype)
-        examples = _array((shape.chunk_steps, shape.slots, shape.batch_size), np.int32)
-        everywhere = devices.replicated(self.mesh)
-        by_slot = jax.NamedSharding(self.mesh, P(None, devices.SLOTS_AXIS))
-        arguments = (_struct(tokens, everywhere), _struct(examples, by_slot), _struct(_array((), np.int32), everywhere))
-        return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *arguments)
+        tokens = _struct(_array(shape.chunk, shape.token_dtype), devices.over_slots(self.mesh, axis=1))
+        steps = _struct(_array((), np.int32), devices.replicated(self.mesh))
+        return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, tokens, steps)
 
     def _lower_evaluate(self, recipe: Recipe):
         """(state, tokens, answer, first, due_K) -> Evaluation on the held-out examples from `first`; 0 if not due."""
@@ -179,11 +180,11 @@ def _enter(recipe: Recipe, state: StackState, hyper_K: Hyper, enters_K) -> Stack
     return jax.tree.map(choose, _init_stack(recipe, hyper_K), state)
 
 
-def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, train_tokens_MxS, examples_CxKxB, count):
+def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, tokens_CxKxBxS, count):
     step = functools.partial(train_step.train_step, recipe)
 
     def body(index, state):
-        slots = (state, train_tokens_MxS[examples_CxKxB[index]])
+        slots = (state, tokens_CxKxBxS[index])
         return jax.lax.map(lambda slot: step(*slot), slots) if one_by_one else jax.vmap(step)(*slots)
 
     state = jax.lax.fori_loop(0, count, body, state)

@@ -1,4 +1,4 @@
-"""vsweep's stack, driven as the trainer drives it: data indices from the host, chunk after chunk, two in flight."""
+"""vsweep's stack, driven as the trainer drives it: tokens from the host, chunk after chunk, two in flight."""
 
 import collections
 import math
@@ -35,7 +35,6 @@ class VsweepStack:
             raise MemoryError(f"the plan's cut by memory is {self.fitting} slots here")
         self.chunk_steps = sweep_config.TrainConfig().chunk_steps
         self.programs = self._compile(runs)
-        self.tokens = jax.device_put(problem.task.train_tokens_NxS, devices.replicated(self.mesh))
         hyper_K = hyper_of([*runs, *[None] * (self.slots - models)])
         entering = jax.device_put((hyper_K, np.arange(self.slots) < models), devices.over_slots(self.mesh))
         self.state = self.programs.enter(self.programs.empty_state(), *entering)
@@ -70,12 +69,12 @@ class VsweepStack:
         return self.programs.train_chunk.memory_analysis()
 
     def _train_chunk(self, count: int) -> jax.Array:
-        examples_CxKxB = np.zeros((self.chunk_steps, self.slots, self.problem.batch_size), np.int32)
+        tokens_CxKxBxS = np.zeros(self.programs.shape.chunk, self.programs.shape.token_dtype)
         for slot in range(self.models):
-            examples_CxKxB[:count, slot] = self.problem.examples(slot, self.step, count)
-        examples = jax.device_put(examples_CxKxB, devices.over_slots(self.mesh, axis=1))
+            tokens_CxKxBxS[:count, slot] = self.problem.task.rows(self.problem.examples(slot, self.step, count))
+        tokens = jax.device_put(tokens_CxKxBxS, devices.over_slots(self.mesh, axis=1))
         steps = jax.device_put(np.int32(count), devices.replicated(self.mesh))
-        self.state, done = self.programs.train_chunk(self.state, self.tokens, examples, steps)
+        self.state, done = self.programs.train_chunk(self.state, tokens, steps)
         self.step += count
         return done
 
@@ -94,7 +93,6 @@ class VsweepStack:
             batch_size=problem.batch_size,
             sequence_length=task.sequence_length,
             chunk_steps=self.chunk_steps,
-            train_examples=task.train_examples,
             held_out_examples=problem.held_out,
             evaluation_examples=problem.held_out,
         )

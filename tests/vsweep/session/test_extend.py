@@ -159,7 +159,7 @@ def test_another_environment_is_named_and_refused(workdir):
     assert "jax: began with 0.1, now " in text
     assert "--allow_inexact_resume" in text
     begin = prepared(MORE_SEEDS, workdir, allow_inexact_resume=True)
-    assert [entry["jax"] for entry in begin.environments][0] == "0.1"
+    assert begin.environments[0]["jax"] == "0.1"
     assert begin.changes[0].startswith("jax: began with 0.1, now ")
     assert begin.sweep.plans[0] == WorkDir(workdir).read_plan()[0][0]
 

@@ -9,7 +9,7 @@ from tests.vsweep import small
 from vsweep import tasks
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import TaskConfig
-from vsweep.tasks import checks
+from vsweep.tasks import base, checks
 from vsweep.tasks.base import HeldOut
 
 TRAIN = np.array([[0, 1, 2], [1, 2, 3], [2, 0, 3]], np.uint8)
@@ -90,7 +90,7 @@ def test_overlap_is_seen_where_the_two_sets_have_different_integers():
 
 
 def test_overlap_is_seen_in_every_piece(monkeypatch):
-    monkeypatch.setattr(checks, "PIECE", 2)
+    monkeypatch.setattr(base, "PIECE_TOKENS", 6)
     assert problems() == []
     assert "got 1 of 3, the first is training example 2" in str(problems(train=changed(TRAIN, TOKENS[0], 2))[0])
 

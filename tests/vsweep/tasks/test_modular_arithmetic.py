@@ -12,7 +12,7 @@ def task_of(**options):
 @pytest.mark.parametrize("operation", ["add", "subtract", "multiply"])
 def test_every_pair_is_there_once_and_right(operation):
     task = task_of(modulus=11, operation=operation)
-    tokens = np.concatenate([task.train_tokens_NxS, task.held_out.tokens_NxS]).astype(int)
+    tokens = np.concatenate([task.own.train_tokens_NxS, task.held_out.tokens_NxS]).astype(int)
     a, b, c = tokens[:, 0], tokens[:, 2], tokens[:, 4]
     assert len(set(zip(a, b, strict=True))) == 121
     expected = {"add": a + b, "subtract": a - b, "multiply": a * b}[operation] % 11
@@ -21,7 +21,7 @@ def test_every_pair_is_there_once_and_right(operation):
 
 def test_half_is_held_out_and_its_surprisal_is_the_floor():
     task = task_of(modulus=31)
-    assert task.train_examples == len(task.train_tokens_NxS) == round(31**2 / 2)
+    assert task.train_examples == len(task.own.train_tokens_NxS) == round(31**2 / 2)
     assert task.held_out.surprisal_NxL.mean() == pytest.approx(task.floor)
     assert task.held_out.answer_NxL.sum(axis=1).tolist() == [1] * len(task.held_out.tokens_NxS)
     assert checks.problems(task, 100) == []

@@ -91,11 +91,13 @@ def test_curves_of_new_runs_are_those_of_a_fresh_sweep(extended, fresh):
 
 def test_its_analysis_gives_the_numbers_of_a_fresh_one(extended, fresh):
     """Finished losses: loss curves of the first generation have their own steps."""
-    fits = []
+    texts = []
     for workdir in (extended, fresh):
-        result = vsweep.analyse(workdir, final_only=True, bootstrap=20)
-        fits.append({name: part for name, part in result.fits.items() if name not in ("source", "made")})
-    assert json.dumps(fits[0], sort_keys=True) == json.dumps(fits[1], sort_keys=True).replace(str(fresh), str(extended))
+        vsweep.analyse(workdir, final_only=True, bootstrap=20)
+        fits = json.loads((workdir / "analysis" / "fits.json").read_text())
+        assert fits["runs"]["total"] == 24
+        texts.append(json.dumps(fits).replace(str(workdir), "workdir"))
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("extend", [False, True])
@@ -192,7 +194,7 @@ def test_with_wsd_a_longer_budget_goes_on_from_the_kept_trunk(with_trunks, tmp_p
     assert_equals_fresh(workdir, tmp_path / "fresh")
 
 
-def test_interrupted_while_a_kept_run_waits_it_still_goes_on_from_there(with_trunks, tmp_path):
+def test_interrupted_after_it_went_on_from_there_it_still_equals(with_trunks, tmp_path):
     workdir = shutil.copytree(with_trunks, tmp_path / "work")
     small.train(longer(), workdir, extend=True, progress=small.StopAfter(1))
     small.train(longer(), workdir)

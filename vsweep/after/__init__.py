@@ -1,0 +1,1 @@
+"""What is done with finished runs: their text, and their losses on other data."""
