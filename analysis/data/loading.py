@@ -60,7 +60,7 @@ def load(
     folders = [path for path in source if path.is_dir()] if isinstance(source, list) else []
     if folders and folders == source:
         _refuse_table_options("source", columns, loss_unit, min_progress, run_from_filename)
-        loaded = keep(several_workdirs.together([_load_workdir(path) for path in folders]), where)
+        loaded = _warned(keep(several_workdirs.together([_load_workdir(path) for path in folders]), where))
         return replace(loaded, curves=None) if final_only else loaded
     if folders:
         mixed = ", ".join(map(str, folders))
@@ -72,7 +72,7 @@ def load(
         return _load_files(paths, run_from_filename, columns=columns, where=where, wish=wish)
     if isinstance(source, Path) and source.is_dir():
         _refuse_table_options(str(source), columns, loss_unit, min_progress, run_from_filename)
-        loaded = keep(_load_workdir(source), where)
+        loaded = _warned(keep(_load_workdir(source), where))
         return replace(loaded, curves=None) if final_only else loaded
     if run_from_filename:
         raise ValueError("run_from_filename: each file is one run - needed are files, such as 'runs/*.csv'")
@@ -134,20 +134,21 @@ def _load_workdir(path: Path) -> Source:
     if times is not None:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
     axes, warning = _own_axes(path, runs)
-    warnings = tuple(text for text in (warning, _not_in_config(runs)) if text)
     runs["seed_block"] = seed_blocks(runs)
     settings = (*SETTING_COLUMNS, *axes)
-    return Source(path, True, runs, curves, times=times, warnings=warnings, settings=settings)
+    return Source(path, True, runs, curves, times=times, warnings=(warning,) if warning else (), settings=settings)
 
 
-def _not_in_config(runs: pd.DataFrame) -> str:
-    """Of a sweep from which values were taken out: a warning about their runs; else nothing."""
+def _warned(source: Source) -> Source:
+    """With a warning about runs of a sweep whose config has them no more, if there are any."""
+    runs = source.runs
     if "in_config" not in runs or not (out := int((runs["in_config"] == 0).sum())):
-        return ""
-    return (
+        return source
+    told = (
         f"{out} of {len(runs)} runs are no longer in the sweep's config (in_config is 0); the fits have them too. "
         "Leave them out with the condition in_config=1 (--where)."
     )
+    return replace(source, warnings=(*source.warnings, told))
 
 
 def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:
