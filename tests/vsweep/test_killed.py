@@ -106,15 +106,12 @@ def extended(uninterrupted, tmp_path_factory):
 def test_killed_while_it_is_extended_the_same_command_finishes_and_equals_undisturbed(
     uninterrupted, extended, tmp_path
 ):
-    """Before the extension counts, at the moment at which it begins to, and while the new runs train."""
+    """At the moment at which the extension begins to count, and while the new runs train; more in tests/slow."""
     workdir = shutil.copytree(uninterrupted, tmp_path / "work")
     old, log = (workdir / "config.json").read_bytes(), tmp_path / "steps"
-    for point in ("writing plan.json", "writing config.json"):
-        killed_at(point, 1, workdir, log, *MORE_SEEDS)
-        assert (workdir / "config.json").read_bytes() == old
-    finish(workdir, log)  # the old command still has its sweep
-    for point, call in (("writing a checkpoint in the background", 2), ("writing runs.csv", 2)):
-        killed_at(point, call, workdir, log, *MORE_SEEDS)
+    killed_at("writing config.json", 1, workdir, log, *MORE_SEEDS)
+    assert (workdir / "config.json").read_bytes() == old
+    killed_at("writing a checkpoint in the background", 2, workdir, log, *MORE_SEEDS)
     finish(workdir, log, *MORE_SEEDS)
     assert same_sweep(workdir, extended)
     assert max(lost_segments(log, workdir)) <= 1
