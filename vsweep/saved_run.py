@@ -11,6 +11,7 @@ import numpy as np
 from vsweep import tasks
 from vsweep.config.problems import ConfigError, Problem, closest
 from vsweep.config.sweep_config import SweepConfig
+from vsweep.host import devices
 from vsweep.models import by_name
 from vsweep.models.base import Model, Params
 from vsweep.models.params import mismatches
@@ -114,7 +115,8 @@ class FinishedRuns:
 
     def model(self, run_id: str) -> Model:
         """Raises ConfigError where a user's own model cannot be made."""
-        return by_name.build(cost.model_shape(self.stack_of(run_id).shape, self.task))
+        shape = cost.model_shape(self.stack_of(run_id).shape, self.task)
+        return by_name.build(dataclasses.replace(shape, target=devices.target(jax.local_devices()[0])))
 
     def params(self, run_ids: Sequence[str], model: Model) -> dict[str, Params]:
         """Run id -> parameters, of runs of one model; each checkpoint is opened once. Raises ConfigError."""

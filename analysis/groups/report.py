@@ -22,6 +22,7 @@ from vsweep.analysis.groups.splitting import Group, Groups
 from vsweep.analysis.plotting import Drawing
 from vsweep.analysis.report import page
 from vsweep.analysis.report.fits_json import finite
+from vsweep.analysis.report.inline_svg import Shared, sprite
 from vsweep.analysis.result import Result
 from vsweep.analysis.sections import law
 
@@ -112,16 +113,19 @@ def _compared(pair: tuple[str, str], result: object) -> dict:
 
 def _render(groups: Groups, found: SideBySide, findings: Sequence[str], drawings: Sequence[Drawing]) -> str:
     links = [(group.name, f"{group.folder}/report.html") for group in groups.groups]
+    shared = Shared()
+    figures = [page.as_figure(drawing, shared) for drawing in drawings]
     return (
         page.environment()
         .get_template("groups.html")
         .render(
             title=f"{groups.whole.title} by {groups.by}",
             policy=page.POLICY,
-            styles=(page.HERE / "static" / "report.css").read_text(encoding="utf-8"),
+            styles=page.styles(shared),
+            sprite=sprite(shared),
             headline=findings[0],
             sentences_of_groups=findings[1:],
-            figures=[page.as_figure(drawing) for drawing in drawings],
+            figures=figures,
             table=words.table(groups, found),
             links=links,
         )

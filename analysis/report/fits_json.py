@@ -7,6 +7,8 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
     runs              {total, finished, running, diverged}
     units             unit of every kind of quantity
     findings          the sentences of the report
+    first_screen      what the report begins with: {headline, trust, numbers}. `trust` is {verdict, reasons}, and its
+                      verdict is "describes", "breaks" or "cannot tell". `numbers` lists label, value, low, high
     exponents         list, one row a (loss, method): loss, E ("known", "free" or "= number"), N and C (the
                       conventions), method ("envelope", "isoflop_parabola", "isoflop_akima", "parametric"), a, b (null
                       where refused), ranges, refused (null or the reason)
@@ -82,6 +84,7 @@ import numpy as np
 
 from vsweep.analysis import sections
 from vsweep.analysis.data.source import Refusal, Source
+from vsweep.analysis.report import first_screen
 from vsweep.analysis.sections.base import Finding, LossStudy
 
 SCHEMA = 2
@@ -105,6 +108,7 @@ def to_json(
         },
         "units": UNITS | {"loss": source.loss_unit},
         "findings": [str(finding) for finding in findings],
+        **first_screen.to_json(first_screen.first_screen(studies)),
         **_merged(section.to_json_of_all(studies) for section in sections.of(source)),
         "losses": {study.loss: _loss(study) for study in studies},
         "refused": refused,

@@ -1,52 +1,43 @@
-"""report.html: one self-contained file - styles and figures inside, no script, no request to anywhere.
+"""report.html: one self-contained file - styles, figures, numbers and scripts inside, no request to anywhere.
 
-This module chooses what the page says; `templates` hold its HTML and `static` its styles. Every text is escaped by the
-templates' environment, wherever it comes from.
+This module chooses what the page says and in which order; `templates` hold its HTML, `static` its styles and scripts.
+Every text is escaped by the templates' environment, wherever it comes from.
 """
 
-import base64
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-import pandas as pd
 
 from vsweep.analysis import sections
 from vsweep.analysis.data.source import Refusal, Source
-from vsweep.analysis.formatting import count
 from vsweep.analysis.plotting import Drawing
-from vsweep.analysis.report import definitions, timing
-from vsweep.analysis.sections.base import HEADLINE, MOST_ROWS, Finding, LossStudy, Section, Table, long_table
-from vsweep.analysis.uncertainty.approach import NAMES
+from vsweep.analysis.report import appendix, definitions
+from vsweep.analysis.report.first_screen import FirstScreen, first_screen
+from vsweep.analysis.report.inline_svg import Shared, inline, sprite
+from vsweep.analysis.sections import loss_curves, optimum
+from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
 
 HERE = Path(__file__).parent
 # Nothing is loaded and nothing runs, whatever got into the page: figures are inside it, and so are the styles.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-RUN_TABLE = (
-    "run_id",
-    "status",
-    "params",
-    "tokens",
-    "flops_6nd",
-    "loss",
-    "val_loss",
-    "excess_loss",
-    "answer_loss",
-    "exact_match",
-    "wall_s",
-)
+SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+FOLDED = 6  # more sentences than this beside a figure are folded
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing as the page holds it: `source` is the picture itself."""
+    """A drawing as the page holds it: `svg` is the picture itself, `caption` one sentence, `more` the rest of it."""
 
     name: str
     title: str
     caption: str
-    source: str
+    more: str
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -69,17 +60,23 @@ class Part:
     tables: list[Table]
     by_loss: list[OtherLoss]
 
+    @property
+    def empty(self) -> bool:
+        return not (self.figures or self.sentences or self.tables or self.by_loss)
+
 
 @functools.cache
 def environment() -> jinja2.Environment:
     """Templates in which all text is escaped, and a name that is missing is an error."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["linked"] = linked
+    return made
 
 
 def render(
@@ -92,28 +89,35 @@ def render(
     """The whole page.
 
     Args:
-      findings: in their order. The one of weight `HEADLINE` begins the page, with the first figure of its section.
-      drawn: figures by the name of their section; on the page they are SVG images.
+      findings: in their order. Each stands in its section.
+      drawn: figures by the name of their section; on the page they are inline SVG.
       skipped: figures that were not drawn.
     """
-    headline = next((found for found in findings if found.loss is None and found.weight == HEADLINE), findings[0])
-    drawings = [drawing for name in (headline.section, *drawn) for drawing in drawn.get(name, [])]
-    lead = drawings[0] if drawings else None
-    rest = [found for found in findings if found is not headline]
-    parts = [_part(section, studies, rest, drawn.get(section.name, []), lead) for section in sections.of(source)]
+    screen, shared = first_screen(studies), Shared()
+    lead = _lead(screen, drawn)
+    parts = [
+        _part(section, studies, findings, drawn.get(section.name, []), lead, shared)
+        for section in _in_order(source, screen)
+    ]
+    lead_figure = as_figure(lead, shared) if lead else None
     return (
         environment()
         .get_template("report.html")
         .render(
             title=source.title,
             policy=POLICY,
-            styles=(HERE / "static" / "report.css").read_text(encoding="utf-8"),
-            banner=_banner(source),
-            headline=headline.text,
-            lead=as_figure(lead) if lead else None,
-            trained=_trained(source),
-            sections=[part for part in parts if part.figures or part.sentences or part.tables or part.by_loss],
-            appendix=[*_refused(studies, skipped), _runs(source), *_times(source), *definitions.tables(studies)],
+            styles=styles(shared),
+            sprite=sprite(shared),
+            banner=appendix.banner(source),
+            screen=screen,
+            lead=lead_figure,
+            runs=len(source.runs),
+            loss=studies[0].loss,
+            sections=[part for part in parts if not part.empty],
+            trained=appendix.trained(source),
+            all_runs=appendix.all_runs(source),
+            refused=appendix.refused(studies, skipped),
+            appendix=[*appendix.times(source), *definitions.tables(studies)],
             formulas=definitions.FORMULAS,
             papers=definitions.PAPERS,
             published=definitions.PUBLISHED,
@@ -121,8 +125,31 @@ def render(
     )
 
 
+def styles(shared: Shared) -> str:
+    """The style sheet of the page, and the classes of its figures."""
+    return (HERE / "static" / "report.css").read_text(encoding="utf-8") + shared.css
+
+
+def _in_order(source: Source, screen: FirstScreen) -> list[Section]:
+    """The sections that the source is asked, the one that the study is about first."""
+    return sorted(sections.of(source), key=lambda section: section.name != screen.section)
+
+
+def _lead(screen: FirstScreen, drawn: dict[str, list[Drawing]]) -> Drawing | None:
+    """The figure of the first screen: loss against compute for a law, else the first one of the leading section."""
+    names = [screen.section, *drawn]
+    if screen.section == optimum.SECTION.name:
+        names.insert(0, loss_curves.SECTION.name)
+    return next((drawing for name in names for drawing in drawn.get(name, [])), None)
+
+
 def _part(
-    section: Section, studies: Sequence[LossStudy], findings: list[Finding], drawings: list[Drawing], lead: object
+    section: Section,
+    studies: Sequence[LossStudy],
+    findings: Sequence[Finding],
+    drawings: list[Drawing],
+    lead: object,
+    shared: Shared,
 ) -> Part:
     first, *others = studies
     folded = [
@@ -131,14 +158,14 @@ def _part(
     return Part(
         section.name,
         section.title,
-        [as_figure(drawing) for drawing in drawings if drawing is not lead],
+        [as_figure(drawing, shared) for drawing in drawings if drawing is not lead],
         _sentences(section, findings, None) + _sentences(section, findings, first.loss),
         _tables(section, first),
         [other for other in folded if other.sentences or other.tables],
     )
 
 
-def _sentences(section: Section, findings: list[Finding], loss: str | None) -> list[str]:
+def _sentences(section: Section, findings: Sequence[Finding], loss: str | None) -> list[str]:
     texts = [found.text for found in findings if found.section == section.name and found.loss == loss]
     return [text[:1].upper() + text[1:] for text in texts]
 
@@ -147,98 +174,21 @@ def _tables(section: Section, study: LossStudy) -> list[Table]:
     return section.tables(study, study.result(section))
 
 
-def as_figure(drawing: Drawing) -> Figure:
-    """The drawing with its picture inside, as an SVG image."""
-    picture = base64.b64encode(drawing.svg).decode("ascii")
-    return Figure(drawing.name, drawing.title, drawing.caption, f"data:image/svg+xml;base64,{picture}")
+def as_figure(drawing: Drawing, shared: Shared) -> Figure:
+    """The drawing with its picture inside; the rest of a caption of several sentences is folded."""
+    caption, *more = SENTENCE.split(drawing.caption, maxsplit=1)
+    svg = inline(drawing.svg, drawing.name, f"{drawing.title}. {caption}", shared)
+    return Figure(drawing.name, drawing.title, caption, " ".join(more), svg)
 
 
-# What was trained
-
-
-def _banner(source: Source) -> str:
-    done, total = source.count("finished") + source.count("diverged"), len(source.runs)
-    if done == total:
-        return ""
-    return f"{source.count('finished')} of {total} runs finished. This sweep is not complete: the numbers will change."
-
-
-def _trained(source: Source) -> Table:
-    runs = source.runs
-    if not source.is_workdir:
-        notes = " ".join(source.notes)
-        return Table("How the table was read", (), (("points", str(len(runs))), ("columns", notes or "as named")))
-    counts = ", ".join(f"{source.count(status)} {status}" for status in ("finished", "running", "diverged"))
-    facts = {
-        "runs": f"{len(runs)} ({counts})",
-        "task": _unique(runs["task"]),
-        "widths": _unique(runs["width"]),
-        "budgets (tokens)": _unique(runs["budget"]),
-        "seeds": f"{runs['seed_block'].nunique()}",
-        "device": _unique(runs["device"]),
-        "precision": f"{_unique(runs['precision'])}, matmul {_unique(runs['matmul_precision'])}",
-        # Running rows have no wall time yet.
-        "training time, all runs": _duration(pd.to_numeric(runs["wall_s"]).sum()),
-        "versions": _unique(runs["versions"]),
-        **({"notes": " ".join(source.notes)} if source.notes else {}),
-        "trained in one environment": in_one_environment(runs["inexact_resumes"]),
-    }
-    return Table(f"How these {len(runs)} runs were trained", (), tuple(facts.items()))
-
-
-def in_one_environment(resumes: pd.Series) -> str:
-    """Whether all runs stayed in the environment that they began in, from their counts of inexact resumes."""
-    if resumes.isna().any():
-        return "not recorded"
-    moved = int((resumes > 0).sum())
-    return f"all but {count(moved, 'run')} (inexact_resumes in runs.csv)" if moved else "all runs"
-
-
-def _unique(column: pd.Series) -> str:
-    values = [f"{value:,}" if isinstance(value, int) else str(value) for value in column.dropna().unique().tolist()]
-    return ", ".join(values) or "not recorded"
-
-
-def _duration(wall_s: float) -> str:
-    minutes, seconds = divmod(round(wall_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min {seconds} s" if hours else f"{minutes} min {seconds} s"
-
-
-# Tables at the end
-
-
-def _refused(studies: Sequence[LossStudy], skipped: Sequence[Refusal]) -> list[Table]:
-    fits = tuple(
-        (study.loss, NAMES.get(refusal.method, refusal.method), refusal.reason)
-        for study in studies
-        for refusal in sections.refusals(study)
-    )
-    figures = tuple((refusal.method, refusal.reason) for refusal in skipped)
-    found = [
-        Table(f"Refused fits ({len(fits)})", ("loss", "fit", "reason"), fits),
-        Table(f"Figures that would be empty ({len(figures)})", ("figure", "reason"), figures),
-    ]
-    return [table for table in found if table.rows]
-
-
-def _runs(source: Source) -> Table:
-    columns = tuple(name for name in RUN_TABLE if name in source.runs)
-    values = source.runs[list(columns)].head(MOST_ROWS).astype(object).itertuples(index=False)
-    rows = (tuple(_cell(value) for value in row) for row in values)
-    where = "runs.csv" if source.is_workdir else source.title
-    return long_table(f"All {len(source.runs)} runs", columns, rows, total=len(source.runs), where=where)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if pd.isna(value) else f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
-
-
-def _times(source: Source) -> list[Table]:
-    if source.times is None:
-        return []
-    head = ("stack", "wall time, s", *timing.ACTIVITIES.values())
-    rows = tuple(map(tuple, timing.rows(source.times)))
-    return [Table("Where the time went", head, rows, timing.sentence(source.times))]
+def linked(text: str) -> Iterator[tuple[str, str]]:
+    """The text in pieces, each with the address of the paper that it names, or with none."""
+    papers = sorted(definitions.PAPERS, key=len, reverse=True)
+    named = re.compile("|".join([*map(re.escape, papers), ARXIV.pattern]))
+    end = 0
+    for match in named.finditer(text):
+        yield text[end : match.start()], ""
+        number = ARXIV.fullmatch(match[0])
+        yield match[0], f"https://arxiv.org/abs/{number[1]}" if number else definitions.PAPERS[match[0]]
+        end = match.end()
+    yield text[end:], ""

@@ -11,12 +11,15 @@ import functools
 from collections import Counter
 
 from vsweep.models import by_name, flops
+from vsweep.models.attention import BLOCKED_ELSEWHERE
 from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
 FLOAT_BYTES = 4
 PARAMETER_COPIES = 3  # the parameters, their gradient or update, and the new ones beside the old ones
 MOMENT_COPIES = 2  # the optimizer's state, and the new one beside it
+LOGITS_AT_ONCE = 2**24  # of one batch: with more of them a loss goes chunk by chunk
+CHUNK_LOGITS = 2**25  # of a chunk, at most
 ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, position and unit of width
 
 
@@ -75,10 +78,21 @@ def state_bytes(shape: ModelShape, moments: int | None = None) -> int:
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
     """Bytes that a slot holds only while its own step is under way."""
-    scores = 4 * shape.heads * shape.positions**2
+    scores = 4 * shape.heads * shape.positions**2 if shape.positions < BLOCKED_ELSEWHERE else 0
     logits = 4 * shape.positions * shape.vocabulary
     per_example = shape.layers * (ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores) + logits
     return FLOAT_BYTES * batch_size * per_example
+
+
+@functools.lru_cache(maxsize=4096)
+def logits_chunk(positions: int, vocabulary: int) -> int | None:
+    """Positions whose logits a loss holds together: the largest divisor of `positions`, of all examples of a batch,
+    that `CHUNK_LOGITS` allow. None: `LOGITS_AT_ONCE` or fewer, which are all made at once.
+    """
+    if positions * vocabulary <= LOGITS_AT_ONCE:
+        return None
+    most = max(1, min(positions, CHUNK_LOGITS // vocabulary))
+    return next(size for size in range(most, 0, -1) if positions % size == 0)
 
 
 def checkpoint_bytes(shape: ModelShape, slots: int, moments: int | None = None) -> int:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vsweep.models.params import Params, Specs, init_params
+from vsweep.models.target import CPU, Target
 
 TRANSFORMER = "transformer"
 
@@ -27,6 +28,7 @@ class ModelShape:
     precision: str = "float32"
     family: str = TRANSFORMER  # or the import path of a user's own
     options: tuple[tuple[str, Any], ...] = ()  # of a user's own
+    target: Target = CPU
 
     @property
     def heads(self) -> int:

@@ -16,7 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from vsweep.models.attention import attend, causal_mask
+from vsweep.models.attention import attend
 from vsweep.models.base import Model, ModelShape, of_halves
 from vsweep.models.dropout import Dropout
 from vsweep.models.params import Params, ParamSpec, Role, Specs
@@ -136,7 +136,7 @@ def _layer(shape: ModelShape, batch: int, params: Params, drop: Dropout, branch:
 def _attention(shape: ModelShape, batch: int, params: Params, x_WxN):
     qkv = _dense(params["query_key_value"], x_WxN)
     q, k, v = qkv.reshape(3, shape.heads, shape.head_dim, -1, batch)
-    mixed_HxDxTxB = attend(q, k, v, causal_mask(q.shape[2]))
+    mixed_HxDxTxB = attend(q, k, v, shape.target)
     return _dense(params["out"], mixed_HxDxTxB.reshape(shape.width, -1))
 
 

@@ -4,7 +4,8 @@ from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models import by_name as models
-from vsweep.models.base import ModelShape
+from vsweep.models.attention import SHORT_POSITIONS
+from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.models.transformer import SCANNED_LAYERS
 from vsweep.optim import by_name as optimizers
 from vsweep.plan.grid import Shape
@@ -70,11 +71,17 @@ def chunk_steps(shape: Shape, task: Task, slots: int, most: int) -> int:
 
 
 def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> float:
-    """Estimated time of one training step of a stack."""
+    """Estimated time of one training step of a stack.
+
+    Products are counted. Beside them each score of attention costs time for the softmax and its gradient, which grows
+    with the square of the length.
+    """
     speed, model = hardware.speed, model_shape(shape, task)
     positions = shape.batch_size * model.positions * shape.layers
     matmuls = shape.batch_size * accounting.flops_counted_per_example(model) / speed.flops
-    slot_s = positions * speed.position_width_s * shape.width + matmuls
+    later = max(0, model.positions - SHORT_POSITIONS) if model.family == TRANSFORMER else 0
+    scores = positions * model.heads * later
+    slot_s = positions * speed.position_width_s * shape.width + scores * speed.score_s + matmuls
     return speed.step_s + slots / hardware.devices * slot_s
 
 

@@ -5,10 +5,12 @@ take them from the training; there each stack compiles when its turn comes.
 """
 
 import concurrent.futures
+import dataclasses
 from typing import Self
 
 import jax
 
+from vsweep.host import devices
 from vsweep.models import by_name
 from vsweep.plan import cost
 from vsweep.plan.grid import Stack
@@ -58,8 +60,9 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
     sweep = sweep.part_with(stack.name)
     train, task = sweep.config.train, sweep.task
+    target = devices.target(mesh.devices.flat[0])
     recipe = Recipe(
-        model=by_name.build(cost.model_shape(stack.shape, task)),
+        model=by_name.build(dataclasses.replace(cost.model_shape(stack.shape, task), target=target)),
         optimizer=sweep.config.optimizer,
         schedule=stack.shape.schedule,
         pad=task.pad,

@@ -37,6 +37,17 @@ def test_hostile_text_adds_no_tag(study):
     assert tags[0] == tags[1]
 
 
+def test_only_papers_become_links():
+    text = "As Hoffmann et al. 2022 say (arXiv:2503.04715), javascript:alert(1)."
+    pieces = list(page.linked(text))
+    assert "".join(piece for piece, _ in pieces) == text
+    links = {piece: address for piece, address in pieces if address}
+    assert links == {
+        "Hoffmann et al. 2022": "https://arxiv.org/abs/2203.15556",
+        "arXiv:2503.04715": "https://arxiv.org/abs/2503.04715",
+    }
+
+
 def test_tables_escape_titles_cells_and_lines():
     parts = page.environment().get_template("parts.html").module
     shown = [
@@ -52,7 +63,8 @@ def test_only_templates_make_html():
     sources = {path.name: path.read_text(encoding="utf-8") for path in SOURCES.rglob("*.py")}
     assert [name for name, text in sources.items() if "Markup" in text or "<td" in text] == []
     templates = "".join(path.read_text(encoding="utf-8") for path in (SOURCES / "report" / "templates").iterdir())
-    assert re.findall(r"[^{]*\|\s*safe|autoescape", templates) == [" styles | safe"]
+    trusted = re.findall(r"[^{]*\|\s*safe|autoescape", templates)
+    assert sorted(trusted) == [" figure.svg | safe", " sprite | safe", " styles | safe"]
 
 
 def test_a_missing_name_is_an_error():
@@ -63,4 +75,6 @@ def test_a_missing_name_is_an_error():
 def test_the_page_begins_with_the_headline_and_its_figure(study):
     tags = [entry[0] for entry in hostile.structure(page_with(study, "x"))]
     start = tags.index("main")
-    assert tags[start + 1 : start + 7] == ["h1", "/h1", "p", "/p", "figure", "img"]
+    assert tags[start + 1 : start + 4] == ["section", "p", "/p"]
+    assert tags.index("figure") < tags.index("h2")
+    assert "ul" not in tags[start : tags.index("figure")]

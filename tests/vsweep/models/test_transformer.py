@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from vsweep.models import accounting, transformer
-from vsweep.models.attention import attend_plain, attend_short, causal_mask
 from vsweep.models.base import ModelShape
 from vsweep.models.dropout import Dropout
 
@@ -99,17 +98,6 @@ def test_counted_flops_are_those_of_the_compiled_forward_pass():
     inputs = jax.ShapeDtypeStruct((4, 32), jnp.int32)
     counted = jax.jit(model.apply).lower(params, inputs).cost_analysis()["flops"]
     assert counted == pytest.approx(4 * accounting.flops_counted_per_example(shape) / 3, rel=0.05)
-
-
-def test_short_attention_and_its_gradients_are_those_of_plain_attention():
-    rng = np.random.default_rng(0)
-    q, k, v, cotangent = (jnp.asarray(rng.normal(size=(2, 4, 7, 5)), jnp.float32) for _ in range(4))
-    mask = causal_mask(7)
-    plain, plain_vjp = jax.vjp(lambda *qkv: attend_plain(*qkv, mask), q, k, v)
-    short, short_vjp = jax.vjp(lambda *qkv: attend_short(*qkv, mask), q, k, v)
-    assert np.allclose(short, plain, atol=1e-6)
-    for ours, theirs in zip(short_vjp(cotangent), plain_vjp(cotangent), strict=True):
-        assert np.allclose(ours, theirs, atol=1e-5)
 
 
 def test_gelu_and_its_gradient_are_those_of_the_tanh_form():
