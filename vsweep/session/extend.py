@@ -4,6 +4,7 @@ The new runs are a generation of their own, in stacks of their own, so that noth
 touched. Stacks that have not begun are given up, and their runs are planned with the new ones.
 """
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
@@ -145,8 +146,10 @@ def has_begun(home: WorkDir, stack: str) -> bool:
 
 def first_generation(home: WorkDir, config: SweepConfig, stored: StoredPlan, task: Task) -> Generation:
     """The record of what a sweep was before it is extended for the first time."""
-    oldest = min((path.stat().st_mtime for path in home.path.rglob("stacks/**/*.json")), default=None)
-    began = oldest if oldest is not None else home.config_file.stat().st_mtime
+    began = home.config_file.stat().st_mtime
+    for path in home.path.glob("stacks/**/*.json"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be training here
+            began = min(began, path.stat().st_mtime)
     return Generation(
         config.to_dict(),
         sweep_config.fingerprint(config, task.digest),
@@ -241,8 +244,9 @@ def _ended(home: WorkDir, begun: Begun, parts: Sequence[SweepPlan]) -> set[str]:
     for part in parts:
         for stack, plan in zip(part.stacks, part.plans, strict=True):
             folder = CheckpointFolder(home.checkpoints(stack.name), Origin.of(part, plan))
-            results = StackResults.of_checkpoint(stack, folder, begun.done[stack.name] or None)
-            ended |= {run_id for run_id, run in results.runs.items() if run.has_ended}
+            with contextlib.suppress(FileNotFoundError):
+                results = StackResults.of_checkpoint(stack, folder, begun.done[stack.name] or None)
+                ended |= {run_id for run_id, run in results.runs.items() if run.has_ended}
     return ended
 
 
@@ -296,10 +300,10 @@ def _add_states(
         return
     folder = CheckpointFolder(home.checkpoints(stack.name), Origin.of(part, plan))
     for step in folder.steps():
-        if folder.problems(step):
-            continue
-        results = StackResults.of_checkpoint(stack, folder, step)
-        if results.moved_at or results.environment != environment:
+        results = None
+        with contextlib.suppress(FileNotFoundError):  # another process may be pruning here
+            results = None if folder.problems(step) else StackResults.of_checkpoint(stack, folder, step)
+        if results is None or results.moved_at or results.environment != environment:
             continue
         seated = [(entry, entry.slot, entry.run_step(step)) for entry in plan.entries_at(step) if entry]
         waiting = [(entry, None, entry.fork_step) for entry in plan.waiting_at(step)]

@@ -11,6 +11,7 @@ from vsweep.config.problems import ConfigError
 from vsweep.session import preflight, resume
 from vsweep.storage.lock import locked
 from vsweep.storage.workdir import WorkDir
+from vsweep.train.events import Compiling
 from vsweep.train.sweep import plan_sweep, run_sweep, store_plan
 
 MORE_SEEDS = small.config(sweep={"seed": [0, 1, 2]})
@@ -121,6 +122,21 @@ def test_nothing_trained_is_planned_as_a_new_sweep(tmp_path):
     store_plan(begin, home)
     assert generations(home.path) == []
     assert prepared(MORE_SEEDS, home.path).sweep.runs == 9
+
+
+def test_where_there_is_nothing_the_flag_changes_nothing(tmp_path):
+    begin = prepared(MORE_SEEDS, tmp_path / "new")
+    assert (begin.extension, begin.sweep.runs, begin.generations) == (None, 9, ())
+
+
+def test_a_copy_of_a_read_directory_can_be_extended(workdir, tmp_path):
+    before = small.tree(workdir)
+    events = run_sweep(MORE_SEEDS, tmp_path / "new", resume_from=workdir, extend=True)
+    small.skip_to(events, Compiling)  # the extension has taken place
+    events.close()
+    assert small.tree(workdir) == before
+    assert len(generations(tmp_path / "new")) == 2
+    assert small.tree(workdir / "stacks").items() <= small.tree(tmp_path / "new" / "stacks").items()
 
 
 def test_plan_json_keeps_each_generation(workdir):
