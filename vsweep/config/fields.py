@@ -42,7 +42,7 @@ SECTIONS = {
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
 MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
-TASKS = ("addition", "modular_arithmetic", "markov")
+TASKS = ("addition", "modular_arithmetic", "markov", "text")
 MODELS = ("transformer",)
 OPTIMIZERS = ("adamw", "adam", "sgd", "lion", "muon", "adafactor")
 DEFAULT_NAMES = {
@@ -144,6 +144,13 @@ FIELDS = (
         of=("addition",),
     ),
     Field("model", "name", "transformer", named(MODELS), "the model"),
+    Field(
+        "model",
+        "aspect_ratio",
+        0.0,
+        number("a finite number from 0 (0: off, layers are given)", lambda value: 0 <= value < math.inf),
+        "width / layers: layers = max(1, round(width / aspect_ratio))",
+    ),
     Field("optimizer", "name", "adamw", named(OPTIMIZERS), "the optimizer"),
     Field(
         "optimizer",

@@ -36,7 +36,7 @@ def optional_values(config: SweepConfig) -> dict[str, float]:
 def identity(run: Run, config: SweepConfig) -> Hashable:
     """What a run of `config` is, whatever it is called: equal for the same run of another config."""
     options = {**optional_values(config), **dict(run.options)}
-    return dataclasses.replace(run, run_id="", options=tuple(sorted(options.items())))
+    return dataclasses.replace(run, run_id="", isoflop=None, options=tuple(sorted(options.items())))
 
 
 def identities(config: SweepConfig, task: Task) -> dict[Hashable, Run]:

@@ -16,8 +16,9 @@ from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, slots_that_fit, step_seconds
 from vsweep.plan.evaluations import evaluation_steps
-from vsweep.plan.grid import Shape, Stack, build_stacks, shapes
+from vsweep.plan.grid import Stack, build_stacks, left_out, shapes
 from vsweep.plan.packing import StackPlan
+from vsweep.plan.shape import Shape
 from vsweep.plan.slots import plan_stack
 from vsweep.tasks.base import Task
 
@@ -67,10 +68,10 @@ class SweepPlan:
         return min(self.horizons or (run.steps for stack in self.stacks for run in stack.runs))
 
     @functools.cached_property
-    def optional_axes(self) -> tuple[str, ...]:
-        """Axes with a column of their own in runs.csv, of every generation."""
+    def added_columns(self) -> tuple[str, ...]:
+        """Columns of runs.csv that other sweeps do not have, of every generation."""
         parts = self.generations or (self,)
-        return tuple(dict.fromkeys(axis for part in reversed(parts) for axis in part.config.optional_axes))
+        return tuple(dict.fromkeys(name for part in reversed(parts) for name in part.config.added_columns))
 
     def part_with(self, stack: str) -> "SweepPlan":
         """The generation that a stack came with; the whole sweep where it was never extended."""
@@ -103,7 +104,16 @@ class SweepPlan:
         """What is allowed, and probably not meant."""
         emulated = not self.hardware.bfloat16 and any(stack.shape.precision == "bfloat16" for stack in self.stacks)
         slow = f"note: {self.hardware.kind} has no bfloat16 and emulates it slowly; train.precision='float32' is faster"
-        return [slow] if emulated else []
+        return [*([slow] if emulated else []), *self._left_out()]
+
+    def _left_out(self) -> list[str]:
+        out, most = left_out(self.config, self.task), 5
+        if not out:
+            return []
+        named = ", ".join(out[:most]) + (", ..." if len(out) > most else "")
+        low, high = self.config.design.tokens_per_param_bounds
+        bounds = f"sweep.tokens_per_param_bounds = {low:g} to {high:g}"
+        return [f"note: {len(out)} of {len(out) + self.runs} runs are left out by {bounds}: {named}"]
 
     def plan_of(self, stack: Stack) -> StackPlan:
         return self._plan_by_name[stack.name]
@@ -120,12 +130,11 @@ class SweepPlan:
 
 def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
     """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
-    too_big = too_big_problems(shapes(config), config, task, hardware)
     try:
         stacks = build_stacks(config, task)
     except ConfigError as error:
-        raise ConfigError(error.problems + too_big) from None
-    if too_big:
+        raise ConfigError(error.problems + too_big_problems(shapes(config), config, task, hardware)) from None
+    if too_big := too_big_problems([stack.shape for stack in stacks], config, task, hardware):
         raise ConfigError(too_big)
     plans = tuple(plan_stack(stack, config, task, hardware) for stack in stacks)
     return SweepPlan(config, task, hardware, stacks, plans)

@@ -5,6 +5,7 @@ Tokens are not counted on the device: a run's data order is a pure function, and
 
 import dataclasses
 
+from vsweep.config.design.options import ISOFLOP
 from vsweep.models import accounting
 from vsweep.plan import generations
 from vsweep.plan.cost import model_shape
@@ -22,7 +23,7 @@ from vsweep.schema import (
 )
 from vsweep.storage.results import StackResults
 from vsweep.tasks import data_order
-from vsweep.tasks.base import measured_columns
+from vsweep.tasks.base import measured_columns, with_multiples
 
 
 class TokenCounter:
@@ -71,6 +72,7 @@ class Generations:
     The runs of the last config come in the order of a sweep that began with it, and then those that it has no more.
     """
 
+    added: tuple[str, ...]  # columns that some generation has and others may not
     columns: dict[str, dict]  # run_id -> optional axes, `generation` and `in_config`
     places: dict[str, int]  # run_id -> place in the tables
 
@@ -78,35 +80,29 @@ class Generations:
     def of(cls, sweep: SweepPlan) -> "Generations":
         """Nothing for a sweep that was never extended."""
         if not sweep.generations:
-            return cls({}, {})
+            return cls((), {}, {})
         wanted = {each: place for place, each in enumerate(generations.identities(sweep.config, sweep.task))}
         columns, places = {}, {}
         for number, part in enumerate(sweep.generations, 1):
             fixed = generations.optional_values(part.config)
             for run in (run for stack in part.stacks for run in stack.runs):
                 place = wanted.get(generations.identity(run, part.config))
-                options = {**fixed, **dict(run.options)}
-                axes = {axis: options[axis] for axis in sweep.optional_axes}
+                options = {**fixed, ISOFLOP: run.isoflop, **dict(run.options)}
+                axes = {axis: options.get(axis) for axis in sweep.added_columns}
                 columns[run.run_id] = {**axes, "generation": number, "in_config": int(place is not None)}
                 places[run.run_id] = len(wanted) + len(places) if place is None else place
-        return cls(columns, places)
+        return cls(sweep.added_columns, columns, places)
 
     def run_rows(self, rows: list[dict]) -> list[dict]:
         """Rows of runs.csv, with the columns of every generation and in order."""
         own = [{**row, **self.columns[row["run_id"]]} for row in rows]
-        names = (name for name in own[0] if name not in EXTENSION_COLUMNS) if own else ()
-        order = [*RUN_COLUMNS, *self._axes, *names, *EXTENSION_COLUMNS]
-        in_order = [{name: row[name] for name in dict.fromkeys(order)} for row in own]
-        return sorted(in_order, key=lambda row: self.places[row["run_id"]])
+        names = dict.fromkeys(name for row in own for name in row if name not in EXTENSION_COLUMNS)
+        order = dict.fromkeys([*RUN_COLUMNS, *self.added, *names, *EXTENSION_COLUMNS])
+        return sorted(({name: row[name] for name in order} for row in own), key=lambda r: self.places[r["run_id"]])
 
     def curve_rows(self, rows: list[dict]) -> list[dict]:
         """Rows of curves.csv, in order; those of a run stay as they are."""
         return sorted(rows, key=lambda row: self.places[row["run_id"]])
-
-    @property
-    def _axes(self) -> list[str]:
-        first = next(iter(self.columns.values()), {})
-        return [name for name in first if name not in EXTENSION_COLUMNS]
 
 
 def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
@@ -120,7 +116,10 @@ def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: T
     for run in stack.runs:
         tokens = counter.by_step(run)
         for point in results.runs[run.run_id].curve:
-            values = {**point, **_compute(sweep, run, point["steps"], tokens[point["steps"]])}
+            values = {
+                **with_multiples(sweep.task, point),
+                **_compute(sweep, run, point["steps"], tokens[point["steps"]]),
+            }
             columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured_columns(sweep.task)]
             rows.append({"run_id": run.run_id, **{name: values[name] for name in columns}})
     return rows
@@ -140,9 +139,10 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
     examples = steps * run.shape.batch_size
     shape = model_shape(run.shape, sweep.task)
     status = results.status(sweep.plan_of(stack), run.run_id)
-    metrics = last if status == FINISHED else {}
+    metrics = with_multiples(sweep.task, last) if status == FINISHED else {}
     row = {
         **run.fields(),
+        ISOFLOP: run.isoflop,
         "run_id": run.run_id,
         "stack": stack.name,
         "task": sweep.task.name,
@@ -162,7 +162,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
-    columns = (*RUN_COLUMNS, *sweep.config.optional_axes, *measured_columns(sweep.task))
+    columns = (*RUN_COLUMNS, *sweep.config.added_columns, *measured_columns(sweep.task))
     return {name: row[name] for name in columns}
 
 

@@ -180,6 +180,8 @@ def store_plan(begin: Start, home: WorkDir) -> None:
         home.remove_plan()
     home.write_config(begin.sweep.config)
     home.write_plan(begin.sweep.plans, begin.environments, begin.generations)
+    if facts := begin.sweep.task.facts:
+        home.write_task(facts, begin.sweep.task.digest)
 
 
 def _take(home: WorkDir, config: SweepConfig, resume_from: str | Path | None, *, extend: bool) -> None:
