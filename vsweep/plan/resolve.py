@@ -18,7 +18,7 @@ from vsweep.config.problems import Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.config.values import value_problem
 from vsweep.models import accounting
-from vsweep.plan.shape import Shape, family, model_shape
+from vsweep.plan.shape import Shape, model_shape, shape_of
 from vsweep.tasks.base import Task
 
 NON_EMBEDDING, COUNTED = "6nd_non_embedding", "counted"
@@ -46,7 +46,6 @@ class Resolver:
     def __init__(self, config: SweepConfig, task: Task, problems: list[Problem]):
         self.config, self.task, self.problems = config, task, problems
         self.known: Mapping[str, Field] = sweep_config.sweepable(config)
-        self._family = family(config)
         self.batch_tokens = functools.cache(lambda batch_size: batch_size * task.mean_label_tokens)
 
     def resolve(self, point: Mapping) -> Values | None:
@@ -59,7 +58,7 @@ class Resolver:
 
     def shape(self, point: Mapping) -> Shape:
         """The shape at a point. Raises CannotCompute."""
-        return Shape(**points.static_values(point, self.config, STATIC_FIELDS, SWEPT), **self._family)
+        return shape_of(self.config, points.static_values(point, self.config, STATIC_FIELDS, SWEPT), point)
 
 
 class _Wrong(Exception):

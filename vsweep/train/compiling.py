@@ -58,6 +58,7 @@ def compiles_ahead(mesh: jax.sharding.Mesh) -> bool:
 
 def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh) -> StackPrograms:
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
+    sweep = sweep.part_with(stack.name)
     train, task = sweep.config.train, sweep.task
     target = devices.target(mesh.devices.flat[0])
     recipe = Recipe(
@@ -67,7 +68,7 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         pad=task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
         metrics=tuple(task.metrics.values()),
-        options=sweep.config.optional_axes,
+        options=sweep.config.stacked_axes,
         gradient_statistics=train.gradient_statistics,
     )
     shape = StackShape(
