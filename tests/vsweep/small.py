@@ -164,7 +164,7 @@ def recipe(values: dict) -> Recipe:
         pad=planned.task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
         metrics=tuple(planned.task.metrics.values()),
-        options=planned.config.optional_axes,
+        options=planned.config.stacked_axes,
     )
 
 
@@ -201,7 +201,7 @@ class Bench:
         """Puts each run into its slot at this step."""
         for slot, run in runs.items():
             self.runs[slot], self.started[slot] = run, self.step
-        hyper_K = hyper_of([runs.get(slot) for slot in range(self.slots)], self.sweep.config.optional_axes)
+        hyper_K = hyper_of([runs.get(slot) for slot in range(self.slots)], self.sweep.config.stacked_axes)
         enters_K = np.array([slot in runs for slot in range(self.slots)])
         self.state = self.programs.enter(
             self.state, *jax.device_put((hyper_K, enters_K), devices.over_slots(self.mesh))

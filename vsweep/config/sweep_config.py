@@ -5,7 +5,6 @@ in `sweep` replaces the field of the same name in its section, and the runs are 
 stop here: below this file there are only these dataclasses, and the code trusts their types.
 """
 
-import abc
 import ast
 import contextlib
 import dataclasses
@@ -18,32 +17,12 @@ from typing import Any
 
 from ml_collections import FieldReference
 
-from vsweep.config import fields, registry
-from vsweep.config.field import OPTIONAL, Field
+from vsweep.config import fields, model_rules, registry
+from vsweep.config.field import OPTIONAL, SPLITTING, Field
 from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, SWEPT
+from vsweep.config.model_options import TRANSFORMER_OPTIONS, UNUSED
 from vsweep.config.problems import ConfigError, Problem, closest, without_repeats
-
-
-class Anything(abc.ABC):  # noqa: B024
-    """The type of a field of a ConfigDict that holds values of several types: the table of fields says which.
-
-    Not `object`, whose flags ml_collections takes for switches: `--config.train.slots all` would be two words.
-    """
-
-    @classmethod
-    def __subclasshook__(cls, other: type) -> bool:
-        return True
-
-
-class DefaultInt(int):
-    """An option in `default_dict()` that nobody has set. Another task or optimizer has no use for it."""
-
-
-class DefaultFloat(float):
-    """The same, of a number with a point."""
-
-
-UNSET = {int: DefaultInt, float: DefaultFloat}
+from vsweep.config.unset import HELD_AS, UNSET, Anything
 
 
 def class_of(section: str, columns: Iterable[Field] | None = None) -> type:
@@ -88,14 +67,28 @@ class SweepConfig:
         """Axes that are swept here and have no column in the runs.csv of other sweeps."""
         return tuple(axis for axis, _ in self.axes if axis not in SWEPT)
 
+    @property
+    def splitting_axes(self) -> tuple[str, ...]:
+        """Those of the optional axes that fix programs, so that each value is a stack of its own."""
+        columns = registry.known_fields("model", self.model.name)
+        return tuple(axis for axis in self.optional_axes if axis in columns and columns[axis].kind == SPLITTING)
+
+    @property
+    def stacked_axes(self) -> tuple[str, ...]:
+        """Those of the optional axes that are vectors over the slots of a stack."""
+        splitting = self.splitting_axes
+        return tuple(axis for axis in self.optional_axes if axis not in splitting)
+
     def to_dict(self) -> dict:
         """The config as plain dicts and lists, as config.json holds it.
 
-        The name of the default model is left out: sweeps began before there was another, and are the same sweeps.
+        The name of the default model and its options are left out where they have their defaults: sweeps began before
+        there was another, and are the same sweeps.
         """
         sections = {section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS}
         if self.model.name == DEFAULT_NAMES["model"]:
-            del sections["model"]["name"]
+            usual = LEFT_OUT.items()
+            sections["model"] = dict(item for item in sections["model"].items() if item not in usual)
         return {
             "name": self.name,
             **sections,
@@ -103,13 +96,14 @@ class SweepConfig:
         }
 
 
+LEFT_OUT = {"name": DEFAULT_NAMES["model"]} | {field.name: field.default for field in TRANSFORMER_OPTIONS}
 MOST_HINTED = 32  # values of a range that are written out
 CLASSES = {section: class_of(section) for section in SECTIONS}
 
 
 def differences(old: dict, new: dict) -> list[str]:
     """Field by field, what two `to_dict`s disagree on; fields that may change on resume are left out."""
-    usual = {"model.name": DEFAULT_NAMES["model"]}  # which `to_dict` leaves out
+    usual = {f"model.{name}": default for name, default in LEFT_OUT.items()}  # which `to_dict` leaves out
     flat_old, flat_new = (usual | _flatten(_results_only(config)) for config in (old, new))
     names = sorted(set(flat_old) | set(flat_new))
     return [
@@ -164,12 +158,12 @@ def default_dict() -> dict:
     default task and optimizer are marked, so that another one finds out which of them were set.
     """
     values = {**SweepConfig().to_dict(), "sweep": {axis: () for axis in (*AXES, *OPTIONAL_AXES)}}
-    values["model"]["name"] = DEFAULT_NAMES["model"]
+    values["model"] |= LEFT_OUT
     for section in DEFAULT_NAMES:
         for name, field in fields.of_section(section).items():
             if field.of:
-                marked = UNSET[field.values.type](field.default)
-                values[section][name] = FieldReference(marked, field_type=field.values.type)
+                kind = field.values.type
+                values[section][name] = FieldReference(UNSET[kind](field.default), field_type=HELD_AS.get(kind, kind))
     values["train"]["slots"] = FieldReference(values["train"]["slots"], field_type=Anything)
     return values
 
@@ -237,7 +231,7 @@ def _read_axes(
         problems.append(Problem("sweep", "not a section", repr(values), "axes with tuples of values"))
         return ()
     of_names = [field for columns in known.values() for field in (columns or {}).values()]
-    optional = {field.name: field for field in of_names if field.kind == OPTIONAL}
+    optional = {field.name: field for field in of_names if field.kind in (OPTIONAL, SPLITTING)}
     swept = {axis: points for axis, points in values.items() if not _is_empty(points)}
     unclear = [section for section, columns in known.items() if columns is None]
     possible = [name for section in unclear for name, field in registry.of_any_name(section).items() if field.swept]
@@ -247,6 +241,10 @@ def _read_axes(
     for axis, field in {**SWEPT, **optional}.items():
         if axis not in swept:
             continue
+        places = [each.section for each in of_names if each.name == axis and each.swept]
+        if len(places) > 1:
+            what, allowed = "a field of two sections", "an axis whose name one section has"
+            problems.append(Problem(f"sweep.{axis}", what, " and ".join(places), allowed))
         points = swept[axis]
         points = _split_words(points if isinstance(points, list | tuple) else (points,), field.values.type)
         if found := _axis_problems(field, points):
@@ -271,6 +269,8 @@ def _axis_problems(field: Field, points: tuple) -> list[Problem]:
     if len(set(map(held, points))) < len(points):
         got = f"{points}, to the programs {tuple(map(held, points))}"
         return [Problem(path, "the same run twice", got, "each value once")]
+    if field.kind == SPLITTING and (found := model_rules.name_problems(path, points)):
+        return found
     if field.name == "budget" and list(points) != sorted(points):
         return [Problem(path, "not increasing", str(points), "budgets from small to large")]
     return []
@@ -317,8 +317,9 @@ def _combination_problems(config: SweepConfig) -> list[Problem]:
         )
         for width in config.axis("width")
         for head_dim in config.axis("head_dim")
-        if width % head_dim
+        if width % head_dim and "head_dim" not in UNUSED.get(config.model.name, ())
     ]
+    problems += model_rules.problems(config)
     if train.final_examples % train.curve_examples:
         what = "not a multiple of train.curve_examples"
         allowed = "a multiple (the final evaluation runs in batches of that size)"

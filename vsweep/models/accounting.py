@@ -10,9 +10,11 @@
 import functools
 from collections import Counter
 
+from vsweep.config.model_options import ATTENDING
 from vsweep.models import by_name, flops
 from vsweep.models.attention import BLOCKED_ELSEWHERE
-from vsweep.models.base import TRANSFORMER, ModelShape
+from vsweep.models.base import ModelShape
+from vsweep.models.families import experts
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
 FLOAT_BYTES = 4
@@ -41,6 +43,21 @@ def params_non_embedding(shape: ModelShape) -> int:
     return sum(_counts(shape)[role] for role in NON_EMBEDDING)
 
 
+def params_active(shape: ModelShape) -> int:
+    """Parameters that one token meets: all but those of the routed experts that it does not go through."""
+    return params(shape) - _idle(shape).total()
+
+
+def _idle(shape: ModelShape) -> Counter[Role]:
+    """Parameters of the experts that a token does not go through; none in a model without experts."""
+    if shape.family != "moe":
+        return Counter()
+    count = shape.option("experts")
+    idle = shape.layers * (count - shape.option("experts_per_token"))
+    all_of_a_layer = count_by_role(experts.specs(shape, 1.0)["experts"])
+    return Counter({role: idle * size // count for role, size in all_of_a_layer.items()})
+
+
 def flops_6nd(shape: ModelShape, tokens: int) -> float:
     """Training FLOPs of `tokens` label tokens as 6 N D (Kaplan et al. 2020, section 2.1), with N = `params`."""
     return 6.0 * params(shape) * tokens
@@ -49,12 +66,15 @@ def flops_6nd(shape: ModelShape, tokens: int) -> float:
 def flops_counted_per_example(shape: ModelShape) -> float:
     """Training FLOPs of one example: forward x 3 (Hoffmann et al. 2022, appendix F, matmuls only).
 
-    Those of a user's own model are counted from what it computes.
+    Of routed experts those that a token goes through are counted, because a sparse kernel needs no more; without
+    places for them, all are computed. Those of other families and of a user's own model are counted from what they
+    compute.
     """
-    if shape.family != TRANSFORMER:
+    if shape.family not in ATTENDING:
         return _counted(shape)
     positions, width = shape.positions, shape.width
-    projections = 2 * positions * _counts(shape)[Role.HIDDEN]
+    matrices = _counts(shape)[Role.HIDDEN] + _counts(shape)[Role.ROUTER] - _idle(shape)[Role.HIDDEN]
+    projections = 2 * positions * matrices
     attention = shape.layers * 2 * 2 * positions * positions * width
     logits = 2 * positions * width * shape.vocabulary
     return 3.0 * (projections + attention + logits)

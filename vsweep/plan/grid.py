@@ -9,13 +9,16 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from vsweep.config import fields as config_fields
+from vsweep.config import registry
 from vsweep.config.field import SEED_OF_RUN, STATIC
 from vsweep.config.fields import AXES, STACKED_FIELDS, STATIC_FIELDS, SWEPT
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.models.base import TRANSFORMER
+from vsweep.schema import RUN_COLUMNS
 from vsweep.tasks.base import Task
 
 # The static fields: they fix array shapes and programs.
@@ -39,14 +42,16 @@ class Run(_Stacked):
     """One model: every stacked field, and what follows from all fields.
 
     `budget` is nominal; `steps` is its horizon, the number of batches nearest to the budget. Seeds of streams and
-    `unique_examples` are resolved: never -1 and 0. `options` are the optional axes that the sweep varies.
+    `unique_examples` are resolved: never -1 and 0. `options` and
+    `model_options` are the optional axes that the sweep varies.
     """
 
     run_id: str
     shape: Shape
     steps: int
     cooldown_steps: int  # at the end of a wsd run; 0: the schedule has no stable phase
-    options: tuple[tuple[str, float], ...] = ()  # optional axis -> value
+    options: tuple[tuple[str, float], ...] = ()  # optional axis -> value, of those that are stacked
+    model_options: tuple[tuple[str, Any], ...] = ()  # the same, of those that split stacks
 
     @property
     def decay_start(self) -> int:
@@ -56,7 +61,7 @@ class Run(_Stacked):
     def fields(self) -> dict:
         """Every axis of the sweep and its value in this run."""
         fixed = {axis: getattr(self.shape if field.kind == STATIC else self, axis) for axis, field in SWEPT.items()}
-        return {**fixed, **dict(self.options)}
+        return {**fixed, **dict(self.model_options), **dict(self.options)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,15 +80,18 @@ def cooldown_steps(horizon: int, fraction: float) -> int:
 
 def shapes(config: SweepConfig) -> tuple[Shape, ...]:
     """Every shape of a sweep, also of one that cannot be trained for other reasons."""
-    values = itertools.product(*(config.axis(field) for field in STATIC_FIELDS))
-    return tuple(Shape(**dict(zip(STATIC_FIELDS, value, strict=True)), **_family(config)) for value in values)
+    axes = (*STATIC_FIELDS, *config.splitting_axes)
+    values = itertools.product(*(config.axis(axis) for axis in axes))
+    return tuple(_shape(config, dict(zip(axes, value, strict=True))) for value in values)
 
 
-def _family(config: SweepConfig) -> dict:
-    """Which model it is: fields of `Shape` that no sweep varies."""
-    core = config_fields.of_section("model")
-    options = tuple((name, value) for name, value in vars(config.model).items() if name not in core)
-    return {"family": config.model.name, "model_options": options}
+def _shape(config: SweepConfig, values: dict) -> Shape:
+    """The shape of a run that has these `values`. Options of the model that have their default stand in none."""
+    options = {name: field for name, field in registry.known_fields("model", config.model.name).items() if field.of}
+    chosen = {name: values.get(name, getattr(config.model, name)) for name in options}
+    others = tuple((name, value) for name, value in chosen.items() if value != options[name].default)
+    fixed = {field: values[field] for field in STATIC_FIELDS}
+    return Shape(**fixed, family=config.model.name, model_options=others)
 
 
 def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
@@ -95,11 +103,24 @@ def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     for values in itertools.product(*(config.axis(axis) for axis in axes)):
         run = _build_run(dict(zip(axes, values, strict=True)), config, task, problems)
         runs.setdefault(run.shape, []).append(run)
+    problems += _reserved(config)
     problems += _repeated([run for shape_runs in runs.values() for run in shape_runs])
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    stacks = (Stack(_name(vars(shape), swept, STATIC_FIELDS) or "all", shape, tuple(rs)) for shape, rs in runs.items())
+    stacks = (Stack(_stack_name(rs[0], swept), shape, tuple(rs)) for shape, rs in runs.items())
     return tuple(sorted(stacks, key=lambda stack: (stack.shape.width**2 * stack.shape.layers, stack.name)))
+
+
+def _stack_name(run: Run, swept: dict) -> str:
+    """From a run of the stack: all of them have the same."""
+    options = dict(run.model_options)
+    return _name({**vars(run.shape), **options}, swept, (*STATIC_FIELDS, *options)) or "all"
+
+
+def _reserved(config: SweepConfig) -> list[Problem]:
+    """An option of a user's own may have the name of a column that every table has."""
+    taken = [axis for axis in config.optional_axes if axis in RUN_COLUMNS]
+    return [Problem(f"sweep.{axis}", "the name of another column of runs.csv", axis, "another name") for axis in taken]
 
 
 def _repeated(runs: list[Run]) -> list[Problem]:
@@ -111,8 +132,10 @@ def _repeated(runs: list[Run]) -> list[Problem]:
 
 
 def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[Problem]) -> Run:
-    shape = Shape(**{field: values.pop(field) for field in STATIC_FIELDS}, **_family(config))
-    options = {axis: values.pop(axis) for axis in config.optional_axes}
+    shape = _shape(config, values)
+    model_options = {axis: values.pop(axis) for axis in config.splitting_axes}
+    options = {axis: values.pop(axis) for axis in config.stacked_axes}
+    values = {field: value for field, value in values.items() if field not in STATIC_FIELDS}
     for stream in ("init_seed", "data_seed", "dropout_seed"):
         values[stream] = values["seed"] if values[stream] == SEED_OF_RUN else values[stream]
     if values["unique_examples"] > task.train_examples:
@@ -123,10 +146,19 @@ def _build_run(values: dict, config: SweepConfig, task: Task, problems: list[Pro
     if values["warmup_steps"] >= max(steps, 1):
         allowed = f"below the {steps} steps of budget {values['budget']:,}"
         problems.append(Problem("warmup_steps", "no step is left after it", str(values["warmup_steps"]), allowed))
-    name = _name({**vars(shape), **values, **options}, dict(config.axes), (*AXES, *options)) or "run"
+    optional = {**model_options, **options}
+    name = _name({**vars(shape), **values, **optional}, dict(config.axes), (*AXES, *optional)) or "run"
     fraction = options.get("cooldown_fraction", config.optimizer.cooldown_fraction)
     cooldown = cooldown_steps(steps, fraction) if shape.schedule == "wsd" else 0
-    run = Run(run_id=name, shape=shape, steps=steps, cooldown_steps=cooldown, options=tuple(options.items()), **values)
+    run = Run(
+        run_id=name,
+        shape=shape,
+        steps=steps,
+        cooldown_steps=cooldown,
+        options=tuple(options.items()),
+        model_options=tuple(model_options.items()),
+        **values,
+    )
     problems += _run_problems(run, config, fraction)
     return run
 
