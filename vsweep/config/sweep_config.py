@@ -20,7 +20,7 @@ from ml_collections import FieldReference
 from vsweep.config import fields, model_rules, registry
 from vsweep.config.field import OPTIONAL, SPLITTING, Field
 from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, SWEPT
-from vsweep.config.model_options import TRANSFORMER_OPTIONS, UNUSED
+from vsweep.config.model_options import TRANSFORMER_OPTIONS
 from vsweep.config.problems import ConfigError, Problem, closest, without_repeats
 from vsweep.config.unset import HELD_AS, UNSET, Anything
 
@@ -317,7 +317,7 @@ def _combination_problems(config: SweepConfig) -> list[Problem]:
         )
         for width in config.axis("width")
         for head_dim in config.axis("head_dim")
-        if width % head_dim and "head_dim" not in UNUSED.get(config.model.name, ())
+        if width % head_dim and model_rules.uses_head_dim(config)
     ]
     problems += model_rules.problems(config)
     if train.final_examples % train.curve_examples:

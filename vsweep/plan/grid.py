@@ -91,6 +91,8 @@ def _shape(config: SweepConfig, values: dict) -> Shape:
     chosen = {name: values.get(name, getattr(config.model, name)) for name in options}
     others = tuple((name, value) for name, value in chosen.items() if value != options[name].default)
     fixed = {field: values[field] for field in STATIC_FIELDS}
+    if heads := chosen.get("heads"):
+        fixed["head_dim"] = fixed["width"] // heads
     return Shape(**fixed, family=config.model.name, model_options=others)
 
 
