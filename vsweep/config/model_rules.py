@@ -82,9 +82,7 @@ def _mup(config: Any) -> list[Problem]:
     if name not in fields.OPTIMIZERS:
         found.append(Problem("optimizer.name", "muP has no rule for it", name, ", ".join(fields.OPTIMIZERS)))
     if name == "adam" and any(decays := config.axis("weight_decay")):
-        what = (
-            "a part of the gradient, which adam divides by a size that changes with the width; muP has no rule for it"
-        )
+        what = "decay in the gradient, as adam has it, depends on the width; muP has no rule for it"
         got, allowed = ", ".join(f"{decay:g}" for decay in decays), "0, or optimizer.name = adamw"
         found.append(Problem("optimizer.weight_decay", what, got, allowed))
     return found

@@ -17,8 +17,8 @@ multiplied by 1 / sqrt(d), start as those of the base, and Adam-like learning ra
 """
 
 import dataclasses
+import functools
 import re
-from typing import Any
 
 import jax
 
@@ -45,23 +45,21 @@ def parametrized(model: Model) -> Model:
 
 def parametrized_specs(shape: ModelShape, specs: Specs) -> Specs:
     """`specs` with the initial deviations of the parametrization that `shape` names, and with its multiples."""
-    multiples = {"width_multiple": _width_multiple(shape)}
-    in_layers = multiples | {"depth_multiple": _depth_multiple(shape)}
-    return {
-        name: jax.tree.map(
-            lambda spec, of=in_layers if re.fullmatch(OF_A_LAYER, name) else multiples: _as(spec, of), part
-        )
-        for name, part in specs.items()
-    }
+    width, depth = _width_multiple(shape), _depth_multiple(shape)
+
+    def scaled(part: Specs, depth: float) -> Specs:
+        return jax.tree.map(functools.partial(_scaled, width=width, depth=depth), part)
+
+    return {name: scaled(part, depth if re.fullmatch(OF_A_LAYER, name) else 1.0) for name, part in specs.items()}
 
 
-def _as(spec: ParamSpec, multiples: dict[str, Any]) -> ParamSpec:
-    grown = multiples["width_multiple"] ** 0.5 if spec.role in LIKE_THE_BASE else 1.0
-    return dataclasses.replace(spec, deviation=spec.deviation * grown, **multiples)
+def _scaled(spec: ParamSpec, *, width: float, depth: float) -> ParamSpec:
+    deviation = spec.deviation * (width**0.5 if spec.role in LIKE_THE_BASE else 1.0)
+    return dataclasses.replace(spec, deviation=deviation, width_multiple=width, depth_multiple=depth)
 
 
 def score_multiplier(shape: ModelShape) -> float:
-    """By which queries are multiplied beside 1 / sqrt(head dim); a head dim that is the same at all widths needs none."""
+    """By which queries are multiplied beside 1 / sqrt(head dim). A head dim that is one at all widths needs none."""
     return _width_multiple(shape) ** -0.5 if shape.option("heads") else 1.0
 
 

@@ -1,7 +1,7 @@
 """Learning rates under muP: of each parameter, relative to that of the base width (`models/mup.py` has the table).
 
-Weight decay stays `lr x weight_decay` a step with the *base's* learning rate for every parameter. With a parameter's own
-learning rate a wide model's matrices would hardly decay, and the equilibrium between updates and decay would move with
+Weight decay stays `lr x weight_decay` a step with the *base's* learning rate for every parameter. With their own
+learning rates a wide model's matrices would hardly decay, and the equilibrium between updates and decay would move with
 the width (Wang & Aitchison 2024, arXiv:2405.13698).
 """
 

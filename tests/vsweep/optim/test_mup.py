@@ -81,7 +81,7 @@ def test_weights_decay_by_the_learning_rate_of_the_base(name):
 
 
 def test_layers_learn_slower_by_the_root_of_their_number():
-    flat, _ = update("adamw", specs_of("mup"))
+    flat, _ = update("adamw", specs_of("mup", layers=2))
     deep, _ = update("adamw", specs_of("mup", base_layers=1, layers=2))
     assert np.allclose(deep["attention_0"]["out"]["kernel"] * 2**0.5, flat["attention_0"]["out"]["kernel"], rtol=1e-5)
     assert np.allclose(deep["embed"], flat["embed"])
