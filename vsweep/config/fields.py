@@ -147,6 +147,13 @@ FIELDS = (
     ),
     Field("model", "name", "transformer", named(MODELS), "the model"),
     *TRANSFORMER_OPTIONS,
+    Field(
+        "model",
+        "aspect_ratio",
+        0.0,
+        number("a finite number from 0 (0: off, layers are given)", lambda value: 0 <= value < math.inf),
+        "width / layers: layers = max(1, round(width / aspect_ratio))",
+    ),
     Field("optimizer", "name", "adamw", named(OPTIMIZERS), "the optimizer"),
     Field(
         "optimizer",

@@ -5,22 +5,27 @@
 - `flops_6nd`: 6 N D with N = `params` and D = exact label tokens.
 - `flops_counted`: matmuls only (projections, attention scores and values, logits), forward x 3, over every position of
   the padded sequence, attention counted full rather than causal (Hoffmann et al. 2022, appendix F, less its embedding).
+  Looking up an embedding counts nothing, also where a built-in model does it by a product.
 """
 
 import functools
 from collections import Counter
 
-from vsweep.config.model_options import ATTENDING
+from vsweep.config.model_options import ATTENDING, RECURRENT
 from vsweep.models import by_name, flops
 from vsweep.models.attention import BLOCKED_ELSEWHERE
 from vsweep.models.base import ModelShape
-from vsweep.models.families import experts
+from vsweep.models.families import experts, feed_forward
 from vsweep.models.params import NON_EMBEDDING, Role, count_by_role
 
 FLOAT_BYTES = 4
 PARAMETER_COPIES = 3  # the parameters, their gradient or update, and the new ones beside the old ones
 MOMENT_COPIES = 2  # the optimizer's state, and the new one beside it
+LOGITS_AT_ONCE = 2**24  # of one batch: with more of them a loss goes chunk by chunk
+CHUNK_LOGITS = 2**25  # of a chunk, at most
 ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, position and unit of width
+ACTIVATIONS_PER_HIDDEN = 4  # of an expert's hidden layer, a place
+WITHOUT_ATTENTION = (*RECURRENT, "mlp")
 
 
 @functools.lru_cache(maxsize=4096)  # a plan asks several times for each of its shapes
@@ -30,7 +35,8 @@ def _counts(shape: ModelShape) -> Counter[Role]:
 
 @functools.lru_cache(maxsize=4096)
 def _counted(shape: ModelShape) -> float:
-    return 3.0 * flops.count(by_name.forward_jaxpr(shape))
+    lookup = 2 * shape.positions * shape.vocabulary * shape.width if by_name.looks_up_by_product(shape) else 0
+    return 3.0 * (flops.count(by_name.forward_jaxpr(shape)) - lookup)
 
 
 def params(shape: ModelShape) -> int:
@@ -96,10 +102,33 @@ def state_bytes(shape: ModelShape, moments: int | None = None) -> int:
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
     """Bytes that a slot holds only while its own step is under way."""
-    scores = 4 * shape.heads * shape.positions**2 if shape.positions < BLOCKED_ELSEWHERE else 0
+    at_once = shape.positions < BLOCKED_ELSEWHERE and shape.family not in WITHOUT_ATTENTION
+    scores = 4 * shape.heads * shape.positions**2 if at_once else 0
     logits = 4 * shape.positions * shape.vocabulary
-    per_example = shape.layers * (ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores) + logits
-    return FLOAT_BYTES * batch_size * per_example
+    layer = ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores + _of_experts(shape)
+    window = 2 * shape.option("window") * shape.width * shape.positions if shape.family == "mlp" else 0
+    return FLOAT_BYTES * batch_size * (shape.layers * layer + window + logits)
+
+
+def _of_experts(shape: ModelShape) -> int:
+    """Floats that a layer's routed experts keep for the backward pass, an example."""
+    if shape.family != "moe":
+        return 0
+    places = experts.places(shape)
+    choices = 2 * places * shape.positions if shape.option("capacity_factor") else 0
+    at_a_place = ACTIVATIONS_PER_HIDDEN * feed_forward.hidden_size(shape) + 3 * shape.width
+    return shape.option("experts") * (places * at_a_place + choices)
+
+
+@functools.lru_cache(maxsize=4096)
+def logits_chunk(positions: int, vocabulary: int) -> int | None:
+    """Positions whose logits a loss holds together: the largest divisor of `positions`, of all examples of a batch,
+    that `CHUNK_LOGITS` allow. None: `LOGITS_AT_ONCE` or fewer, which are all made at once.
+    """
+    if positions * vocabulary <= LOGITS_AT_ONCE:
+        return None
+    most = max(1, min(positions, CHUNK_LOGITS // vocabulary))
+    return next(size for size in range(most, 0, -1) if positions % size == 0)
 
 
 def checkpoint_bytes(shape: ModelShape, slots: int, moments: int | None = None) -> int:

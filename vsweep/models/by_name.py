@@ -15,7 +15,7 @@ from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.models import mup, transformer
 from vsweep.models.base import Model, ModelShape
-from vsweep.models.families import recurrent, window_mlp
+from vsweep.models.families import layers, recurrent, window_mlp
 from vsweep.models.params import ParamSpec, Specs, init_params
 
 FAMILIES = {
@@ -40,6 +40,11 @@ def param_specs(shape: ModelShape) -> Specs:
     if shape.family in FAMILIES:
         return mup.parametrized_specs(shape, FAMILIES[shape.family].param_specs(shape))
     return _own(shape)[0]
+
+
+def looks_up_by_product(shape: ModelShape) -> bool:
+    """Whether the embeddings of tokens are looked up by a product that is no work of the model."""
+    return shape.family in FAMILIES and shape.vocabulary <= layers.SMALL_VOCABULARY
 
 
 def forward_jaxpr(shape: ModelShape) -> Any:

@@ -6,31 +6,14 @@ from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models import by_name as models
 from vsweep.models.attention import SHORT_POSITIONS
-from vsweep.models.base import ModelShape
 from vsweep.models.transformer import SCANNED_LAYERS
 from vsweep.optim import by_name as optimizers
-from vsweep.plan.grid import Shape
+from vsweep.plan.shape import Shape, model_shape
 from vsweep.tasks.base import Task, token_dtype
 
 CPU_CACHE_BYTES = 1e7  # by `accounting.slot_bytes`, an estimate from above; measured at widths 4 to 64
 MEMORY_SHARE = 0.8  # of a device, for a stack
 CHUNK_BYTES = 2**26  # of tokens that the devices are sent at once
-
-
-def model_shape(shape: Shape, task: Task) -> ModelShape:
-    """The shape of the model that a stack trains on `task`: positions are a sequence's tokens but the last."""
-    return ModelShape(
-        vocabulary=task.vocabulary,
-        positions=task.sequence_length - 1,
-        width=shape.width,
-        layers=shape.layers,
-        head_dim=shape.head_dim,
-        ff_multiple=shape.ff_multiple,
-        tied_embeddings=shape.tied_embeddings,
-        precision=shape.precision,
-        family=shape.family,
-        options=shape.model_options,
-    )
 
 
 def moments(shape: Shape, task: Task, config: SweepConfig) -> int:

@@ -6,6 +6,7 @@ for another number of slots changes float rounding. It is stored in the work dir
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem
@@ -14,8 +15,9 @@ from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, slots_that_fit, step_seconds
 from vsweep.plan.evaluations import evaluation_steps
-from vsweep.plan.grid import Stack, build_stacks, shapes
+from vsweep.plan.grid import Stack, build_stacks, left_out, shapes
 from vsweep.plan.packing import StackPlan
+from vsweep.plan.shape import Shape
 from vsweep.plan.slots import plan_stack
 from vsweep.tasks.base import Task
 
@@ -72,7 +74,16 @@ class SweepPlan:
         """What is allowed, and probably not meant."""
         emulated = not self.hardware.bfloat16 and any(stack.shape.precision == "bfloat16" for stack in self.stacks)
         slow = f"note: {self.hardware.kind} has no bfloat16 and emulates it slowly; train.precision='float32' is faster"
-        return [slow] if emulated else []
+        return [*([slow] if emulated else []), *self._left_out()]
+
+    def _left_out(self) -> list[str]:
+        out, most = left_out(self.config, self.task), 5
+        if not out:
+            return []
+        named = ", ".join(out[:most]) + (", ..." if len(out) > most else "")
+        low, high = self.config.design.tokens_per_param_bounds
+        bounds = f"sweep.tokens_per_param_bounds = {low:g} to {high:g}"
+        return [f"note: {len(out)} of {len(out) + self.runs} runs are left out by {bounds}: {named}"]
 
     def plan_of(self, stack: Stack) -> StackPlan:
         return self._plan_by_name[stack.name]
@@ -88,18 +99,17 @@ class SweepPlan:
 
 def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
     """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
-    too_big = _too_big(config, task, hardware)
     try:
         stacks = build_stacks(config, task)
     except ConfigError as error:
-        raise ConfigError(error.problems + too_big) from None
-    if too_big:
+        raise ConfigError(error.problems + _too_big(shapes(config), config, task, hardware)) from None
+    if too_big := _too_big([stack.shape for stack in stacks], config, task, hardware):
         raise ConfigError(too_big)
     plans = tuple(plan_stack(stack, config, task, hardware) for stack in stacks)
     return SweepPlan(config, task, hardware, stacks, plans)
 
 
-def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
+def _too_big(shapes: Iterable[Shape], config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
     return [
         Problem(
             "model.width",
@@ -107,7 +117,7 @@ def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Proble
             f"width {shape.width}, layers {shape.layers}, batch_size {shape.batch_size}",
             f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
         )
-        for shape in shapes(config)
+        for shape in shapes
         if slots_that_fit(shape, task, hardware, moments(shape, task, config)) < 1
     ]
 

@@ -3,7 +3,9 @@
 Tokens are not counted on the device: a run's data order is a pure function, and so is the exact number of its tokens.
 """
 
+from vsweep.config.design.options import ISOFLOP
 from vsweep.models import accounting
+from vsweep.models.base import ModelShape
 from vsweep.plan.cost import model_shape
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Run, Stack
@@ -80,6 +82,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
     metrics = last if status == FINISHED else {}
     row = {
         **run.fields(),
+        ISOFLOP: run.isoflop,
         "run_id": run.run_id,
         "stack": stack.name,
         "task": sweep.task.name,
@@ -99,8 +102,17 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
-    columns = (*RUN_COLUMNS, *sweep.config.optional_axes, *measured_columns(sweep.task))
-    return {name: row[name] for name in columns}
+    active = _active(shape, tokens[steps])
+    columns = (*RUN_COLUMNS, *sweep.config.added_columns, *measured_columns(sweep.task))
+    return {**{name: row[name] for name in columns}, **active}
+
+
+def _active(shape: ModelShape, tokens: int) -> dict:
+    """Columns of models whose tokens do not meet all parameters: N of those that a token meets, and its 6 N D."""
+    if shape.family != "moe":
+        return {}
+    active = accounting.params_active(shape)
+    return {"params_active": active, "flops_6nd_active": 6.0 * active * tokens}
 
 
 def _compute(sweep: SweepPlan, run: Run, steps: int, tokens: int) -> dict:

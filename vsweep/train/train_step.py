@@ -18,6 +18,7 @@ from vsweep.config.sweep_config import OptimizerConfig
 from vsweep.models import base
 from vsweep.optim import by_name, schedules
 from vsweep.tasks.base import Metric
+from vsweep.train.objective import losses
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence
@@ -129,12 +130,15 @@ def evaluate(recipe: Recipe, params, tokens_NxS: jax.Array, answer_NxL: jax.Arra
     """Held-out losses of one run, dropout off.
 
     `exact_N` needs no generation: greedy decoding gives the answer exactly when every label of the answer is the
-    argmax of the teacher-forced pass.
+    argmax of the teacher-forced pass. Metrics take logits: where a task has some, all logits of the examples are made.
     """
     inputs_NxL, labels_NxL, counted_NxL = split_labels(tokens_NxS, recipe.pad)
-    logits_NxLxV = recipe.model.apply(params, inputs_NxL)
-    losses_NxL = jnp.where(counted_NxL, _label_losses(logits_NxLxV, labels_NxL), 0.0)
-    right_NxL = jnp.argmax(logits_NxLxV, axis=-1) == labels_NxL
+    if recipe.metrics:
+        logits_NxLxV = recipe.model.apply(params, inputs_NxL)
+        losses_NxL, right_NxL = losses.losses_of_logits(logits_NxLxV, labels_NxL)
+    else:
+        losses_NxL, right_NxL = losses.evaluation_losses(recipe.model, params, inputs_NxL, labels_NxL)
+    losses_NxL = jnp.where(counted_NxL, losses_NxL, 0.0)
     return ExampleLosses(
         loss_N=losses_NxL.sum(axis=1),
         answer_loss_N=jnp.where(answer_NxL, losses_NxL, 0.0).sum(axis=1),
@@ -157,18 +161,7 @@ def _training_loss(recipe: Recipe, params, state: RunState, tokens_BxS) -> jax.A
     if recipe.use_dropout:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.dropout_key, impl="threefry2x32"), state.step)
     dropout = {"dropout_key": key, "dropout": state.hyper.dropout}
-    logits_BxLxV, penalty = recipe.model.training_logits(params, inputs_BxL, **dropout)
-    losses_BxL = _label_losses(logits_BxLxV, labels_BxL)
-    loss = jnp.where(counted_BxL, losses_BxL, 0.0).sum() / counted_BxL.sum()
-    return loss if penalty is None else loss + penalty
-
-
-def _label_losses(logits_BxLxV, labels_BxL) -> jax.Array:
-    """Cross-entropy [B, L] in nats, along the model's own feature-major order; no one-hot array is ever made."""
-    logits_VxLxB, labels_LxB = logits_BxLxV.T, labels_BxL.T
-    is_label = labels_LxB == jnp.arange(logits_VxLxB.shape[0])[:, None, None]
-    label_logits_LxB = jnp.where(is_label, logits_VxLxB, 0.0).sum(axis=0)
-    return (jax.nn.logsumexp(logits_VxLxB, axis=0) - label_logits_LxB).T
+    return losses.training_loss(recipe.model, params, inputs_BxL, labels_BxL, counted_BxL, **dropout)
 
 
 def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformation:
