@@ -62,7 +62,14 @@ def _heads(name: str, values: Mapping) -> list[Problem]:
     if "head_dim" in UNUSED.get(name, ()):
         return []
     if heads and width % heads:
-        return [Problem("model.heads", "does not divide the width", f"{heads} heads at width {width}", "a divisor")]
+        return [
+            Problem(
+                "model.heads",
+                "does not divide the width",
+                f"{heads} heads at width {width}",
+                "a divisor of every width",
+            )
+        ]
     if heads and head_dim != fields.SWEPT["head_dim"].default:
         got = f"head_dim {head_dim} and {heads} heads"
         return [Problem("model.head_dim", "model.heads gives the heads their size", got, "one of the two")]
