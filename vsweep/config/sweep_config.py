@@ -232,7 +232,7 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
         problems.append(Problem(section, "not a section", repr(values), "fields with values"))
         return class_of(section)()
     given = {name: value for name, value in values.items() if not isinstance(value, (*UNSET.values(),))}
-    of = str(values.get("name", ""))
+    of = str(values.get("name", DEFAULT_NAMES.get(section, "")))
     if known is None:
         core = {name: field for name, field in fields.of_section(section).items() if not field.of}
         if not registry.is_import_path(of):  # whose options are not known
@@ -326,7 +326,7 @@ def _shown(value: object) -> str:
 
 
 def _results_only(values: dict) -> dict:
-    free = fields.resumable_fields()
+    free = {*fields.resumable_fields(), *registry.resumable_options(values.get("task"))}
     return {
         key: {n: v for n, v in value.items() if f"{key}.{n}" not in free} if isinstance(value, dict) else value
         for key, value in values.items()

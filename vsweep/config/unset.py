@@ -31,4 +31,4 @@ class DefaultSwitch(int):
 
 
 UNSET = {int: DefaultInt, float: DefaultFloat, str: DefaultText, bool: DefaultSwitch}
-HELD_AS = {bool: Anything}  # by a ConfigDict; other options as their type
+HELD_AS = {bool: Anything, str: Anything}  # by a ConfigDict, which would make a plain text of a `DefaultText`
