@@ -63,6 +63,8 @@ class FinishedRuns:
             raise ConfigError(problems)
         config = home.read_config()
         task = tasks.build(config.task)
+        if other_data := home.data_problems(task.digest):
+            raise ConfigError(other_data)
         stored = home.read_plan()
         if stored is None:
             allowed = "a sweep that has begun; run the sweep's command again, which writes it"

@@ -330,7 +330,7 @@ def _shown(value: object) -> str:
 
 
 def _results_only(values: dict) -> dict:
-    free = fields.resumable_fields()
+    free = {*fields.resumable_fields(), *registry.resumable_options(values.get("task"))}
     return {
         key: {n: v for n, v in value.items() if f"{key}.{n}" not in free} if isinstance(value, dict) else value
         for key, value in values.items()

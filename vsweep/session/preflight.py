@@ -133,6 +133,8 @@ def _start(config: SweepConfig, problems: list, stored: WorkDir | None, *, allow
     if any(isinstance(problem, Problem) and problem.field.startswith("task") for problem in problems):
         return None
     task = tasks.build(config.task)
+    if stored is not None and (other_data := stored.data_problems(task.digest)):
+        raise ConfigError(other_data)
     if stored is not None:
         return resume.start(config, task, stored, allow_inexact=allow_inexact)
     return Start(sweep_plan.build_plan(config, task, devices.hardware(mesh)), mesh, ())

@@ -1,6 +1,6 @@
 """The work directory: everything a sweep leaves behind, and the same command continues it.
 
-config.json  plan.json  runs.csv  curves.csv  times.csv  tables.json  lock
+config.json  plan.json  task.json  runs.csv  curves.csv  times.csv  tables.json  lock
 stacks/<stack>/checkpoints/   to resume
 stacks/<stack>/finished/      every finished run's parameters, never pruned
 compile_cache/                compiled programs
@@ -27,7 +27,7 @@ from vsweep.schema import CURVES_FILE, RUNS_FILE, TIMES_FILE
 from vsweep.storage.lock import LEASE, LOCK, is_lock
 from vsweep.tables import CHECKSUMS_FILE
 
-FILES = ("config.json", "plan.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE, LOCK, LEASE)
+FILES = ("config.json", "plan.json", "task.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE, LOCK, LEASE)
 FOLDERS = ("stacks", "compile_cache", "analysis")
 COPYING = f".copying{TEMPORARY}"  # a folder: the copy of another work directory is under way
 PLAN_ADVICE = (
@@ -44,6 +44,7 @@ class WorkDir:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.plan_file = self.path / "plan.json"
+        self.task_file = self.path / "task.json"
         self.compile_cache = self.path / "compile_cache"
 
     def checkpoints(self, stack: str) -> Path:
@@ -121,6 +122,20 @@ class WorkDir:
 
     def write_config(self, config: SweepConfig) -> None:
         write_json_atomically(self.config_file, config.to_dict())
+
+    def write_task(self, facts: dict, digest: str) -> None:
+        """What a task tells of its data, for reports, and the digest of the data: task.json."""
+        write_json_atomically(self.task_file, {**facts, "digest": digest})
+
+    def data_problems(self, digest: str) -> list[Problem]:
+        """Of a task whose data are not those that task.json tells of; none without such a file."""
+        known = digest
+        with contextlib.suppress(OSError, ValueError):
+            known = read_json(self.task_file).get("digest", digest)
+        if known == digest:
+            return []
+        allowed = f"sha256 {str(known)[:12]}, as in {self.task_file}, or another --workdir"
+        return [Problem("task", "its data are not those that this sweep began with", f"sha256 {digest[:12]}", allowed)]
 
     def read_config(self) -> SweepConfig:
         """The stored config. Raises FileNotFoundError without one, and ConfigError for a damaged one."""

@@ -12,7 +12,7 @@ from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.schema import ACTIVITIES, CURVE_COLUMNS, EVALUATION_FIELDS, FINISHED, RUN_COLUMNS, TRAIN
 from vsweep.storage.results import StackResults
 from vsweep.tasks import data_order
-from vsweep.tasks.base import measured_columns
+from vsweep.tasks.base import measured_columns, with_multiples
 
 
 class TokenCounter:
@@ -58,7 +58,10 @@ def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: T
     for run in stack.runs:
         tokens = counter.by_step(run)
         for point in results.runs[run.run_id].curve:
-            values = {**point, **_compute(sweep, run, point["steps"], tokens[point["steps"]])}
+            values = {
+                **with_multiples(sweep.task, point),
+                **_compute(sweep, run, point["steps"], tokens[point["steps"]]),
+            }
             columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured_columns(sweep.task)]
             rows.append({"run_id": run.run_id, **{name: values[name] for name in columns}})
     return rows
@@ -78,7 +81,7 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
     examples = steps * run.shape.batch_size
     shape = model_shape(run.shape, sweep.task)
     status = results.status(sweep.plan_of(stack), run.run_id)
-    metrics = last if status == FINISHED else {}
+    metrics = with_multiples(sweep.task, last) if status == FINISHED else {}
     row = {
         **run.fields(),
         ISOFLOP: run.isoflop,

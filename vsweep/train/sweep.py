@@ -160,6 +160,8 @@ def store_plan(begin: Start, home: WorkDir) -> None:
     """Config first, so that a plan never stands without the config it was made for."""
     home.write_config(begin.sweep.config)
     home.write_plan(begin.sweep.plans, begin.environments)
+    if facts := begin.sweep.task.facts:
+        home.write_task(facts, begin.sweep.task.digest)
 
 
 def _take(home: WorkDir, config: SweepConfig, resume_from: str | Path | None) -> None:
