@@ -76,3 +76,24 @@ def test_a_design_of_runs_is_planned_trained_and_drawn_from(folder):
     assert list(runs["warmup_steps"]) == [2, 4]
     points = vsweep.plan_sweep(read(drawn), folder / "points")
     assert [run.run_id for run in points.stacks[0].runs] == [f"w8-c2e8-p{point}" for point in range(8)]
+
+
+STUDY = DOCUMENT[DOCUMENT.index("## 4. Write your own config") : DOCUMENT.index("## 6. Look at runs.csv")]
+
+
+def test_a_study_gets_more_seeds_later(folder):
+    """Of fewer sizes; what the page shows of the difference is that of the whole study."""
+    name, code = re.search(r"as\s+`(configs/\w+\.py)`:\n\n```python\n(.*?)```", STUDY, flags=re.DOTALL).groups()
+    (folder / name).write_text(code)
+    (command,) = [line.split() for line in STUDY.splitlines() if "--extend" in line]
+    smaller = ["--config.sweep.width=4", "--config.sweep.budget=2000,4000", "--config.sweep.lr=0.003,0.01"]
+    first = [word for word in command if word.startswith("--config=")]
+    list(vsweep.run_sweep(read(first, *smaller), folder / "study"))
+    before = pd.read_csv(folder / "study" / "runs.csv", index_col="run_id")
+    planned, *_, last = vsweep.run_sweep(read(command, *smaller), folder / "study", extend="--extend" in command)
+    assert isinstance(last, Finished)
+    assert planned.extension.lines[-1] == "  stay as they are: 4 runs that ended"
+    assert planned.extension.new[:3] == ("w4-d2k-s1-lr0.003", "w4-d2k-s1-lr0.01", "w4-d2k-s2-lr0.003")
+    after = pd.read_csv(folder / "study" / "runs.csv", index_col="run_id")
+    assert len(after) == 12
+    pd.testing.assert_frame_equal(after.loc[before.index, list(before.columns)], before, check_exact=True)

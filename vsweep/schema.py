@@ -44,6 +44,11 @@ RUN_COLUMNS = {
 }
 # Columns that follow these where a sweep varies a field that others hold at one value.
 OPTIONAL_COLUMNS = tuple(dict.fromkeys(field.name for field in (*FIELDS, *MORE_OPTIONS) if field.kind == OPTIONAL))
+# Columns that end the table of a sweep that was extended.
+EXTENSION_COLUMNS = {
+    "generation": ("", "with which config of the sweep the run came: 1 is the first one (plan.json has them)"),
+    "in_config": ("", "1: the sweep's config has this run; 0: it had it, before values were taken out"),
+}
 ADDED_COLUMNS = ("inexact_resumes",)  # tables of an earlier version have no such column: empty when they are read
 
 # One row of curves.csv is one evaluation of one run on its own log-spaced grid of steps.

@@ -6,7 +6,8 @@ for another number of slots changes float rounding. It is stored in the work dir
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem
@@ -48,17 +49,46 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class SweepPlan:
-    """A whole sweep before it starts: what is trained, in which slots, at what cost."""
+    """A whole sweep before it starts: what is trained, in which slots, at what cost.
+
+    Of a sweep that was extended, `generations` are its parts, the first one first: each a SweepPlan of its own config
+    and of the stacks that came with that. `stacks` and `plans` are then those of all parts, and `config` is the last.
+    """
 
     config: SweepConfig
     task: Task
     hardware: Hardware
     stacks: tuple[Stack, ...]
     plans: tuple[StackPlan, ...]
+    generations: tuple["SweepPlan", ...] = ()
+    horizons: tuple[int, ...] = ()  # in a generation: of all runs of its config, those of other generations too
 
     @functools.cached_property
     def smallest_horizon(self) -> int:
-        return min(run.steps for stack in self.stacks for run in stack.runs)
+        return min(self.horizons or (run.steps for stack in self.stacks for run in stack.runs))
+
+    @functools.cached_property
+    def added_columns(self) -> tuple[str, ...]:
+        """Columns of runs.csv that other sweeps do not have, of every generation."""
+        parts = self.generations or (self,)
+        return tuple(dict.fromkeys(name for part in reversed(parts) for name in part.config.added_columns))
+
+    def part_with(self, stack: str) -> "SweepPlan":
+        """The generation that a stack came with; the whole sweep where it was never extended."""
+        return self._part_by_stack.get(stack, self)
+
+    @functools.cached_property
+    def _part_by_stack(self) -> dict[str, "SweepPlan"]:
+        return {stack.name: part for part in self.generations for stack in part.stacks}
+
+    def with_plans(self, plans: Sequence[StackPlan]) -> "SweepPlan":
+        """The same stacks by other plans, in the same order."""
+        rest = iter(plans)
+        parts = tuple(
+            dataclasses.replace(part, plans=tuple(itertools.islice(rest, len(part.stacks))))
+            for part in self.generations
+        )
+        return dataclasses.replace(self, plans=tuple(plans), generations=parts)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -94,7 +124,8 @@ class SweepPlan:
 
     @functools.cached_property
     def estimates(self) -> list["Estimate"]:
-        return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
+        pairs = zip(self.stacks, self.plans, strict=True)
+        return [estimate(self.part_with(stack.name), stack, plan) for stack, plan in pairs]
 
 
 def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
@@ -102,14 +133,15 @@ def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan
     try:
         stacks = build_stacks(config, task)
     except ConfigError as error:
-        raise ConfigError(error.problems + _too_big(shapes(config), config, task, hardware)) from None
-    if too_big := _too_big([stack.shape for stack in stacks], config, task, hardware):
+        raise ConfigError(error.problems + too_big_problems(shapes(config), config, task, hardware)) from None
+    if too_big := too_big_problems([stack.shape for stack in stacks], config, task, hardware):
         raise ConfigError(too_big)
     plans = tuple(plan_stack(stack, config, task, hardware) for stack in stacks)
     return SweepPlan(config, task, hardware, stacks, plans)
 
 
-def _too_big(shapes: Iterable[Shape], config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
+def too_big_problems(some: Iterable[Shape], config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
+    """Of shapes of which not even one model fits into memory."""
     return [
         Problem(
             "model.width",
@@ -117,7 +149,7 @@ def _too_big(shapes: Iterable[Shape], config: SweepConfig, task: Task, hardware:
             f"width {shape.width}, layers {shape.layers}, batch_size {shape.batch_size}",
             f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
         )
-        for shape in shapes
+        for shape in some
         if slots_that_fit(shape, task, hardware, moments(shape, task, config)) < 1
     ]
 
@@ -127,6 +159,8 @@ def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]
     due: dict[int, list[Due]] = {}
     for run_id, entry in stack_plan.by_run.items():
         for step in evaluation_steps(entry.horizon, sweep.smallest_horizon, sweep.config.train.curve_points):
+            if 0 < step <= stack_plan.first_step(run_id):  # what was before a kept state was measured by nobody
+                continue
             seat = stack_plan.entry_of(run_id, step)
             here = Due(run_id, seat.slot, step, final=step == entry.horizon)
             due.setdefault(seat.stack_step(step), []).append(here)

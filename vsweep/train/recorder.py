@@ -26,7 +26,6 @@ from vsweep.tables import write_tables
 from vsweep.train import metrics, rows
 from vsweep.train.dispatcher import Dispatched, Snapshot
 from vsweep.train.events import Boundary, Compiling, Finished, Interrupted
-from vsweep.train.rows import TokenCounter
 from vsweep.train.stack import Evaluation
 from vsweep.train.timing import Pace, Stopwatch, SweepClock
 from vsweep.train.train_step import NEVER
@@ -46,7 +45,8 @@ class SweepRecorder:
         self.sweep = sweep
         self.home = home
         self.lock = lock
-        self.counter = TokenCounter(sweep)
+        self.counters = {stack.name: counter for stack, counter in rows.counters(sweep)}
+        self.generations = rows.Generations.of(sweep)
         self.clock = SweepClock(sweep, progress)
         self.stopwatch = stopwatch or Stopwatch()
         self.results = [self._stored_results(stack) for stack in sweep.stacks]
@@ -68,9 +68,13 @@ class SweepRecorder:
 
     def write_tables(self) -> None:
         """Rewrites the tables from the committed results of every stack."""
-        by_stack = list(zip(self.sweep.stacks, self.results, strict=True))
-        self._run_rows = [row for stack, r in by_stack for row in rows.run_rows(self.sweep, stack, r, self.counter)]
-        self._curve_rows = [row for stack, r in by_stack for row in rows.curve_rows(self.sweep, stack, r, self.counter)]
+        parts = [self.sweep.part_with(stack.name) for stack in self.sweep.stacks]
+        by_stack = list(zip(parts, self.sweep.stacks, self.results, self.counters.values(), strict=True))
+        self._run_rows = [row for of_stack in by_stack for row in rows.run_rows(*of_stack)]
+        self._curve_rows = [row for of_stack in by_stack for row in rows.curve_rows(*of_stack)]
+        if self.sweep.generations:
+            self._run_rows = self.generations.run_rows(self._run_rows)
+            self._curve_rows = self.generations.curve_rows(self._curve_rows)
         self.lock.confirm()
         tables = {RUNS_FILE: self._run_rows, CURVES_FILE: self._curve_rows, TIMES_FILE: self._time_rows()}
         write_tables(self.home.path, tables)
@@ -156,6 +160,7 @@ class StackRecorder:
         self.plan = sweep.plans[index]
         self.checkpoints = checkpoint.to_resume(home, sweep, self.plan)
         self.finished = checkpoint.of_finished(home, sweep, self.plan)
+        self.kept = checkpoint.of_kept(home, sweep, self.plan)
         self.labels = {"device": devices.describe(sweep.hardware), "versions": results.versions()}
         self.begun_at = self.checkpoints.latest()
         self.results = StackResults.of_checkpoint(sweep.stacks[index], self.checkpoints, self.begun_at)

@@ -3,13 +3,24 @@
 Tokens are not counted on the device: a run's data order is a pure function, and so is the exact number of its tokens.
 """
 
+import dataclasses
+
 from vsweep.config.design.options import ISOFLOP
 from vsweep.models import accounting
+from vsweep.plan import generations
 from vsweep.plan.cost import model_shape
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Run, Stack
 from vsweep.plan.sweep_plan import SweepPlan
-from vsweep.schema import ACTIVITIES, CURVE_COLUMNS, EVALUATION_FIELDS, FINISHED, RUN_COLUMNS, TRAIN
+from vsweep.schema import (
+    ACTIVITIES,
+    CURVE_COLUMNS,
+    EVALUATION_FIELDS,
+    EXTENSION_COLUMNS,
+    FINISHED,
+    RUN_COLUMNS,
+    TRAIN,
+)
 from vsweep.storage.results import StackResults
 from vsweep.tasks import data_order
 from vsweep.tasks.base import measured_columns, with_multiples
@@ -45,6 +56,53 @@ class TokenCounter:
 
     def _count(self, run: Run, positions: list[int]) -> list[int]:
         return data_order.token_counts(self._label_tokens, run.data_seed, run.unique_examples, positions)
+
+
+def counters(sweep: SweepPlan) -> list[tuple[Stack, TokenCounter]]:
+    """The counter of each stack's runs: one for all stacks of a generation."""
+    kept: dict[int, TokenCounter] = {}
+    parts = [(stack, sweep.part_with(stack.name)) for stack in sweep.stacks]
+    return [(stack, kept.setdefault(id(part), kept.get(id(part)) or TokenCounter(part))) for stack, part in parts]
+
+
+@dataclasses.dataclass(frozen=True)
+class Generations:
+    """What the tables of an extended sweep have beside those of any other: two columns, and the order of rows.
+
+    The runs of the last config come in the order of a sweep that began with it, and then those that it has no more.
+    """
+
+    added: tuple[str, ...]  # columns that some generation has and others may not
+    columns: dict[str, dict]  # run_id -> optional axes, `generation` and `in_config`
+    places: dict[str, int]  # run_id -> place in the tables
+
+    @classmethod
+    def of(cls, sweep: SweepPlan) -> "Generations":
+        """Nothing for a sweep that was never extended."""
+        if not sweep.generations:
+            return cls((), {}, {})
+        wanted = {each: place for place, each in enumerate(generations.identities(sweep.config, sweep.task))}
+        columns, places = {}, {}
+        for number, part in enumerate(sweep.generations, 1):
+            fixed = generations.optional_values(part.config)
+            for run in (run for stack in part.stacks for run in stack.runs):
+                place = wanted.get(generations.identity(run, part.config))
+                options = {**fixed, ISOFLOP: run.isoflop, **dict(run.options)}
+                axes = {axis: options.get(axis) for axis in sweep.added_columns}
+                columns[run.run_id] = {**axes, "generation": number, "in_config": int(place is not None)}
+                places[run.run_id] = len(wanted) + len(places) if place is None else place
+        return cls(sweep.added_columns, columns, places)
+
+    def run_rows(self, rows: list[dict]) -> list[dict]:
+        """Rows of runs.csv, with the columns of every generation and in order."""
+        own = [{**row, **self.columns[row["run_id"]]} for row in rows]
+        names = dict.fromkeys(name for row in own for name in row if name not in EXTENSION_COLUMNS)
+        order = dict.fromkeys([*RUN_COLUMNS, *self.added, *names, *EXTENSION_COLUMNS])
+        return sorted(({name: row[name] for name in order} for row in own), key=lambda r: self.places[r["run_id"]])
+
+    def curve_rows(self, rows: list[dict]) -> list[dict]:
+        """Rows of curves.csv, in order; those of a run stay as they are."""
+        return sorted(rows, key=lambda row: self.places[row["run_id"]])
 
 
 def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
