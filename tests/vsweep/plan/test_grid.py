@@ -170,3 +170,10 @@ def test_warmup_may_take_all_steps_but_one():
     assert len(runs_of(sweep={"budget": [700], "seed": [0], "warmup_steps": [run.steps - 1]})) == 1
     with pytest.raises(ConfigError, match=rf"warmup_steps: .* got {run.steps}; allowed: below the {run.steps} steps"):
         runs_of(sweep={"budget": [700], "seed": [0], "warmup_steps": [run.steps]})
+
+
+def test_run_ids_hold_what_a_stream_seed_and_all_examples_mean():
+    axes = {"seed": [3], "init_seed": [-1, 5], "unique_examples": [0], "budget": [700]}
+    there_are = tasks.build(sweep_config.from_dict(small.config()).task).train_examples
+    names = [run.run_id for run in runs_of(sweep=axes)]
+    assert names == [f"d700-s3-init_seed{seed}-unique_examples{there_are}" for seed in (3, 5)]
