@@ -29,9 +29,23 @@ def show(sweep: SweepPlan, console: Console, assume: str | None = None, seed_spr
     """Prints the picture and the precision of a plan."""
     runs, assumed = of_plan(sweep, assume, seed_spread)
     lines = picture.draw(runs, console.width, assumed.law)
-    doubts = tuple(filter(None, [NOT_SMOOTH.get(sweep.task.name)]))
-    said = text.render(runs, assumed, precision.expected(runs, assumed), doubts)
+    said = text.render(runs, assumed, precision.expected(runs, assumed), doubts(sweep.stacks, sweep.task))
     console.print("\n".join(["", *lines, "", said]), highlight=False, markup=False, soft_wrap=True)
+
+
+def doubts(stacks: Sequence[Stack], task: Task) -> tuple[str, ...]:
+    """Why the runs may not follow one smooth law of N and D."""
+    found = [NOT_SMOOTH[task.name]] if task.name in NOT_SMOOTH else []
+    seeds = ("seed", "init_seed", "data_seed", "dropout_seed")
+    runs = [
+        (model_shape(stack.shape, task), run.steps, stack.shape.batch_size, run)
+        for stack in stacks
+        for run in stack.runs
+    ]
+    alike = {(*rest, *(getattr(run, seed) for seed in seeds)) for *rest, run in runs}
+    if len(alike) < len(runs):
+        found.append("Some runs differ in more than size, tokens and seed. They are counted as if they had one loss.")
+    return tuple(found)
 
 
 def draw(sweep: SweepPlan, file: Path, assume: str | None = None, seed_spread: float | None = None) -> None:

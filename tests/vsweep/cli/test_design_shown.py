@@ -56,6 +56,12 @@ def test_a_plan_is_drawn_and_judged(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_runs_that_differ_in_more_are_told(tmp_path):
+    """Two learning rates are no two seeds."""
+    assert "counted as if they had one loss" in shown(planned(tmp_path, **WIDE, lr=[1e-3, 5e-3]))
+    assert "counted as if they had one loss" not in shown(planned(tmp_path, **WIDE))
+
+
 def test_one_size_cannot_tell(tmp_path):
     assert "cannot tell the exponents apart: a single N" in " ".join(shown(planned(tmp_path)).split())
 

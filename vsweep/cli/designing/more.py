@@ -73,11 +73,17 @@ def _read(workdir: Path) -> tuple[Base, pd.DataFrame, int]:
     except (OSError, ValueError, AttributeError) as error:
         allowed = "a work directory of vsweep, with config.json and runs.csv"
         raise ConfigError([Problem("WORKDIR", str(error), repr(str(workdir)), allowed)]) from None
-    if others := [name for name in swept if name not in VARIED]:
+    if others := [name for name in _varied(swept) if name not in VARIED]:
         allowed = "a sweep of widths, budgets and seeds: other values may need other runs"
         raise ConfigError([Problem("WORKDIR", "varies more than that", ", ".join(others), allowed)])
     config = sweep_config.from_dict({**values, "sweep": {}})
     return Base(config, tasks.build(config.task), bases.hardware(), str(workdir)), runs, runs["seed"].nunique()
+
+
+def _varied(swept: dict) -> list[str]:
+    """The fields that a sweep varies: its axes, and the columns of explicit runs."""
+    rows = swept.get("runs_csv") or [{}]
+    return [*(name for name in swept if name != "runs_csv"), *rows[0]]
 
 
 def _assumption(options: Options, base: Base, finished: pd.DataFrame, seeds: int) -> tuple[Assumption, Runs]:
@@ -86,6 +92,9 @@ def _assumption(options: Options, base: Base, finished: pd.DataFrame, seeds: int
     if options.assume or own.is_file():
         assumed = given(options.assume or str(own), options)
         return assumed, Runs.of(finished[assumed.size], finished["tokens"], seeds)
+    if options.loss_convention:
+        problem = Problem("--loss-convention", "nothing reads it", allowed=f"with --assume FITS.json, or {own}")
+        raise ConfigError([problem])
     before = Runs.of(finished["params"], finished["tokens"], seeds)
     spread = options.seed_spread or assumptions.SEED_SPREAD
     known = base.task.floor is not None
@@ -134,7 +143,7 @@ def _rows(added: Added, first_seed: int) -> tuple[dict, ...]:
 def render(more: More, width: int) -> str:
     """The picture of all runs, those to add, the interval before and after, and how to train them."""
     before = precision.expected(more.before, more.assumption)
-    doubts = tuple(filter(None, [design_shown.NOT_SMOOTH.get(more.base.task.name)]))
+    doubts = design_shown.doubts((), more.base.task)
     said = [prose(text.sentence(more.before, more.assumption, before))]
     said += [prose(f"! {doubt}") for doubt in (*more.assumption.doubts, *doubts)]
     rows = [

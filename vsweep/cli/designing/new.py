@@ -128,7 +128,7 @@ def render(proposal: Proposal, width: int) -> str:
         proposal.assumption,
     )
     found = precision.expected(runs, assumed)
-    doubts = tuple(filter(None, [design_shown.NOT_SMOOTH.get(proposal.base.task.name)]))
+    doubts = design_shown.doubts(proposal.stacks, proposal.base.task)
     drawn = picture.draw(runs, width, assumed.law)
     target = proposal.options.target_flops
     forecast = [prose(text.forecast_text(found, target))] if target and isinstance(found, precision.Precision) else []

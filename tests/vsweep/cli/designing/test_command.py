@@ -94,6 +94,7 @@ def test_an_earlier_study_is_assumed_and_its_target_forecast(tmp_path, capsys):
         (["--flops", "1e12", "--assume", "nosuch.json"], "--assume: nosuch.json: no such file"),
         (["nosuch", "--flops", "1e12"], "WORKDIR: "),
         ([LAPTOP, "--flops", "1e3"], "--flops: no run can be added - got 1e+03; allowed: from "),
+        ([LAPTOP, "--flops", "1e12", "--loss-convention", "val_loss"], "--loss-convention: nothing reads it"),
         (["--flops", "-1", "--levels", "0"], "--levels: not a valid value"),
     ],
 )
@@ -122,6 +123,11 @@ def test_a_sweep_that_varies_more_is_refused(tmp_path, capsys):
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('"sweep": {', '"sweep": {"lr": [0.001, 0.002],'))
     assert "varies more than that - got lr" in refused(capsys, tmp_path, "--flops", "1e12")
+
+
+def test_explicit_runs_can_be_added_to(tmp_path):
+    assert more._varied({"runs_csv": [{"width": 4, "budget": 9, "lr": 0.1}]}) == ["width", "budget", "lr"]
+    assert more._varied({"width": [4], "flops": [1e9]}) == ["width", "flops"]
 
 
 def test_the_law_of_a_work_directory_is_its_own(tmp_path):
