@@ -173,7 +173,10 @@ def test_warmup_may_take_all_steps_but_one():
 
 
 def test_run_ids_hold_what_a_stream_seed_and_all_examples_mean():
-    axes = {"seed": [3], "init_seed": [-1, 5], "unique_examples": [0], "budget": [700]}
-    there_are = tasks.build(sweep_config.from_dict(small.config()).task).train_examples
-    names = [run.run_id for run in runs_of(sweep=axes)]
-    assert names == [f"d700-s3-init_seed{seed}-unique_examples{there_are}" for seed in (3, 5)]
+    axes = {"seed": [3], "init_seed": [-1, 5], "unique_examples": [0, 500], "budget": [700]}
+    assert {run.run_id: run.unique_examples for run in runs_of(sweep=axes)} == {
+        "d700-s3-init_seed3-unique_examples500": 500,
+        "d700-s3-init_seed3-unique_examples9.009k": 9009,
+        "d700-s3-init_seed5-unique_examples500": 500,
+        "d700-s3-init_seed5-unique_examples9.009k": 9009,
+    }
