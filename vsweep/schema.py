@@ -1,6 +1,6 @@
 """The columns of `runs.csv`, `curves.csv` and `times.csv`: names, units and meanings."""
 
-from vsweep.config.field import OPTIONAL
+from vsweep.config.field import OPTIONAL, SPLITTING
 from vsweep.config.fields import AXES, FIELDS, SWEPT
 from vsweep.config.more_options import MORE_OPTIONS
 
@@ -43,7 +43,9 @@ RUN_COLUMNS = {
     "inexact_resumes": ("", "times it went on in another environment (plan.json lists them); 0: trained in one"),
 }
 # Columns that follow these where a sweep varies a field that others hold at one value.
-OPTIONAL_COLUMNS = tuple(dict.fromkeys(field.name for field in (*FIELDS, *MORE_OPTIONS) if field.kind == OPTIONAL))
+OPTIONAL_COLUMNS = tuple(
+    dict.fromkeys(field.name for field in (*FIELDS, *MORE_OPTIONS) if field.kind in (OPTIONAL, SPLITTING))
+)
 # Columns that end the table of a sweep that was extended.
 EXTENSION_COLUMNS = {
     "generation": ("", "with which config of the sweep the run came: 1 is the first one (plan.json has them)"),

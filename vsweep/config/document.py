@@ -3,7 +3,7 @@
 from vsweep.config import registry
 from vsweep.config.design import page
 from vsweep.config.design.options import DESIGN_FIELDS
-from vsweep.config.field import FIXED, OPTIONAL, RESUMABLE, STACKED, STATIC, Field
+from vsweep.config.field import FIXED, OPTIONAL, RESUMABLE, SPLITTING, STACKED, STATIC, Field
 from vsweep.config.fields import DEFAULT_NAMES, FIELDS, SECTIONS, of_section, short_of
 from vsweep.config.more_options import MORE_OPTIONS
 
@@ -11,6 +11,7 @@ KINDS = {
     STATIC: "swept; each value is a stack of its own",
     STACKED: "swept inside a stack",
     OPTIONAL: "one value, or swept inside a stack; a column of runs.csv only where it is swept",
+    SPLITTING: "one value, or swept; then each value is a stack of its own, and it is a column of runs.csv",
     RESUMABLE: "one value; may change when a sweep is resumed",
     FIXED: "one value",
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vsweep.config import fields
-from vsweep.config.field import FIXED, IMPORT_PATH, OPTIONAL, RESUMABLE, Field, Values, in_float32
+from vsweep.config.field import FIXED, IMPORT_PATH, OPTIONAL, RESUMABLE, SPLITTING, Field, Values, in_float32
 from vsweep.config.problems import Problem, closest
 
 # Built-in tasks whose options stand in their own files, as those of a user's own do. They load numpy alone.
@@ -127,7 +127,7 @@ def _options(section: str, path: str) -> dict[str, Field]:
 def _options_of_function(section: str, first: str, path: str, function: Any) -> dict[str, Field]:
     """The keyword arguments of a model or an optimizer that have a number, a switch or a text as default.
 
-    Floats of an optimizer may be swept, because they fix no shape.
+    Floats of an optimizer may be swept, because they fix no shape. Of a model all but floats may: they split stacks.
     """
 
     def refuse(what: str) -> CannotLoad:
@@ -146,7 +146,9 @@ def _options_of_function(section: str, first: str, path: str, function: Any) -> 
         if parameter.default is parameter.empty:
             raise refuse(f"the argument {name} of {path} has no default")
         if type(parameter.default) in TYPES:
-            kind = OPTIONAL if section == "optimizer" and type(parameter.default) is float else FIXED
+            is_float = type(parameter.default) is float
+            swept = OPTIONAL if section == "optimizer" else SPLITTING
+            kind = swept if is_float == (section == "optimizer") else FIXED
             options[name] = Field(
                 section, name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
             )

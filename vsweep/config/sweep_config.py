@@ -6,7 +6,6 @@ design of the sweep says otherwise. A field that may be swept, and is a number, 
 stop here: below this file there are only these dataclasses, and the code trusts their types.
 """
 
-import abc
 import dataclasses
 import functools
 import hashlib
@@ -17,36 +16,16 @@ from typing import Any
 
 from ml_collections import FieldReference
 
-from vsweep.config import fields, registry
+from vsweep.config import fields, model_rules, registry
 from vsweep.config.design import axes as sweep_axes
 from vsweep.config.design import checks, formula, points, reading
 from vsweep.config.design.options import BY_NAME, ISOFLOP, Design
-from vsweep.config.field import Field
+from vsweep.config.field import SPLITTING, Field
 from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, STATIC_FIELDS, SWEPT
+from vsweep.config.model_options import TRANSFORMER_OPTIONS
 from vsweep.config.problems import ConfigError, Problem, without_repeats
+from vsweep.config.unset import HELD_AS, UNSET, Anything
 from vsweep.config.values import as_type, unknown, value_problem
-
-
-class Anything(abc.ABC):  # noqa: B024
-    """The type of a field of a ConfigDict that holds values of several types: the table of fields says which.
-
-    Not `object`, whose flags ml_collections takes for switches: `--config.train.slots all` would be two words.
-    """
-
-    @classmethod
-    def __subclasshook__(cls, other: type) -> bool:
-        return True
-
-
-class DefaultInt(int):
-    """An option in `default_dict()` that nobody has set. Another task or optimizer has no use for it."""
-
-
-class DefaultFloat(float):
-    """The same, of a number with a point."""
-
-
-UNSET = {int: DefaultInt, float: DefaultFloat}
 
 
 def class_of(section: str, columns: Iterable[Field] | None = None) -> type:
@@ -100,6 +79,18 @@ class SweepConfig:
         designed = self.design.flops or "flops" in self.design.columns
         return (*self.optional_axes, *((ISOFLOP,) if designed else ()))
 
+    @property
+    def splitting_axes(self) -> tuple[str, ...]:
+        """Those of the optional axes that fix programs, so that each value is a stack of its own."""
+        columns = registry.known_fields("model", self.model.name)
+        return tuple(axis for axis in self.optional_axes if axis in columns and columns[axis].kind == SPLITTING)
+
+    @property
+    def stacked_axes(self) -> tuple[str, ...]:
+        """Those of the optional axes that are vectors over the slots of a stack."""
+        splitting = self.splitting_axes
+        return tuple(axis for axis in self.optional_axes if axis not in splitting)
+
     def to_dict(self) -> dict:
         """The config as plain dicts and lists, as config.json holds it.
 
@@ -108,7 +99,7 @@ class SweepConfig:
         sections = {section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS}
         for path, default in LATER.items():
             section, name = path.split(".")
-            if sections[section][name] == default:
+            if name in sections[section] and sections[section][name] == default:
                 del sections[section][name]
         return {
             "name": self.name,
@@ -117,7 +108,11 @@ class SweepConfig:
         }
 
 
-LATER = {"model.name": DEFAULT_NAMES["model"], "model.aspect_ratio": 0.0}  # which sweeps had before they had a name
+LATER = {  # which sweeps had before they had a name
+    "model.name": DEFAULT_NAMES["model"],
+    "model.aspect_ratio": 0.0,
+    **{field.path: field.default for field in TRANSFORMER_OPTIONS},
+}
 LONGEST_SHOWN = 300  # characters of a value that differs
 CLASSES = {section: class_of(section) for section in SECTIONS}
 
@@ -205,8 +200,8 @@ def default_dict() -> dict:
     for section in DEFAULT_NAMES:
         for name, field in fields.of_section(section).items():
             if field.of:
-                marked = UNSET[field.values.type](field.default)
-                values[section][name] = FieldReference(marked, field_type=field.values.type)
+                kind = field.values.type
+                values[section][name] = FieldReference(UNSET[kind](field.default), field_type=HELD_AS.get(kind, kind))
     values["train"]["slots"] = _of_any_type(values["train"]["slots"])
     return values
 
@@ -237,7 +232,7 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
         problems.append(Problem(section, "not a section", repr(values), "fields with values"))
         return class_of(section)()
     given = {name: value for name, value in values.items() if not isinstance(value, (*UNSET.values(),))}
-    of = str(values.get("name", ""))
+    of = str(values.get("name", DEFAULT_NAMES.get(section, "")))
     if known is None:
         core = {name: field for name, field in fields.of_section(section).items() if not field.of}
         if not registry.is_import_path(of):  # whose options are not known
@@ -276,16 +271,17 @@ def _combination_problems(config: SweepConfig) -> list[Problem]:
 def _shape_problems(config: SweepConfig) -> list[Problem]:
     """Of the shapes that the axes and formulas give."""
     found = []
-    for point in points.static_points(config, STATIC_FIELDS):
+    for point in points.static_points(config, (*STATIC_FIELDS, *config.splitting_axes)):
         try:
             values = points.static_values(point, config, STATIC_FIELDS, SWEPT)
         except formula.CannotCompute:
             continue  # told with the run
         if problems := [p for n in STATIC_FIELDS if (p := value_problem(SWEPT[n], values[n], SWEPT[n].path))]:
             found += problems
-        elif values["width"] % values["head_dim"]:
-            got = f"head_dim {values['head_dim']} at width {values['width']}"
-            found.append(Problem("model.head_dim", "does not divide the width", got, "a divisor of every width"))
+        else:
+            options = {name: point.get(name, value) for name, value in vars(config.model).items() if name not in values}
+            found += model_rules.problems(config.model.name, {**options, **values})
+            found += model_rules.name_problems({name: options[name] for name in config.splitting_axes})
     return list(dict.fromkeys(found))
 
 

@@ -1,11 +1,11 @@
 """What a stack costs on a device: memory and seconds, estimated before anything runs."""
 
+from vsweep.config.model_options import ATTENDING
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models import by_name as models
 from vsweep.models.attention import SHORT_POSITIONS
-from vsweep.models.base import TRANSFORMER
 from vsweep.models.transformer import SCANNED_LAYERS
 from vsweep.optim import by_name as optimizers
 from vsweep.plan.shape import Shape, model_shape
@@ -63,7 +63,7 @@ def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> fl
     speed, model = hardware.speed, model_shape(shape, task)
     positions = shape.batch_size * model.positions * shape.layers
     matmuls = shape.batch_size * accounting.flops_counted_per_example(model) / speed.flops
-    later = max(0, model.positions - SHORT_POSITIONS) if model.family == TRANSFORMER else 0
+    later = max(0, model.positions - SHORT_POSITIONS) if model.family in ATTENDING else 0
     scores = positions * model.heads * later
     slot_s = positions * speed.position_width_s * shape.width + scores * speed.score_s + matmuls
     return speed.step_s + slots / hardware.devices * slot_s

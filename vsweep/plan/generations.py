@@ -6,6 +6,7 @@ generation are their own, even of a shape that there is: nothing that was planne
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 from vsweep.config import registry
 from vsweep.config.field import OPTIONAL
@@ -23,20 +24,23 @@ from vsweep.tasks.base import Task
 MARK = "+"  # between a name and its generation; no name of a run or a stack has it by itself
 
 
-def optional_values(config: SweepConfig) -> dict[str, float]:
-    """Optional axis -> its one value in this config; of an axis that is swept, what stands in its section."""
+def optional_values(config: SweepConfig, kinds: tuple[str, ...] = (OPTIONAL,)) -> dict[str, Any]:
+    """Optional axis of these kinds -> its value in this config; of one that is swept, what stands in its section."""
     values = {}
     for section in SECTIONS:
         options = getattr(config, section)
         known = registry.known_fields(section, getattr(options, "name", None))
-        values |= {name: getattr(options, name) for name, field in known.items() if field.kind == OPTIONAL}
+        values |= {name: getattr(options, name) for name, field in known.items() if field.kind in kinds}
     return values
 
 
 def identity(run: Run, config: SweepConfig) -> Hashable:
-    """What a run of `config` is, whatever it is called: equal for the same run of another config."""
+    """What a run of `config` is, whatever it is called: equal for the same run of another config.
+
+    Its shape tells the options of its model, swept or not.
+    """
     options = {**optional_values(config), **dict(run.options)}
-    return dataclasses.replace(run, run_id="", isoflop=None, options=tuple(sorted(options.items())))
+    return dataclasses.replace(run, run_id="", isoflop=None, options=tuple(sorted(options.items())), model_options=())
 
 
 def identities(config: SweepConfig, task: Task) -> dict[Hashable, Run]:

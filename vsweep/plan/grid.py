@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from vsweep.config import fields as config_fields
 from vsweep.config.design import formula, points
@@ -20,7 +21,8 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.config.values import value_problem
 from vsweep.plan.resolve import Resolver, Values
-from vsweep.plan.shape import Shape, family
+from vsweep.plan.shape import Shape, shape_of
+from vsweep.schema import RUN_COLUMNS
 from vsweep.tasks.base import Task
 
 _Stacked = dataclasses.make_dataclass(
@@ -33,14 +35,16 @@ class Run(_Stacked):
     """One model: every stacked field, and what follows from all fields.
 
     `budget` is nominal; `steps` is its horizon, the number of batches nearest to the budget. Seeds of streams and
-    `unique_examples` are resolved: never -1 and 0. `options` are the optional axes that the sweep varies.
+    `unique_examples` are resolved: never -1 and 0. `options` and
+    `model_options` are the optional axes that the sweep varies.
     """
 
     run_id: str
     shape: Shape
     steps: int
     cooldown_steps: int  # at the end of a wsd run; 0: the schedule has no stable phase
-    options: tuple[tuple[str, float], ...] = ()  # optional axis -> value
+    options: tuple[tuple[str, float], ...] = ()  # optional axis -> value, of those that are stacked
+    model_options: tuple[tuple[str, Any], ...] = ()  # the same, of those that split stacks
     isoflop: float | None = None  # FLOP that an IsoFLOP design has for it
 
     @property
@@ -51,7 +55,7 @@ class Run(_Stacked):
     def fields(self) -> dict:
         """Every axis of the sweep and its value in this run."""
         fixed = {axis: getattr(self.shape if field.kind == STATIC else self, axis) for axis, field in SWEPT.items()}
-        return {**fixed, **dict(self.options)}
+        return {**fixed, **dict(self.model_options), **dict(self.options)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,18 +75,18 @@ def cooldown_steps(horizon: int, fraction: float) -> int:
 def shapes(config: SweepConfig) -> tuple[Shape, ...]:
     """Every shape of a sweep, also of one that cannot be trained for other reasons."""
     found = []
-    for point in points.static_points(config, STATIC_FIELDS):
+    for point in points.static_points(config, (*STATIC_FIELDS, *config.splitting_axes)):
         with contextlib.suppress(formula.CannotCompute):  # told with the runs
             values = points.static_values(point, config, STATIC_FIELDS, SWEPT)
             if all(value_problem(SWEPT[name], value, name) is None for name, value in values.items()):
-                found.append(Shape(**values, **family(config)))
+                found.append(shape_of(config, values, point))
     return tuple(dict.fromkeys(found))
 
 
 def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     """All stacks of a sweep. Raises ConfigError for runs that this task cannot train."""
     built, _, problems = _build_runs(config, task)
-    problems += _repeated(built)
+    problems += [*_reserved(config), *_repeated(built)]
     if not built and not problems:
         bounds = config.design.tokens_per_param_bounds
         problems = [Problem("sweep.tokens_per_param_bounds", "no run is left", str(bounds), "bounds with runs between")]
@@ -91,9 +95,14 @@ def build_stacks(config: SweepConfig, task: Task) -> tuple[Stack, ...]:
     runs: dict[Shape, list[Run]] = {}
     for run in built:
         runs.setdefault(run.shape, []).append(run)
-    named = points.named(config)
-    stacks = (Stack(_name(vars(shape), named, STATIC_FIELDS) or "all", shape, tuple(rs)) for shape, rs in runs.items())
+    stacks = (Stack(_stack_name(rs[0], config), shape, tuple(rs)) for shape, rs in runs.items())
     return tuple(sorted(stacks, key=lambda stack: (stack.shape.width**2 * stack.shape.layers, stack.name)))
+
+
+def _stack_name(run: Run, config: SweepConfig) -> str:
+    """From a run of the stack: all of them have the same."""
+    order = (*STATIC_FIELDS, *config.splitting_axes)
+    return _name(run.fields(), points.named(config), order) or "all"
 
 
 def left_out(config: SweepConfig, task: Task) -> tuple[str, ...]:
@@ -122,6 +131,12 @@ def _is_outside(tokens_per_param: float | None, bounds: tuple[float, ...]) -> bo
     return tokens_per_param is not None and not bounds[0] <= tokens_per_param <= bounds[1]
 
 
+def _reserved(config: SweepConfig) -> list[Problem]:
+    """An option of a user's own may have the name of a column that every table has."""
+    taken = [axis for axis in config.optional_axes if axis in RUN_COLUMNS]
+    return [Problem(f"sweep.{axis}", "the name of another column of runs.csv", axis, "another name") for axis in taken]
+
+
 def _repeated(runs: list[Run]) -> list[Problem]:
     """Different values may mean the same: `unique_examples` 0 and the number there are, a stream's seed and -1."""
     counts = collections.Counter(run.run_id for run in runs)
@@ -145,7 +160,8 @@ def _build_run(run_id: str, resolved: Values, config: SweepConfig, task: Task, p
         shape=shape,
         steps=steps,
         cooldown_steps=cooldown_steps(steps, fraction) if shape.schedule == "wsd" else 0,
-        options=tuple(options.items()),
+        options=tuple((axis, options[axis]) for axis in config.stacked_axes),
+        model_options=tuple((axis, options[axis]) for axis in config.splitting_axes),
         isoflop=resolved.isoflop,
         **values,
     )

@@ -18,7 +18,7 @@ from vsweep.config.problems import Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.config.values import value_problem
 from vsweep.models import accounting
-from vsweep.plan.shape import Shape, family, model_shape
+from vsweep.plan.shape import Shape, model_shape, shape_of
 from vsweep.tasks.base import Task
 
 NON_EMBEDDING, COUNTED = "6nd_non_embedding", "counted"
@@ -49,8 +49,8 @@ class Resolver:
         self.config, self.task, self.problems = config, task, problems
         self.known: Mapping[str, Field] = sweep_config.sweepable(config)
         self.one_value = {name: config.axis(name)[0] for name in SWEPT}  # of the fields that a point does not give
-        self._family = family(config)
         self._shapes: dict[tuple, Shape] = {}
+        self._of_shape = (*STATIC_FIELDS, "aspect_ratio", *config.splitting_axes)
         self.batch_tokens = functools.cache(lambda batch_size: batch_size * task.mean_label_tokens)
 
     def resolve(self, point: Mapping) -> Values | None:
@@ -63,13 +63,13 @@ class Resolver:
 
     def shape(self, point: Mapping) -> Shape:
         """The shape at a point; points share it. Raises CannotCompute, and _Wrong for a value that no model has."""
-        key = tuple(point.get(name) for name in (*STATIC_FIELDS, "aspect_ratio"))
+        key = tuple(point.get(name) for name in self._of_shape)
         if key not in self._shapes:
             values = points.static_values(point, self.config, STATIC_FIELDS, SWEPT)
             for name, value in values.items():
                 if problem := value_problem(SWEPT[name], value, SWEPT[name].path):
                     raise _Wrong(problem)
-            self._shapes[key] = Shape(**values, **self._family)
+            self._shapes[key] = shape_of(self.config, values, point)
         return self._shapes[key]
 
 

@@ -1,8 +1,9 @@
 """The shape of a stack: what fixes array shapes and programs."""
 
 import dataclasses
+from collections.abc import Mapping
 
-from vsweep.config import fields as config_fields
+from vsweep.config import registry
 from vsweep.config.fields import STATIC_FIELDS, SWEPT
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.models.base import TRANSFORMER, ModelShape
@@ -13,7 +14,7 @@ Shape = dataclasses.make_dataclass(
     "Shape",
     [
         *((name, SWEPT[name].values.type) for name in STATIC_FIELDS),
-        ("family", str, TRANSFORMER),  # one in a sweep, as its options
+        ("family", str, TRANSFORMER),  # one in a sweep
         ("model_options", tuple, ()),
     ],
     frozen=True,
@@ -21,11 +22,15 @@ Shape = dataclasses.make_dataclass(
 )
 
 
-def family(config: SweepConfig) -> dict:
-    """Which model it is: fields of `Shape` that no sweep varies."""
-    core = config_fields.of_section("model")
-    options = tuple((name, value) for name, value in vars(config.model).items() if name not in core)
-    return {"family": config.model.name, "model_options": options}
+def shape_of(config: SweepConfig, static: Mapping, point: Mapping) -> Shape:
+    """The shape with the values `static` of the static fields, at a point that may vary options of the model.
+
+    It holds those options that do not have their default.
+    """
+    options = {name: field for name, field in registry.known_fields("model", config.model.name).items() if field.of}
+    chosen = {name: point.get(name, getattr(config.model, name)) for name in options}
+    others = tuple((name, value) for name, value in chosen.items() if value != options[name].default)
+    return Shape(**static, family=config.model.name, model_options=others)
 
 
 def model_shape(shape: Shape, task: Task) -> ModelShape:

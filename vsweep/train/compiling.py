@@ -68,7 +68,7 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         pad=task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
         metrics=tuple(task.metrics.values()),
-        options=sweep.config.optional_axes,
+        options=sweep.config.stacked_axes,
     )
     shape = StackShape(
         slots=stack_plan.slots,

@@ -6,7 +6,9 @@ Tokens are not counted on the device: a run's data order is a pure function, and
 import dataclasses
 
 from vsweep.config.design.options import ISOFLOP
+from vsweep.config.field import OPTIONAL, SPLITTING
 from vsweep.models import accounting
+from vsweep.models.base import ModelShape
 from vsweep.plan import generations
 from vsweep.plan.cost import model_shape
 from vsweep.plan.evaluations import evaluation_steps
@@ -84,10 +86,10 @@ class Generations:
         wanted = {each: place for place, each in enumerate(generations.identities(sweep.config, sweep.task))}
         columns, places = {}, {}
         for number, part in enumerate(sweep.generations, 1):
-            fixed = generations.optional_values(part.config)
+            fixed = generations.optional_values(part.config, (OPTIONAL, SPLITTING))
             for run in (run for stack in part.stacks for run in stack.runs):
                 place = wanted.get(generations.identity(run, part.config))
-                options = {**fixed, ISOFLOP: run.isoflop, **dict(run.options)}
+                options = {**fixed, ISOFLOP: run.isoflop, **dict(run.model_options), **dict(run.options)}
                 axes = {axis: options.get(axis) for axis in sweep.added_columns}
                 columns[run.run_id] = {**axes, "generation": number, "in_config": int(place is not None)}
                 places[run.run_id] = len(wanted) + len(places) if place is None else place
@@ -162,8 +164,17 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
+    active = _active(shape, tokens[steps])
     columns = (*RUN_COLUMNS, *sweep.config.added_columns, *measured_columns(sweep.task))
-    return {name: row[name] for name in columns}
+    return {**{name: row[name] for name in columns}, **active}
+
+
+def _active(shape: ModelShape, tokens: int) -> dict:
+    """Columns of models whose tokens do not meet all parameters: N of those that a token meets, and its 6 N D."""
+    if shape.family != "moe":
+        return {}
+    active = accounting.params_active(shape)
+    return {"params_active": active, "flops_6nd_active": 6.0 * active * tokens}
 
 
 def _compute(sweep: SweepPlan, run: Run, steps: int, tokens: int) -> dict:

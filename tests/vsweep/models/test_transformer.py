@@ -9,6 +9,7 @@ import pytest
 from vsweep.models import accounting, transformer
 from vsweep.models.base import ModelShape
 from vsweep.models.dropout import Dropout
+from vsweep.models.families import feed_forward, layers
 
 SHAPE = ModelShape(vocabulary=14, positions=7, width=8, layers=2, head_dim=4, ff_multiple=4, tied_embeddings=True)
 
@@ -102,9 +103,9 @@ def test_counted_flops_are_those_of_the_compiled_forward_pass():
 
 def test_gelu_and_its_gradient_are_those_of_the_tanh_form():
     x = jnp.linspace(-8.0, 8.0, 201)
-    assert np.allclose(transformer.gelu(x), jax.nn.gelu(x, approximate=True), atol=1e-6)
+    assert np.allclose(feed_forward.gelu(x), jax.nn.gelu(x, approximate=True), atol=1e-6)
     ours, theirs = (
-        jax.vmap(jax.grad(f))(x) for f in (transformer.gelu, functools.partial(jax.nn.gelu, approximate=True))
+        jax.vmap(jax.grad(f))(x) for f in (feed_forward.gelu, functools.partial(jax.nn.gelu, approximate=True))
     )
     assert np.allclose(ours, theirs, atol=3e-6)
 
@@ -112,7 +113,7 @@ def test_gelu_and_its_gradient_are_those_of_the_tanh_form():
 def test_a_large_vocabulary_is_looked_up_and_gives_the_same_logits(model, params, monkeypatch):
     inputs = tokens(batch=3, length=5)
     by_product = model.apply(params, inputs)
-    monkeypatch.setattr(transformer, "SMALL_VOCABULARY", 0)
+    monkeypatch.setattr(layers, "SMALL_VOCABULARY", 0)
     assert np.allclose(transformer.build(SHAPE).apply(params, inputs), by_product, atol=1e-5)
 
 

@@ -10,7 +10,7 @@ from vsweep.config import registry
 from vsweep.config.design import formula
 from vsweep.config.design.options import BY_NAME
 from vsweep.config.design.reading import is_empty
-from vsweep.config.field import OPTIONAL, Field
+from vsweep.config.field import OPTIONAL, SPLITTING, Field
 from vsweep.config.fields import SWEPT
 from vsweep.config.problems import Problem
 from vsweep.config.values import as_type, split_words, unknown, value_problem, word
@@ -36,6 +36,10 @@ def read(
     for axis, field in fields.items():
         if axis not in swept:
             continue
+        places = dict.fromkeys(each.section for each in _of_sections(known) if each.name == axis and each.swept)
+        if len(places) > 1:
+            what, allowed = "a field of two sections", "an axis whose name one section has"
+            problems.append(Problem(f"sweep.{axis}", what, " and ".join(places), allowed))
         points = _points(swept[axis], field)
         if found := _axis_problems(field, points, paired=axis in re.split(r"\W+", paired)):
             problems += found
@@ -46,8 +50,12 @@ def read(
 
 def sweepable(known: Mapping[str, dict[str, Field] | None]) -> dict[str, Field]:
     """Name -> field of what a sweep may vary: the axes of every sweep, and optional ones of its sections."""
-    of_names = [field for columns in known.values() for field in (columns or {}).values()]
-    return {**SWEPT, **{field.name: field for field in of_names if field.kind == OPTIONAL}}
+    of_names = _of_sections(known)
+    return {**SWEPT, **{field.name: field for field in of_names if field.kind in (OPTIONAL, SPLITTING)}}
+
+
+def _of_sections(known: Mapping[str, dict[str, Field] | None]) -> list[Field]:
+    return [field for columns in known.values() for field in (columns or {}).values()]
 
 
 def _points(given: object, field: Field) -> tuple:

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Mapping
 
 from vsweep.config import fields
-from vsweep.config.field import STATIC, Field
+from vsweep.config.field import SPLITTING, STATIC, Field
 from vsweep.config.problems import Problem, closest
 
 FUNCTIONS: dict[str, Callable[..., float]] = {
@@ -46,7 +46,7 @@ class CannotCompute(ValueError):
 
 def is_number(field: Field) -> bool:
     """Whether a formula may stand for a value of the field."""
-    return field.values.type in (int, float)
+    return field.values.type in (int, float) and field.kind != SPLITTING
 
 
 def is_formula(value: object, field: Field) -> bool:
