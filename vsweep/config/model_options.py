@@ -2,12 +2,14 @@
 
 import math
 
-from vsweep.config.field import SPLITTING, SWITCH, Field, float32, one_of, whole
+from vsweep.config.field import INT32_MAX, SPLITTING, SWITCH, Field, float32, one_of, whole
 
 ATTENDING = ("transformer", "moe")
 RECURRENT = ("lstm", "gru")
 NORMS = ("layer", "rms")
 MLPS = ("gelu", "relu", "swiglu")
+STANDARD, MUP = "standard", "mup"
+PARAMETRIZED = ("transformer", *RECURRENT, "mlp")  # a router of experts has no rule in muP's table
 POSITIONS = ("learned", "rotary", "none")
 # Fields of every model that have no meaning in some.
 UNUSED = {"lstm": ("head_dim", "ff_multiple"), "gru": ("head_dim", "ff_multiple"), "mlp": ("head_dim",)}
@@ -41,6 +43,36 @@ TRANSFORMER_OPTIONS = (
         ATTENDING,
     ),
     _option("bias", True, SWITCH, "biases in the feed-forward layers; attention and norms have none", ATTENDING),
+    _option(
+        "heads",
+        0,
+        whole(0, 4096),
+        "attention heads, the same at every width: head_dim is width / heads; 0: width / head_dim of them",
+        ATTENDING,
+    ),
+    _option(
+        "parametrization",
+        STANDARD,
+        one_of((STANDARD, MUP)),
+        "mup: lr is that of base_width, and suits every width",
+        PARAMETRIZED,
+    ),
+    Field(
+        "model",
+        "base_width",
+        0,
+        whole(0, INT32_MAX),
+        "under mup: the width at which it is the standard parametrization",
+        of=PARAMETRIZED,
+    ),
+    Field(
+        "model",
+        "base_layers",
+        0,
+        whole(0, INT32_MAX),
+        "under mup: the number of layers for which lr is; 0: depth scales nothing",
+        of=("transformer",),
+    ),
     _option("qk_norm", False, SWITCH, "queries and keys have a root mean square of 1, and a scale", ATTENDING),
 )
 """Options of the default model: their default is what the transformer was before it had options."""

@@ -13,7 +13,7 @@ import jax
 
 from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
-from vsweep.models import transformer
+from vsweep.models import mup, transformer
 from vsweep.models.base import Model, ModelShape
 from vsweep.models.families import layers, recurrent, window_mlp
 from vsweep.models.params import ParamSpec, Specs, init_params
@@ -30,14 +30,16 @@ FAMILIES = {
 def build(shape: ModelShape) -> Model:
     """The model of `shape`. Raises ConfigError where a user's own cannot be made."""
     if shape.family in FAMILIES:
-        return FAMILIES[shape.family].build(shape)
+        return mup.parametrized(FAMILIES[shape.family].build(shape))
     specs, apply = _own(shape)
     return Model(shape, specs, functools.partial(init_params, specs), apply)
 
 
 def param_specs(shape: ModelShape) -> Specs:
     """The parameters of the model of `shape`. Raises ConfigError where a user's own cannot be made."""
-    return FAMILIES[shape.family].param_specs(shape) if shape.family in FAMILIES else _own(shape)[0]
+    if shape.family in FAMILIES:
+        return mup.parametrized_specs(shape, FAMILIES[shape.family].param_specs(shape))
+    return _own(shape)[0]
 
 
 def looks_up_by_product(shape: ModelShape) -> bool:

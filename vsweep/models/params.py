@@ -48,6 +48,8 @@ class ParamSpec:
     role: Role
     deviation: float = 0.0
     constant: float = 0.0
+    width_multiple: float = 1.0  # width / base width under muP
+    depth_multiple: float = 1.0  # layers / base layers under muP, in the layers
 
     @property
     def size(self) -> int:

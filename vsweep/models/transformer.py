@@ -16,6 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from vsweep.models import mup
 from vsweep.models.attention import attend
 from vsweep.models.base import Model, ModelShape, of_halves
 from vsweep.models.dropout import Dropout
@@ -57,7 +58,7 @@ def param_specs(shape: ModelShape) -> Specs:
 
 def _layer_specs(shape: ModelShape) -> Specs:
     """One layer. The projections that write to the residual stream start narrower: GPT-2's 1 / sqrt(2 layers)."""
-    width, residual = shape.width, 1.0 / (2 * shape.layers)
+    width, residual = shape.width, 1.0 / (2 * mup.initial_layers(shape))
     qk_norm = {"query_norm": norm_specs(shape.head_dim), "key_norm": norm_specs(shape.head_dim)}
     return {
         "attention_norm": norm_specs(width),
@@ -105,14 +106,18 @@ def _scan(shape: ModelShape, batch: int, layers: list[Params], drop: Dropout, x_
 
 def _layer(shape: ModelShape, batch: int, params: Params, drop: Dropout, branch: int, x_WxN):
     """A layer with its two residual branches, of which `branch` is the first; and its penalty."""
-    kind = shape.option("norm")
-    x_WxN += drop(_attention(shape, batch, params["attention"], norm(kind, params["attention_norm"], x_WxN)), branch)
+    kind, multiplier = shape.option("norm"), mup.branch_multiplier(shape)
+
+    def added(branch_WxN, index: int):
+        return drop(branch_WxN if multiplier == 1.0 else branch_WxN * jnp.asarray(multiplier, x_WxN.dtype), index)
+
+    x_WxN += added(_attention(shape, batch, params["attention"], norm(kind, params["attention_norm"], x_WxN)), branch)
     normed_WxN = norm(kind, params["mlp_norm"], x_WxN)
     if shape.family == "moe":
         branch_WxN, penalty = experts.apply(shape, batch, params["mlp"], normed_WxN)
     else:
         branch_WxN, penalty = feed_forward.apply(shape.option("mlp"), params["mlp"], normed_WxN), None
-    return x_WxN + drop(branch_WxN, branch + 1), penalty
+    return x_WxN + added(branch_WxN, branch + 1), penalty
 
 
 def _attention(shape: ModelShape, batch: int, params: Params, x_WxN):
@@ -122,6 +127,8 @@ def _attention(shape: ModelShape, batch: int, params: Params, x_WxN):
         q, k = (_normed_heads(params[name], x) for name, x in (("query_norm", q), ("key_norm", k)))
     if shape.option("positions") == "rotary":
         q, k = rotary.turn(q), rotary.turn(k)
+    if (multiplier := mup.score_multiplier(shape)) != 1.0:
+        q = q * jnp.asarray(multiplier, q.dtype)
     mixed_HxDxTxB = attend(q, k, v, shape.target)
     return dense(params["out"], mixed_HxDxTxB.reshape(shape.width, -1))
 

@@ -25,11 +25,13 @@ Shape = dataclasses.make_dataclass(
 def shape_of(config: SweepConfig, static: Mapping, point: Mapping) -> Shape:
     """The shape with the values `static` of the static fields, at a point that may vary options of the model.
 
-    It holds those options that do not have their default.
+    It holds those options that do not have their default. A number of heads gives them their size.
     """
     options = {name: field for name, field in registry.known_fields("model", config.model.name).items() if field.of}
     chosen = {name: point.get(name, getattr(config.model, name)) for name in options}
     others = tuple((name, value) for name, value in chosen.items() if value != options[name].default)
+    if heads := chosen.get("heads"):
+        static = {**static, "head_dim": static["width"] // heads}
     return Shape(**static, family=config.model.name, model_options=others)
 
 
