@@ -1,15 +1,12 @@
 """What is wrong with values of fields, and with names of fields that nobody knows."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vsweep.config import fields
 from vsweep.config.field import Field
 from vsweep.config.problems import Problem, closest
-
-UNKNOWN = "unknown field"
 
 
 def value_problem(field: Field, value: object, path: str) -> Problem | None:
@@ -54,17 +51,11 @@ def word(text: Any, kind: type) -> Any:
 
 def unknown(values: Mapping, known: list[str], prefix: str, of: str = "", more: Iterable[str] = ()) -> list[Problem]:
     """A problem for each name that is not `known`; `more` names are possible and shown only as a hint."""
-    found = [_unknown_problem(name, values[name], known, prefix, of) for name in values if name not in known]
-    return [_hinted(problem, list(more)) for problem in found]
+    names = [*known, *more]
+    return [_unknown_problem(name, values[name], known, prefix, of, names) for name in values if name not in known]
 
 
-def _hinted(problem: Problem, names: list[str]) -> Problem:
-    if problem.hint or problem.what != UNKNOWN:
-        return problem
-    return dataclasses.replace(problem, hint=closest(problem.name, names))
-
-
-def _unknown_problem(name: object, value: object, known: list[str], prefix: str, of: str) -> Problem:
+def _unknown_problem(name: object, value: object, known: list[str], prefix: str, of: str, names: list[str]) -> Problem:
     """Says where a field is that stands in a wrong section, and which fields a sweep may vary."""
     elsewhere = fields.paths_of(name)
     path, got, allowed = f"{prefix}{name}", repr(value), ", ".join(known)
@@ -73,6 +64,6 @@ def _unknown_problem(name: object, value: object, known: list[str], prefix: str,
         return Problem(path, "cannot be swept", got, one)
     if path in elsewhere:
         return Problem(path, f"not an option of {of}", got, allowed)
-    if hint := closest(name, known):
-        return Problem(path, UNKNOWN, got, allowed, hint)
-    return Problem(path, UNKNOWN, got, allowed, elsewhere[0] if len(elsewhere) == 1 else "")
+    if hint := closest(name, names):
+        return Problem(path, "unknown field", got, allowed, hint)
+    return Problem(path, "unknown field", got, allowed, elsewhere[0] if len(elsewhere) == 1 else "")

@@ -15,7 +15,7 @@ from vsweep.config import fields as config_fields
 from vsweep.config.design import formula, points
 from vsweep.config.design.options import BY_NAME
 from vsweep.config.design.points import POINT
-from vsweep.config.field import SEED_OF_RUN, STATIC
+from vsweep.config.field import STATIC
 from vsweep.config.fields import STACKED_FIELDS, STATIC_FIELDS, SWEPT
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
@@ -146,13 +146,10 @@ def _repeated(runs: list[Run]) -> list[Problem]:
 
 
 def _build_run(run_id: str, resolved: Values, config: SweepConfig, task: Task, problems: list[Problem]) -> Run:
-    shape, values, options = resolved.shape, dict(resolved.stacked), resolved.options
-    for stream in ("init_seed", "data_seed", "dropout_seed"):
-        values[stream] = values["seed"] if values[stream] == SEED_OF_RUN else values[stream]
+    shape, values, options = resolved.shape, resolved.stacked, resolved.options
     if values["unique_examples"] > task.train_examples:
         got, allowed = str(values["unique_examples"]), f"0 (all) to {task.train_examples}"
         problems.append(Problem("unique_examples", "more than the task has", got, allowed))
-    values["unique_examples"] = values["unique_examples"] or task.train_examples
     steps = _steps(values["budget"], shape.batch_size, task, problems, run_id if resolved.isoflop else "")
     if values["warmup_steps"] >= max(steps, 1):
         allowed = f"below the {steps} steps of budget {values['budget']:,}"

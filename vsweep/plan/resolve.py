@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from vsweep.config import sweep_config
 from vsweep.config.design import formula, points
 from vsweep.config.design.points import POINT
-from vsweep.config.field import Field
+from vsweep.config.field import SEED_OF_RUN, Field
 from vsweep.config.fields import STATIC_FIELDS, SWEPT
 from vsweep.config.problems import Problem
 from vsweep.config.sweep_config import SweepConfig
@@ -27,6 +27,8 @@ NON_EMBEDDING, COUNTED = "6nd_non_embedding", "counted"
 @dataclasses.dataclass(frozen=True)
 class Values:
     """The values of a run: of every stacked field and every optional axis, all numbers and words.
+
+    Seeds of streams and `unique_examples` are resolved: never -1 and 0.
 
     `shown` are those that a run id may hold. `tokens_per_param` is that of the design, before it is rounded to whole
     batches; None where nobody asks for it.
@@ -46,6 +48,9 @@ class Resolver:
     def __init__(self, config: SweepConfig, task: Task, problems: list[Problem]):
         self.config, self.task, self.problems = config, task, problems
         self.known: Mapping[str, Field] = sweep_config.sweepable(config)
+        self.one_value = {name: config.axis(name)[0] for name in SWEPT}  # of the fields that a point does not give
+        self._shapes: dict[tuple, Shape] = {}
+        self._of_shape = (*STATIC_FIELDS, "aspect_ratio", *config.splitting_axes)
         self.batch_tokens = functools.cache(lambda batch_size: batch_size * task.mean_label_tokens)
 
     def resolve(self, point: Mapping) -> Values | None:
@@ -57,8 +62,15 @@ class Resolver:
             return None
 
     def shape(self, point: Mapping) -> Shape:
-        """The shape at a point. Raises CannotCompute."""
-        return shape_of(self.config, points.static_values(point, self.config, STATIC_FIELDS, SWEPT), point)
+        """The shape at a point; points share it. Raises CannotCompute, and _Wrong for a value that no model has."""
+        key = tuple(point.get(name) for name in self._of_shape)
+        if key not in self._shapes:
+            values = points.static_values(point, self.config, STATIC_FIELDS, SWEPT)
+            for name, value in values.items():
+                if problem := value_problem(SWEPT[name], value, SWEPT[name].path):
+                    raise _Wrong(problem)
+            self._shapes[key] = shape_of(self.config, values, point)
+        return self._shapes[key]
 
 
 class _Wrong(Exception):
@@ -75,15 +87,16 @@ class _OfPoint:
             self.shape = of.shape(point)
         except formula.CannotCompute as error:
             raise _Wrong(self._problem("model", f"a formula has no value ({error})", str(dict(point)))) from error
-        self._found = dict(zip(STATIC_FIELDS, (getattr(self.shape, name) for name in STATIC_FIELDS), strict=True))
-        for name, value in self._found.items():
-            self._check(name, value)
+        self._found = {name: getattr(self.shape, name) for name in STATIC_FIELDS}
 
     def values(self) -> Values:
         config = self._of.config
         stacked = {name: self._value(name) for name in SWEPT if name not in STATIC_FIELDS}
         options = {name: self._value(name) for name in config.optional_axes}
-        shown = {**self._found, **{name: v for name, v in self._point.items() if name not in self._found}}
+        for stream in ("init_seed", "data_seed", "dropout_seed"):
+            stacked[stream] = stacked["seed"] if stacked[stream] == SEED_OF_RUN else stacked[stream]
+        stacked["unique_examples"] = stacked["unique_examples"] or self._of.task.train_examples
+        shown = {**self._point, **self._found, **stacked}
         shown |= {name: float(f"{shown[name]:.6g}") for name in self._formulas if isinstance(shown[name], float)}
         return Values(
             self.shape, stacked, options, shown, isoflop=self._point.get("flops"), tokens_per_param=self._ratio()
@@ -101,7 +114,7 @@ class _OfPoint:
         if name in self._point or field is None:
             given = self._point[name]
         else:
-            given = config.axis(name)[0] if name in SWEPT else getattr(getattr(config, field.section), name)
+            given = self._of.one_value[name] if name in SWEPT else getattr(getattr(config, field.section), name)
         if field is None or not formula.is_formula(given, field):
             return given
         self._formulas.add(name)

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from configs import addition
 from tests.vsweep import small
 from vsweep import tasks
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
+from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.plan import cost, grid
 from vsweep.plan.sweep_plan import build_plan
+from vsweep.train.rows import TokenCounter
 
 SHAPES = {"width": [4, 8, 16], "seed": [0], "budget": []}
 
@@ -87,7 +90,7 @@ def test_runs_outside_the_bounds_are_left_out_and_counted():
     assert len(out) + len(runs) == 9
     assert "w4-c1e8-s0" in out
     note = f"note: {len(out)} of 9 runs are left out by sweep.tokens_per_param_bounds = 1 to 40: "
-    assert build_plan(parsed, task, small.hardware.Hardware("cpu", 1, 2**34)).notes[0].startswith(note)
+    assert build_plan(parsed, task, Hardware("cpu", 1, 2**34)).notes[0].startswith(note)
 
 
 def test_bounds_that_leave_nothing_are_refused():
@@ -251,3 +254,18 @@ def test_mean_tokens_are_near_the_exact_ones():
     task = task_of()
     labels = (task.train_tokens_NxS[:, 1:] != task.pad).sum(axis=1)
     assert np.mean(labels) == pytest.approx(task.mean_label_tokens, rel=0.01)
+
+
+def test_every_run_of_the_isoflop_study_is_within_a_batch_of_its_compute():
+    """By the exact tokens of its own order of examples, and not by their mean."""
+    parsed = sweep_config.from_dict(addition.get_config("isoflop"))
+    task = tasks.build(parsed.task)
+    counter = TokenCounter(build_plan(parsed, task, Hardware("cpu", 2, 2**34)))
+    runs = [run for stack in grid.build_stacks(parsed, task) for run in stack.runs]
+    for run in runs:
+        per_token = 6 * accounting.params(cost.model_shape(run.shape, task))
+        tokens = counter.by_step(run)[run.steps]
+        assert abs(per_token * tokens - run.isoflop) <= per_token * run.shape.batch_size * task.mean_label_tokens
+    sizes = {level: {run.shape.width for run in runs if run.isoflop == level} for level in parsed.design.flops}
+    assert len(sizes) >= 4
+    assert all(len(widths) >= 5 for widths in sizes.values())
