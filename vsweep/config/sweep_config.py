@@ -101,6 +101,9 @@ class SweepConfig:
             section, name = path.split(".")
             if name in sections[section] and sections[section][name] == default:
                 del sections[section][name]
+        for name, default in LATER_OF_TASKS.get(self.task.name, {}).items():
+            if sections["task"][name] == default:
+                del sections["task"][name]
         return {
             "name": self.name,
             **sections,
@@ -112,8 +115,10 @@ LATER = {  # which sweeps had before they had a name
     "model.name": DEFAULT_NAMES["model"],
     "model.aspect_ratio": 0.0,
     "train.gradient_statistics": False,
+    "train.keep_finished": "all",
     **{field.path: field.default for field in TRANSFORMER_OPTIONS},
 }
+LATER_OF_TASKS = {"text": {"made_from": "", "expected_tokens": 0}}
 LONGEST_SHOWN = 300  # characters of a value that differs
 CLASSES = {section: class_of(section) for section in SECTIONS}
 

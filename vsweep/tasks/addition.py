@@ -29,6 +29,7 @@ class Addition:
     metrics: ClassVar[dict] = {}
     more_held_out: ClassVar[dict] = {}
     multiples: ClassVar[dict] = {}
+    notes: ClassVar[tuple] = ()
     facts: ClassVar[dict] = {}
 
     def __init__(self, config: TaskConfig):

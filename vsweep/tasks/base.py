@@ -2,7 +2,7 @@
 
 A user's own needs `vocabulary`, `sequence_length`, `held_out`, and its training examples in one of two ways:
 `train_tokens_NxS`, one array, or `rows(examples)` with `train_examples`, for data that no array should hold as a whole.
-Everything else is optional. For `vsweep evaluate` it may bring `answers`, `example` and `evaluation_set`, which
+Everything else is optional. `notes`, texts, stand below a plan. For `vsweep evaluate` it may bring `answers`, `example` and `evaluation_set`, which
 vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables `multiples`.
 """
 
@@ -54,6 +54,7 @@ class Task(Protocol):
     digest: str  # of the data: two tasks of one digest have the same examples; a resume checks it, so it must be cheap
     more_held_out: Mapping[str, HeldOut]  # further sets by name: their losses are columns val_loss_NAME
     metrics: Mapping[str, Metric]  # by name: their means over held-out examples are columns metric_NAME
+    notes: tuple[str, ...]  # what a plan should say of the data
     multiples: Mapping[str, tuple[str, float]]  # further column -> (column, factor): such as bits per byte of val_loss
 
     @property
@@ -134,6 +135,7 @@ class CompletedTask:
         pad = getattr(own, "pad", None)
         self.pad = NO_PAD if pad is None else pad
         self.eos = getattr(own, "eos", None)
+        self.notes = tuple(getattr(own, "notes", ()))
         self.metrics = dict(getattr(own, "metrics", {}))
         self.multiples = dict(getattr(own, "multiples", {}))
 
