@@ -17,7 +17,10 @@ from vsweep.analysis.sections import law, loss_curves, runs, valleys
 from vsweep.analysis.sections.base import LossStudy
 
 MOST_CURVE_POINTS = 20_000  # rows of curves.csv in a page
-RUN_COLUMNS = ("params", "params_non_embedding", "tokens", "flops_6nd", "flops_counted", "seed", "exact_match")
+RUN_COLUMNS = (
+    *("params", "params_non_embedding", "budget", "tokens", "flops_6nd", "flops_counted"),
+    *("seed", "exact_match"),
+)
 # What a script or a comment of HTML could begin with; inside a JSON text the escapes mean the same.
 ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 

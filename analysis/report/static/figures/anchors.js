@@ -57,13 +57,14 @@ function missed(law) {
   return { x1: "C", x2: "C", y1: "loss", y2: (cell) => lossOf(law, cell.N, cell.D), stroke: "var(--soft)" };
 }
 
-// Cells of one N and D; the loss is the geometric mean over seeds. `shown` is where a hidden one is drawn.
+// Cells of one N and budget; D and C are means over seeds and the loss is the geometric mean. `shown` is where a hidden one is drawn.
 export function cellsOf(runs) {
-  const groups = d3.groups(runs, (run) => `${run.N} ${run.D}`);
+  const groups = d3.groups(runs, (run) => `${run.N} ${run.budget}`);
   const worst = Math.max(...runs.map((run) => run.loss));
   return groups.map(([key, members]) => {
     const loss = Math.exp(d3.mean(members, (run) => Math.log(run.loss)));
-    const { N, D, C } = members[0];
+    const [D, C] = ["D", "C"].map((axis) => d3.mean(members, (run) => run[axis]));
+    const { N } = members[0];
     return { key, N, D, C, loss, shown: worst * 1.2, runs: members };
   });
 }

@@ -24,7 +24,7 @@ export function fit(points, floor = null, delta = 1e-3) {
 
 // Laws of `count` resamples of the cells of these points, each from the law of all of them. The draws are always the same.
 export function refits(points, law, floor, count, delta = 1e-3) {
-  const cells = [...Map.groupBy(points, (point) => `${point.N} ${point.D}`).values()];
+  const cells = [...Map.groupBy(points, (point) => `${point.N} ${point.budget ?? point.D}`).values()];
   const draw = generator(1);
   const laws = [];
   for (let at = 0; at < count; at += 1) {

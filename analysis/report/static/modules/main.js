@@ -11,7 +11,7 @@ import { controls as ofValleys, valleys } from "../figures/valleys.js";
 import { card } from "./card.js";
 import { frame } from "./frame.js";
 import { tables } from "./table.js";
-import { readAddress } from "./view.js";
+import { goToAddress, readAddress } from "./view.js";
 
 readAddress();
 frame("loss_curves", lossCompute, { controls: ofLossCompute, sizes: true });
@@ -25,4 +25,5 @@ frame("recipes", recipes, { controls: ofRecipes(), pickers: ["loss"] });
 planner();
 tables();
 card();
+goToAddress();
 document.documentElement.dataset.ready = "yes";

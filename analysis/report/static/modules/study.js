@@ -20,6 +20,7 @@ function runAt(columns, view, id, row) {
     D: columns.tokens[row],
     C: computeOf(columns, view, row, N),
     loss: columns[view.loss][row],
+    budget: columns.budget?.[row] ?? columns.tokens[row],
     seed: columns.seed?.[row] ?? null,
     match: columns.exact_match?.[row] ?? null,
   };

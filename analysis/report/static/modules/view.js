@@ -29,7 +29,12 @@ export function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
   for (const key of Object.keys(allowed)) if (allowed[key].includes(parts.get(key))) view[key] = parts.get(key);
   if (study.runs.run_id.includes(parts.get("run"))) view.run = parts.get("run");
-  document.getElementById(parts.get("at") ?? "")?.scrollIntoView();
+}
+
+// Once all figures have their places.
+export function goToAddress() {
+  const at = new URLSearchParams(location.hash.slice(1)).get("at");
+  document.getElementById(at ?? "")?.scrollIntoView({ behavior: "instant" });
 }
 
 export function address(at) {
