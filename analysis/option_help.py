@@ -45,6 +45,20 @@ EXAMPLES = {
     "--beyond": "0.5",
     "--curves": "runs/mine",
     "--json": "check.json",
+    "design --flops": "1e14",
+    "design --out": "configs/mine.py",
+    "--assume": "runs/pilot/analysis/fits.json",
+    "--seed-spread": "0.003",
+    "--tokens-per-param": "20",
+    "--config": "configs/mine.py:text",
+    "--vocabulary": "256",
+    "--positions": "512",
+    "--kind": "grid",
+    "--min-flops": "1e11",
+    "--levels": "4",
+    "--sizes": "5",
+    "--seeds": "3",
+    "--target-flops": "1e16",
 }
 
 

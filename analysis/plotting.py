@@ -176,11 +176,14 @@ def colours(values: np.ndarray, name: str = "viridis") -> ScalarMappable:
     return ScalarMappable(norm=LogNorm(low, high), cmap=cut)
 
 
-def colour_bar(figure: Figure, axes: Axes, scale: ScalarMappable, values, label: str, *, units: bool = True) -> None:
+def colour_bar(
+    figure: Figure, axes: Axes | list[Axes], scale: ScalarMappable, values, label: str, *, units: bool = True
+) -> None:
     """A bar for the colours of `values`; for a single value a line of text, because a bar would show an empty range."""
     if len(np.unique(values)) == 1:
         name = label.split(" (")[0]
-        axes.set_title(f"{name} = {_metric(float(np.min(values)))}", loc="right", fontsize=9)
+        last = axes[-1] if isinstance(axes, list) else axes
+        last.set_title(f"{name} = {_metric(float(np.min(values)))}", loc="right", fontsize=9)
         return
     bar = figure.colorbar(scale, ax=axes, pad=0.02, aspect=30)
     log_axis(bar.ax, "y", label, units=units)

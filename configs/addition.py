@@ -3,11 +3,13 @@
     python launch.py --config=configs/addition.py            20 widths x 5 budgets x 3 seeds = 300 runs
     python launch.py --config=configs/addition.py:laptop     6 widths x 5 budgets x 3 seeds = 90 runs
     python launch.py --config=configs/addition.py:wsd        the runs of laptop, whose budgets share trunks
+    python launch.py --config=configs/addition.py:isoflop    5 levels of compute, 5 to 8 widths, 3 seeds: 96 runs
     python launch.py --config=configs/addition.py:seeds      one width, two budgets, 64 seeds: seed variance
     python launch.py --config=configs/addition.py:smoke      two-digit operands: shows that everything works
 
 Cost: `full` 1.4e16 FLOP, one GPU, within a 9-hour session of a T4 by estimate; `laptop` 8.2e12 FLOP, about 6 minutes
-on two CPU cores; `seeds` 3.2e13 FLOP, about 20 minutes there by estimate; `smoke` under a minute, most of it compiling.
+on two CPU cores; `isoflop` 3.8e12 FLOP, mostly of small widths, about 5 minutes there by estimate; `seeds` 3.2e13 FLOP,
+about 20 minutes there by estimate; `smoke` under a minute, most of it compiling.
 
 Expect: no clean power law. Small widths stay on a plateau (an answer loss of 1.1 to 1.2), larger ones fall off it
 between 0.5M and 2M tokens, and there seeds differ by factors. docs/pilot.md says why the sizes are what they are.
@@ -19,7 +21,7 @@ from vsweep.config import default_dict
 
 
 def get_config(variant: str = "full") -> ConfigDict:
-    variants = {"full": full, "laptop": laptop, "wsd": wsd, "seeds": seeds, "smoke": smoke}
+    variants = {"full": full, "laptop": laptop, "wsd": wsd, "seeds": seeds, "smoke": smoke, "isoflop": isoflop}
     if variant not in variants:
         raise ValueError(f"unknown variant {variant!r}; allowed: {', '.join(variants)}")
     config = ConfigDict(default_dict())
@@ -48,6 +50,19 @@ def laptop(config: ConfigDict) -> None:
 def wsd(config: ConfigDict) -> None:
     laptop(config)
     config.optimizer.schedule = "wsd"
+
+
+def isoflop(config: ConfigDict) -> None:
+    """Levels at which the best sizes of laptop lie well inside its widths: 4k to 12k parameters.
+
+    The valleys are flat on their left side, so each level keeps the smallest width, whose loss has levelled off. On the
+    right side the bounds leave out sizes that would train for a few steps only. Above 1e11 FLOP the loss breaks.
+    """
+    laptop(config)
+    config.sweep.budget = ()
+    config.sweep.width = (4, 8, 12, 16, 20, 24, 28, 32)
+    config.sweep.flops = (1e10, 1.6e10, 2.5e10, 4e10, 6.4e10)
+    config.sweep.tokens_per_param_bounds = (3, 15_000)
 
 
 def seeds(config: ConfigDict) -> None:

@@ -1,4 +1,4 @@
-"""The tutorial's own task and its own optimizer: the code of the page, in files of the names that the page gives."""
+"""The tutorial's own task, optimizer and design: the code of the page, in files of the names that the page gives."""
 
 import re
 import sys
@@ -45,8 +45,8 @@ def read(command: list[str], *more: str):
 
 
 def test_the_page_has_a_task_a_config_and_an_optimizer():
-    assert [name for name, _ in SAVED] == ["sorting.py", "my_sorting.py", "my_optimizers.py"]
-    assert len(COMMANDS) == 2
+    assert [name for name, _ in SAVED] == ["sorting.py", "my_sorting.py", "my_optimizers.py", "my_design.py"]
+    assert len(COMMANDS) == 5
 
 
 def test_ones_own_task_and_optimizer_are_trained(folder):
@@ -59,3 +59,41 @@ def test_ones_own_task_and_optimizer_are_trained(folder):
     measured = runs[["val_loss", "answer_loss", "exact_match", "metric_first_digit", "metric_first_digit_se"]]
     assert measured.notna().all().all()
     assert runs[["floor", "excess_loss"]].isna().all().all()
+
+
+def test_a_design_of_runs_is_planned_trained_and_drawn_from(folder):
+    planned, trained, drawn = (command for command in COMMANDS if "--config=configs/my_design.py" in command)
+    plan = vsweep.plan_sweep(read(planned), folder / "plan")
+    assert (plan.runs, len(plan.stacks)) == (18, 5)
+    assert plan.notes[0] in DOCUMENT
+    *_, last = vsweep.run_sweep(
+        read(trained, "--config.sweep.width=4", "--config.sweep.flops=1e7,2e7"), folder / "sweep"
+    )
+    assert isinstance(last, Finished)
+    runs = pd.read_csv(folder / "sweep" / "runs.csv")
+    assert list(runs["isoflop"]) == [1e7, 2e7]
+    assert set(runs["lr"]) == {0.04}
+    assert list(runs["warmup_steps"]) == [2, 4]
+    points = vsweep.plan_sweep(read(drawn), folder / "points")
+    assert [run.run_id for run in points.stacks[0].runs] == [f"w8-c2e8-p{point}" for point in range(8)]
+
+
+STUDY = DOCUMENT[DOCUMENT.index("## 4. Write your own config") : DOCUMENT.index("## 6. Look at runs.csv")]
+
+
+def test_a_study_gets_more_seeds_later(folder):
+    """Of fewer sizes; what the page shows of the difference is that of the whole study."""
+    name, code = re.search(r"as\s+`(configs/\w+\.py)`:\n\n```python\n(.*?)```", STUDY, flags=re.DOTALL).groups()
+    (folder / name).write_text(code)
+    (command,) = [line.split() for line in STUDY.splitlines() if "--extend" in line]
+    smaller = ["--config.sweep.width=4", "--config.sweep.budget=2000,4000", "--config.sweep.lr=0.003,0.01"]
+    first = [word for word in command if word.startswith("--config=")]
+    list(vsweep.run_sweep(read(first, *smaller), folder / "study"))
+    before = pd.read_csv(folder / "study" / "runs.csv", index_col="run_id")
+    planned, *_, last = vsweep.run_sweep(read(command, *smaller), folder / "study", extend="--extend" in command)
+    assert isinstance(last, Finished)
+    assert planned.extension.lines[-1] == "  stay as they are: 4 runs that ended"
+    assert planned.extension.new[:3] == ("w4-d2k-s1-lr0.003", "w4-d2k-s1-lr0.01", "w4-d2k-s2-lr0.003")
+    after = pd.read_csv(folder / "study" / "runs.csv", index_col="run_id")
+    assert len(after) == 12
+    pd.testing.assert_frame_equal(after.loc[before.index, list(before.columns)], before, check_exact=True)

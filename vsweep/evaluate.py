@@ -18,6 +18,7 @@ from vsweep.after.evaluation import Done, evaluate_runs
 from vsweep.atomic import CannotWrite, write_text_atomically
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.generate import alone
+from vsweep.host import interruption
 from vsweep.host.progress import PLAIN_LINE_EVERY_S
 from vsweep.storage.workdir import FILES
 
@@ -29,14 +30,14 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table or writes it to --out; returns 0, 2 with all problems on stderr, or 74 for a full disk."""
+    """Prints the table or writes it to --out; returns 0, 2 with all problems on stderr, 74 or 75 as every command."""
     options = _parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
         if problems := _option_problems(options):
             raise ConfigError(problems)
         alone(cores_as_devices=False)
-        with Shown(console) as shown:
+        with interruption.leaving(), Shown(console) as shown:
             table = evaluate_runs(
                 options.workdir,
                 None if options.runs in (None, "all") else options.runs.split(","),
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
             )
         _give(table, options.out)
         return 0
+    except interruption.Leave as left:
+        print(f"{left}: nothing was written", file=sys.stderr)
+        return interruption.EXIT_STATUS
     except CannotWrite as error:
         print(error, file=sys.stderr)
         return CannotWrite.STATUS

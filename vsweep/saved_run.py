@@ -1,7 +1,7 @@
 """Finished runs of a work directory, loaded: their task, their models and their parameters."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,17 +9,17 @@ import jax
 import numpy as np
 
 from vsweep import tasks
-from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem, closest
 from vsweep.config.sweep_config import SweepConfig
+from vsweep.host import devices
 from vsweep.models import by_name
 from vsweep.models.base import Model, Params
 from vsweep.models.params import mismatches
-from vsweep.plan import cost, grid
+from vsweep.plan import cost
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import StackPlan
 from vsweep.schema import RUNS_FILE
-from vsweep.session import preflight
+from vsweep.session import extend, preflight
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
 from vsweep.storage.workdir import WorkDir, strange_problems
 from vsweep.tables import read_runs
@@ -62,13 +62,14 @@ class FinishedRuns:
             raise ConfigError(problems)
         config = home.read_config()
         task = tasks.build(config.task)
-        stored = home.read_plan()
+        if other_data := home.data_problems(task.digest):
+            raise ConfigError(other_data)
+        stored = home.read_stored()
         if stored is None:
             allowed = "a sweep that has begun; run the sweep's command again, which writes it"
             raise ConfigError([Problem("WORKDIR", "plan.json is missing", f"{home.path}", allowed)])
-        stacks = {stack.name: stack for stack in grid.build_stacks(config, task)}
-        folders = finished_folders(home, stored[0], sweep_config.fingerprint(config, task.digest))
-        return cls(home, config, task, stacks, folders)
+        folders = finished_folders(home, stored.plans, extend.fingerprints(stored, config, task))
+        return cls(home, config, task, extend.stacks_of(stored, config, task), folders)
 
     @property
     def names(self) -> list[str]:
@@ -116,7 +117,8 @@ class FinishedRuns:
 
     def model(self, run_id: str) -> Model:
         """Raises ConfigError where a user's own model cannot be made."""
-        return by_name.build(cost.model_shape(self.stack_of(run_id).shape, self.task))
+        shape = cost.model_shape(self.stack_of(run_id).shape, self.task)
+        return by_name.build(dataclasses.replace(shape, target=devices.target(jax.local_devices()[0])))
 
     def params(self, run_ids: Sequence[str], model: Model) -> dict[str, Params]:
         """Run id -> parameters, of runs of one model; each checkpoint is opened once. Raises ConfigError."""
@@ -148,11 +150,11 @@ def load_run(workdir: str | Path, run_id: str) -> SavedRun:
     return SavedRun(finished.task, model, finished.params([run_id], model)[run_id])
 
 
-def finished_folders(home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: str) -> list[CheckpointFolder]:
-    """Where the parameters of finished runs lie, a folder for each stack of the plan."""
-    return [
-        CheckpointFolder(home.finished(sweep_plan.name), Origin.by(sweep_sha256, sweep_plan)) for sweep_plan in plans
-    ]
+def finished_folders(
+    home: WorkDir, plans: Sequence[StackPlan], sweep_sha256: Mapping[str, str]
+) -> list[CheckpointFolder]:
+    """Where the parameters of finished runs lie, a folder for each stack; `sweep_sha256`: stack -> fingerprint."""
+    return [CheckpointFolder(home.finished(plan.name), Origin.by(sweep_sha256[plan.name], plan)) for plan in plans]
 
 
 def _parameters(folder: CheckpointFolder, run_id: str) -> dict[str, Params]:

@@ -1,6 +1,6 @@
 """The columns of `runs.csv`, `curves.csv` and `times.csv`: names, units and meanings."""
 
-from vsweep.config.field import OPTIONAL
+from vsweep.config.field import OPTIONAL, SPLITTING
 from vsweep.config.fields import AXES, FIELDS, SWEPT
 from vsweep.config.more_options import MORE_OPTIONS
 
@@ -43,7 +43,14 @@ RUN_COLUMNS = {
     "inexact_resumes": ("", "times it went on in another environment (plan.json lists them); 0: trained in one"),
 }
 # Columns that follow these where a sweep varies a field that others hold at one value.
-OPTIONAL_COLUMNS = tuple(dict.fromkeys(field.name for field in (*FIELDS, *MORE_OPTIONS) if field.kind == OPTIONAL))
+OPTIONAL_COLUMNS = tuple(
+    dict.fromkeys(field.name for field in (*FIELDS, *MORE_OPTIONS) if field.kind in (OPTIONAL, SPLITTING))
+)
+# Columns that end the table of a sweep that was extended.
+EXTENSION_COLUMNS = {
+    "generation": ("", "with which config of the sweep the run came: 1 is the first one (plan.json has them)"),
+    "in_config": ("", "1: the sweep's config has this run; 0: it had it, before values were taken out"),
+}
 ADDED_COLUMNS = ("inexact_resumes",)  # tables of an earlier version have no such column: empty when they are read
 
 # One row of curves.csv is one evaluation of one run on its own log-spaced grid of steps.
@@ -65,6 +72,15 @@ CURVE_COLUMNS = {
             "eval_examples",
         )
     },
+}
+
+# Columns that follow these in a sweep with `train.gradient_statistics`.
+GRADIENT_COLUMNS = {
+    "grad_norm": ("", "global norm of the gradient, before clipping, at the last step before the evaluation"),
+    "noise_scale_tokens": (
+        "label tokens",
+        "simple noise scale of the gradient over the last tenth of the steps; empty where noise hides the gradient",
+    ),
 }
 
 COMPILE, TRAIN, EVALUATE, CHECKPOINT, ANALYSIS, OTHER = (

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema, tables
-from vsweep.analysis.data import several_workdirs
+from vsweep.analysis.data import language, several_workdirs
 from vsweep.analysis.data.source import SEED_COLUMNS, SETTING_COLUMNS, Source, seed_blocks
 from vsweep.analysis.tables import conditions, foreign_tables, several_files
 from vsweep.analysis.tables.column_names import named, read_numbers
@@ -60,7 +60,7 @@ def load(
     folders = [path for path in source if path.is_dir()] if isinstance(source, list) else []
     if folders and folders == source:
         _refuse_table_options("source", columns, loss_unit, min_progress, run_from_filename)
-        loaded = keep(several_workdirs.together([_load_workdir(path) for path in folders]), where)
+        loaded = _warned(keep(several_workdirs.together([_load_workdir(path) for path in folders]), where))
         return replace(loaded, curves=None) if final_only else loaded
     if folders:
         mixed = ", ".join(map(str, folders))
@@ -72,7 +72,7 @@ def load(
         return _load_files(paths, run_from_filename, columns=columns, where=where, wish=wish)
     if isinstance(source, Path) and source.is_dir():
         _refuse_table_options(str(source), columns, loss_unit, min_progress, run_from_filename)
-        loaded = keep(_load_workdir(source), where)
+        loaded = _warned(keep(_load_workdir(source), where))
         return replace(loaded, curves=None) if final_only else loaded
     if run_from_filename:
         raise ValueError("run_from_filename: each file is one run - needed are files, such as 'runs/*.csv'")
@@ -134,9 +134,22 @@ def _load_workdir(path: Path) -> Source:
     if times is not None:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
     axes, warning = _own_axes(path, runs)
+    text, unread = language.read(path)
     runs["seed_block"] = seed_blocks(runs)
-    settings = (*SETTING_COLUMNS, *axes)
-    return Source(path, True, runs, curves, times=times, warnings=(warning,) if warning else (), settings=settings)
+    settings, warnings = (*SETTING_COLUMNS, *axes), tuple(filter(None, (warning, unread)))
+    return Source(path, True, runs, curves, times=times, warnings=warnings, settings=settings, language=text)
+
+
+def _warned(source: Source) -> Source:
+    """With a warning about runs of a sweep whose config has them no more, if there are any."""
+    runs = source.runs
+    if "in_config" not in runs or not (out := int((runs["in_config"] == 0).sum())):
+        return source
+    told = (
+        f"{out} of {len(runs)} runs are no longer in the sweep's config (in_config is 0); the fits have them too. "
+        "Leave them out with the condition in_config=1 (--where)."
+    )
+    return replace(source, warnings=(*source.warnings, told))
 
 
 def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:
@@ -145,13 +158,14 @@ def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:
     config.json tells them from metrics. It is read only where there are such columns.
     """
     known = [name for name in runs if name in schema.OPTIONAL_COLUMNS]
-    others = [name for name in runs if name not in {*schema.RUN_COLUMNS, *known}]
+    others = [name for name in runs if name not in {*schema.RUN_COLUMNS, *schema.EXTENSION_COLUMNS, *known}]
     varying = [name for name in others if runs[name].nunique(dropna=False) > 1]
     if not varying:
         return known, ""
     try:
-        swept = set(json.loads((path / "config.json").read_text(encoding="utf-8"))["sweep"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        sweep = json.loads((path / "config.json").read_text(encoding="utf-8"))["sweep"]
+        swept = {*sweep, *sweep.get("random", ()), *(sweep.get("runs_csv") or [{}])[0]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return known, f"config.json cannot be read, so no column is taken for a setting of: {', '.join(varying)}."
     return [*known, *(name for name in others if name in swept)], ""
 

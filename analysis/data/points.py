@@ -18,6 +18,7 @@ from vsweep.analysis.tables import extra_columns
 from vsweep.analysis.tables.compute import group_close
 from vsweep.analysis.tables.units import NATS
 
+SLACK = 0.01  # label tokens of a batch vary
 OPTIONAL_COLUMNS = ("isoflop", "unique_tokens", "weight")  # FLOP, tokens, a factor of each point's misfit
 
 
@@ -111,6 +112,8 @@ def select(source: Source, convention: Convention, *, also: Iterable[str] = (), 
         if name in runs:
             table[name] = runs[name].astype(float)
     table["flops"] = _flops(runs, table, convention, source.is_workdir)
+    if source.is_workdir and "isoflop" in table and not _is_designed_for(table, runs):
+        table = table.drop(columns="isoflop")  # its groups have equal compute by another convention only
     steps = runs["diverged_at_step"] if source.is_workdir else pd.Series(np.nan, runs.index)
     excluded = _excluded(table, convention.loss, pd.to_numeric(steps), known=bool(source.variable))
     if best_settings:
@@ -133,6 +136,13 @@ def _flops(runs: pd.DataFrame, table: pd.DataFrame, convention: Convention, is_w
         return pd.to_numeric(runs["flops_counted"])
     # The column flops_6nd of a sweep uses all parameters; with another N, C follows that N.
     return 6 * table["params"] * table["tokens"] if is_workdir else runs["flops_6nd"]
+
+
+def _is_designed_for(table: pd.DataFrame, runs: pd.DataFrame) -> bool:
+    """Whether finished runs cost what the design of their sweep says, within one batch and 1 %."""
+    finished = runs["status"] == schema.FINISHED
+    misses = (table["flops"] / table["isoflop"] - 1).abs()[finished]
+    return bool((misses <= SLACK + 1 / pd.to_numeric(runs["steps"])[finished]).all())
 
 
 def _excluded(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
+from vsweep.analysis.data.language import Language
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.tables.units import NATS
 
@@ -77,16 +78,6 @@ class Convention:
         window = f", IsoFLOP window {self.isoflop_window:g}" if self.isoflop_window != ISOFLOP_WINDOW else ""
         weights = ", weighted IsoFLOP lines" if self.isoflop_weights else ""
         return f"{self.loss}, E {self.floor}, {n}, {c}{level}{window}{weights}"
-
-
-@dataclass(frozen=True)
-class Language:
-    """What a study of a corpus knows of its text; levels in nats per token, None where they are not known."""
-
-    vocabulary: int | None = None
-    unigram: float | None = None  # held-out loss of a model that knows how often each token occurs
-    bigram: float | None = None  # the same with the token before
-    bytes_per_token: float | None = None
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ def drawing(runs: Runs, title: str, law: Law, size: str = "params") -> Drawing:
     axes.set_ylim(*ends[1])
     log_axis(axes, "x", SIZE_LABELS.get(size, size), units=True)
     log_axis(axes, "y", TOKENS_LABEL, units=True)
-    axes.set_title(title, loc="left", fontsize=9)
-    caption = f"{count(runs.number, 'run')}. Grey: equal 6ND in FLOP. Dashed: compute-optimal by the assumed law."
+    meaning = "grey: equal 6ND, FLOP; dashed: compute-optimal by the assumed law"
+    axes.set_title(f"{title}\n{meaning}", loc="left", fontsize=9)
+    caption = f"{count(runs.number, 'run')}; {meaning}."
     numbers = pd.DataFrame({"N": runs.params, "D": runs.tokens, "runs": runs.counts, "flops_6nd": runs.flops_each})
     return Drawing("design", title, caption, figure, numbers)
 

@@ -55,6 +55,11 @@ def expected(runs: Runs, assumption: Assumption) -> Precision | CannotTell:
     """How well a fit to `runs` would know the exponents if `assumption` held, or why it could not."""
     if reason := why_undetermined(runs.params, runs.tokens, assumption.floor_free) or _too_few_sizes(runs, assumption):
         return CannotTell(reason)
+    return by_information(runs, assumption)
+
+
+def by_information(runs: Runs, assumption: Assumption) -> Precision | CannotTell:
+    """As `expected`, without the checks that name what a bad design lacks: for many designs that are none."""
     centre = float(np.log(runs.params).mean()), float(np.log(runs.tokens).mean())
     covariance = _covariance(runs, assumption, centre)
     if covariance is None:

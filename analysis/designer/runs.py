@@ -70,19 +70,14 @@ class Runs:
         step = (sizes[-1] / sizes[0]) ** (1 / max(1, len(sizes) - 1)) if len(sizes) > 1 else 2.0
         edge = sizes[-1] if larger else sizes[0]
         size, of_edge = edge * (step if larger else 1 / step), self.params == edge
-        tokens = self.tokens[of_edge]
-        if len(sizes) > 1:
-            neighbour = self.tokens[self.params == (sizes[-2] if larger else sizes[1])]
-            ratio = edge / (sizes[-2] if larger else sizes[1])
-            tokens = tokens * (size / edge) ** _exponent(tokens, neighbour, ratio)
+        tokens = self.tokens[of_edge] * (size / edge) ** self._exponent()
         return self.plus(Runs(np.full(len(tokens), size), tokens, self.counts[of_edge]))
 
+    def _exponent(self) -> float:
+        """How D goes with N from size to size: 0 at the same budgets, -1 at the same computes, 1 at the same D / N.
 
-def _exponent(tokens: np.ndarray, neighbour: np.ndarray, ratio: float) -> float:
-    """How D goes with N from one size to the next: 0 at equal budgets, -1 at equal compute, 1 at equal D / N."""
-    if len(tokens) == len(neighbour):
-        change = np.log(np.sort(tokens) / np.sort(neighbour))
-        for exponent in (0.0, -1.0, 1.0):
-            if np.abs(change - exponent * np.log(ratio)).max() < SAME:
-                return exponent
-    return 0.0
+        Whichever of the three has the fewest different values in this design.
+        """
+        params, tokens = np.log(self.params), np.log(self.tokens)
+        values = {power: np.sort(tokens - power * params) for power in (0.0, -1.0, 1.0)}
+        return min(values, key=lambda power: int((np.diff(values[power]) > SAME).sum()))

@@ -36,9 +36,9 @@ def sentence(runs: Runs, assumption: Assumption, found: Precision | CannotTell) 
 def offers_block(runs: Runs, assumption: Assumption, found: Precision | CannotTell) -> list[RenderableType]:
     """What more compute, a seed or a size would buy, with its cost in FLOP counted as 6ND."""
     offered = offers(runs, assumption)
-    rows = [("this design", scientific(runs.flops), "", *_widths(found))]
+    rows = [("this design", scientific(runs.flops), "", *widths(found))]
     rows += [
-        (offer.name, scientific(offer.runs.flops), signed_percent(offer.more, digits=1), *_widths(offer.precision))
+        (offer.name, scientific(offer.runs.flops), signed_percent(offer.more, digits=1), *widths(offer.precision))
         for offer in offered
     ]
     header = ("what it would buy", "6ND of all runs\nFLOP", "cost", "width of\na", "width of\nalpha", "width of\nbeta")
@@ -55,7 +55,8 @@ def forecast_text(found: Precision, flops: float) -> str:
     )
 
 
-def _widths(found: Precision | CannotTell) -> tuple[str, str, str]:
+def widths(found: Precision | CannotTell) -> tuple[str, str, str]:
+    """Of a, alpha and beta, as cells of a table."""
     if isinstance(found, CannotTell):
         return "cannot tell", "", ""
     return digits(found.a), digits(found.alpha), digits(found.beta)

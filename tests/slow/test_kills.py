@@ -1,16 +1,19 @@
 """SIGKILL at every named point and at random moments: nothing is corrupt, and the same command finishes."""
 
 import random
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.vsweep import kill_at
+from tests.vsweep import kill_at, small
 from tests.vsweep.killing import check_reports, finish, killed_at, lost_segments, reading, same_sweep, start
 
 pytestmark = pytest.mark.slow
 
 RANDOM_KILLS = 20
+MORE_SEEDS = ("--config.sweep.seed=0,1,2", "--extend")
 CALLS = {  # of a point where another than the first is telling
     "in the middle of a chunk": 5,
     "evaluating": 4,
@@ -68,6 +71,27 @@ def test_killed_while_it_copies_a_read_only_directory_the_same_command_goes_on_f
     assert max(lost_segments(log, workdir)) <= 1
     assert int(log.read_text().split()[2]) > 0, "it began anew"
     assert {path: path.read_bytes() for path in read_only.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "point", [point for point in kill_at.POINTS if point not in ("analysing", "writing fits.json")]
+)
+def test_killed_there_while_it_is_extended_it_equals_an_undisturbed_extension(point, extended, uninterrupted, tmp_path):
+    workdir, log = shutil.copytree(uninterrupted[0], tmp_path / "killed"), tmp_path / "steps"
+    killed_at(point, CALLS.get(point, 1), workdir, log, *MORE_SEEDS)
+    check_reports(workdir)
+    finish(workdir, log, *MORE_SEEDS)
+    assert same_sweep(workdir, extended)
+    assert max(lost_segments(log, workdir)) <= 1
+    assert small.tree(uninterrupted[0] / "stacks").items() <= small.tree(workdir / "stacks").items()
+
+
+@pytest.fixture(scope="module")
+def extended(uninterrupted, tmp_path_factory):
+    """The same sweep with one more seed, which nothing disturbed."""
+    workdir = shutil.copytree(uninterrupted[0], tmp_path_factory.mktemp("extended") / "work")
+    finish(workdir, Path("/dev/null"), *MORE_SEEDS)
+    return workdir
 
 
 def test_killed_while_it_goes_on_after_a_kill_it_still_equals_uninterrupted(uninterrupted, tmp_path):

@@ -111,9 +111,9 @@ def log_steps(path: Path) -> None:
         with open(path, "a", encoding="utf-8") as file:
             file.write(" ".join(map(str, words)) + "\n")
 
-    def logged_begin(self, step, checkpoints):
+    def logged_begin(self, step, *folders):
         log("begin", self.stack.name, step or 0)
-        return begin(self, step, checkpoints)
+        return begin(self, step, *folders)
 
     def logged_advance(self, step, trained_s):
         log("at", self.stack_plan.name, step)

@@ -29,8 +29,9 @@ from vsweep.storage.checkpoint import CheckpointFolder, Origin
 from vsweep.storage.workdir import WorkDir
 from vsweep.tables import read_runs
 from vsweep.tasks import data_order
+from vsweep.train import train_step
 from vsweep.train.stack import StackPrograms, StackShape, hyper_of
-from vsweep.train.train_step import Recipe
+from vsweep.train.train_step import Recipe, RunState
 
 SMALL = {
     "name": "small",
@@ -164,7 +165,8 @@ def recipe(values: dict) -> Recipe:
         pad=planned.task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
         metrics=tuple(planned.task.metrics.values()),
-        options=planned.config.optional_axes,
+        options=planned.config.stacked_axes,
+        gradient_statistics=planned.config.train.gradient_statistics,
     )
 
 
@@ -201,7 +203,7 @@ class Bench:
         """Puts each run into its slot at this step."""
         for slot, run in runs.items():
             self.runs[slot], self.started[slot] = run, self.step
-        hyper_K = hyper_of([runs.get(slot) for slot in range(self.slots)], self.sweep.config.optional_axes)
+        hyper_K = hyper_of([runs.get(slot) for slot in range(self.slots)], self.sweep.config.stacked_axes)
         enters_K = np.array([slot in runs for slot in range(self.slots)])
         self.state = self.programs.enter(
             self.state, *jax.device_put((hyper_K, enters_K), devices.over_slots(self.mesh))
@@ -300,3 +302,35 @@ def differing(workdir: Path, expected: Path) -> list[str]:
     """What two sweeps do not have in common, by the names of `fingerprint`."""
     found, wanted = fingerprint(workdir), fingerprint(expected)
     return sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+
+
+MODELS = {  # a tiny one of each built-in model, and of the transformer's options
+    "transformer": {"name": "transformer"},
+    "rms-swiglu-rotary": {"norm": "rms", "mlp": "swiglu", "positions": "rotary", "bias": False, "qk_norm": True},
+    "relu-none": {"mlp": "relu", "positions": "none"},
+    "moe": {"name": "moe", "experts": 3, "experts_per_token": 2, "shared_expert": True},
+    "moe-places": {"name": "moe", "experts": 3, "experts_per_token": 1, "capacity_factor": 0.7},
+    "lstm": {"name": "lstm"},
+    "gru": {"name": "gru", "residual": False},
+    "mlp": {"name": "mlp", "window": 3},
+}
+
+
+def model_config(model: str, **sections) -> dict:
+    """`config` with one of MODELS: two layers of width 8."""
+    values = config(**sections)
+    values["model"] = {"width": 8, "layers": 2, **MODELS[model], **sections.get("model", {})}
+    return values
+
+
+def plain_run(values: dict, run: grid.Run, steps: int) -> tuple[list[float], RunState]:
+    """(moving average of the loss after each step, state): a plain loop over one model, unbatched."""
+    made, task, batch_size = recipe(values), sweep(values).task, run.shape.batch_size
+    step = jax.jit(functools.partial(train_step.train_step, made))
+    init = jax.jit(functools.partial(train_step.init_run, made))
+    state = init(jax.tree.map(lambda column: column[0], hyper_of([run])))
+    losses = []
+    for index in range(steps):
+        state = step(state, task.train_tokens_NxS[examples_of(run, task, index * batch_size, batch_size)])
+        losses.append(float(state.train_loss))
+    return losses, jax.device_get(state)

@@ -1,5 +1,6 @@
 """The command line, killed at named points and run again: the real program, processes and signals."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vsweep import small
 from tests.vsweep.killing import command, finish, killed_at, lost_segments, reading, same_sweep, start
 from vsweep.atomic import CannotWrite
 from vsweep.host.interruption import EXIT_STATUS
@@ -88,3 +90,40 @@ def test_run_again_when_finished_it_says_where_the_results_are(uninterrupted):
     assert "compiling" not in again.stdout
     assert "drawing" not in again.stdout
     assert (workdir / "runs.csv").read_bytes() == before
+
+
+MORE_SEEDS = ("--config.sweep.seed=0,1,2", "--extend")
+
+
+@pytest.fixture(scope="module")
+def extended(uninterrupted, tmp_path_factory):
+    """The same sweep, extended by six runs, which nothing disturbed."""
+    workdir = shutil.copytree(uninterrupted, tmp_path_factory.mktemp("extended") / "work")
+    finish(workdir, Path("/dev/null"), *MORE_SEEDS)
+    return workdir
+
+
+def test_killed_while_it_is_extended_the_same_command_finishes_and_equals_undisturbed(
+    uninterrupted, extended, tmp_path
+):
+    """At the moment at which the extension begins to count, and while the new runs train; more in tests/slow."""
+    workdir = shutil.copytree(uninterrupted, tmp_path / "work")
+    old, log = (workdir / "config.json").read_bytes(), tmp_path / "steps"
+    killed_at("writing config.json", 1, workdir, log, *MORE_SEEDS)
+    assert (workdir / "config.json").read_bytes() == old
+    killed_at("writing a checkpoint in the background", 2, workdir, log, *MORE_SEEDS)
+    finish(workdir, log, *MORE_SEEDS)
+    assert same_sweep(workdir, extended)
+    assert max(lost_segments(log, workdir)) <= 1
+    assert small.tree(uninterrupted / "stacks").items() <= small.tree(workdir / "stacks").items()
+    assert read_runs(workdir)["generation"].value_counts().to_dict() == {1: 12, 2: 6}
+
+
+def test_the_command_says_what_an_extension_does_and_touches_nothing_with_plan(uninterrupted):
+    before = small.tree(uninterrupted)
+    planned = subprocess.run(
+        command(uninterrupted, *MORE_SEEDS, "--plan"), capture_output=True, text=True, check=True
+    ).stdout
+    assert "extension (generation 2) with 6 new runs in 2 stacks (w4+2, w8+2)" in planned
+    assert "stay as they are: 12 runs that ended" in planned
+    assert small.tree(uninterrupted) == before

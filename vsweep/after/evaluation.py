@@ -4,6 +4,7 @@ Runs of one shape are lifted by `vmap` and share one program. Shapes in names: K
 """
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def evaluate_runs(
     Returns:
       A row for each run and set: `run_id`, `set`, `examples`, `loss` (nats per token) and `loss_se`, its standard
       error over examples. `excess_loss`, `answer_loss` and `exact_match` are there where the data has what they need,
-      and `metric_NAME` for each metric, the last four with `_se`.
+      and `metric_NAME` for each metric, the last four with `_se`; `bits_per_byte` for text.
 
     Raises:
       ConfigError: everything that is wrong with the runs, the data and the metrics.
@@ -171,7 +172,10 @@ def _rows(
                     done += len(losses.loss_N)
                     progress(Done(stack, done, total))
             for run_id, losses in parts.items():
-                yield {"run_id": run_id, "set": name, **_summary(losses, counts[name], metrics)}
+                row = {"run_id": run_id, "set": name, **_summary(losses, counts[name], metrics)}
+                if name in found.bytes_per_token:
+                    row["bits_per_byte"] = row["loss"] / (math.log(2) * found.bytes_per_token[name])
+                yield row
 
 
 class _Programs:

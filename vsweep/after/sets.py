@@ -2,7 +2,8 @@
 
 Files are `.npy` (tokens), `.npz` (several sets; `NAME_answer` says which labels of the set NAME are the answer) and
 `.txt` (an example a line). A task may say more of itself: `answers(tokens_NxS)` gives its answer labels,
-`example(text)` the tokens of a whole example, and `evaluation_set(path)` a set of a file or folder of any kind.
+`example(text)` the tokens of a whole example, and `evaluation_set(path)` a set of a file or folder of any kind, with
+notes and its bytes of text per token.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vsweep.config.problems import ConfigError, Problem
-from vsweep.tasks.base import NO_PAD, HeldOut, Task
+from vsweep.tasks.base import NO_PAD, HeldOut, Task, blocks_of
 
 ANSWER = "_answer"
 HELD_OUT = "held_out"  # name of a task's main set
@@ -28,6 +29,7 @@ class Sets:
 
     by_name: dict[str, HeldOut]
     notes: tuple[str, ...] = ()
+    bytes_per_token: Mapping[str, float] = dataclasses.field(default_factory=dict)  # by name, of sets of text
 
 
 def of_task(task: Task, final_examples: int) -> Sets:
@@ -35,7 +37,8 @@ def of_task(task: Task, final_examples: int) -> Sets:
     count = len(task.held_out.tokens_NxS)
     told = f"the first {final_examples:,} of these {count:,}" if count > final_examples else "the same"
     note = f"note: all held-out examples of the task; val_loss of runs.csv was measured on {told}"
-    return Sets({HELD_OUT: task.held_out, **task.more_held_out}, (note,))
+    sizes = getattr(getattr(task, "own", None), "bytes_per_token", {})
+    return Sets({HELD_OUT: task.held_out, **task.more_held_out}, (note,), sizes)
 
 
 def read(task: Task, data: Any) -> Sets:
@@ -70,8 +73,8 @@ def _of_file(task: Task, path: Path) -> Sets:
     if path.suffix in (".npy", ".npz"):
         return _of_arrays(task, _arrays(path), str(path))
     if whole := hook(task, "evaluation_set"):
-        held_out, notes = whole(path)
-        return Sets({path.stem: held_out}, tuple(notes))
+        held_out, notes, bytes_per_token = whole(path)
+        return Sets({path.stem: held_out}, tuple(notes), {path.stem: bytes_per_token})
     if path.suffix != ".txt" or not path.is_file():
         raise ConfigError([Problem("--data", "not data for this task", str(path), KINDS)])
     return _of_lines(task, path)
@@ -156,11 +159,6 @@ def _fitted(task: Task, name: str, tokens: np.ndarray) -> tuple[np.ndarray, str]
         return tokens, ""
     missing = length - tokens.shape[1]
     return np.pad(tokens, ((0, 0), (0, missing)), constant_values=task.pad), f"note: {name}: padded to {length} tokens"
-
-
-def blocks_of(ids: np.ndarray, labels: int) -> np.ndarray:
-    """[N, labels + 1], a view of ids [tokens]: block i begins at id i x `labels`, and a rest is left out."""
-    return np.lib.stride_tricks.sliding_window_view(ids, labels + 1)[::labels]
 
 
 def _of_lines(task: Task, path: Path) -> Sets:

@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from vsweep.config import registry
+from vsweep.config.design.options import BY_NAME, RATIO_AXES
 from vsweep.config.field import Field
 from vsweep.config.fields import DEFAULT_NAMES, FIELDS, SWEPT
 from vsweep.config.more_options import MORE_OPTIONS
@@ -22,7 +23,11 @@ from vsweep.config.problems import Problem, closest
 
 BY_PATH = {field.path: field for field in (*MORE_OPTIONS, *FIELDS)}
 OPTIONAL = {field.name for field in BY_PATH.values() if field.swept} - set(SWEPT)
-AXIS_PATHS = {f"sweep.{axis}" for axis in (*SWEPT, *OPTIONAL)}
+SEVERAL_VALUES = (*RATIO_AXES, "tokens_per_param_bounds", "paired")  # of a design: with several values, as axes
+AXIS_PATHS = {f"sweep.{axis}" for axis in (*SWEPT, *OPTIONAL, *SEVERAL_VALUES)}
+DESIGN_PATHS = {field.path for field in BY_NAME.values()}
+TAKES_VALUE = {*BY_PATH, *AXIS_PATHS, *DESIGN_PATHS}
+BOX = "sweep.random"  # its sides are fields of their own: --config.sweep.random.lr=1e-3,1e-1,log
 HELP = ("help", "helpshort", "helpfull", "helpxml", "?")
 SWITCHES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # as absl reads them
 
@@ -62,7 +67,7 @@ def _add_override(line: CommandLine, name: str, text: str | None, rest: list[str
         text = "false"
     elif text is None and path in BY_PATH and BY_PATH[path].values.type is bool:
         text = "true"
-    elif text is None and rest and (path in BY_PATH or path in AXIS_PATHS or not rest[0].startswith("-")):
+    elif text is None and rest and (path in TAKES_VALUE or not rest[0].startswith("-")):
         text = rest.pop(0)
     if text is None:
         line.problems.append(Problem(path, "no value", repr(f"--{name}"), f"--config.{path}=VALUE"))
@@ -89,8 +94,8 @@ def _add_flag(line: CommandLine, word: str, name: str, has_text: bool, rest: lis
 def with_overrides(config: ConfigDict, overrides: Mapping[str, Sequence[str]]) -> ConfigDict | dict:
     """The config with its overrides: a ConfigDict, or a plain mapping where that cannot hold one of them."""
     faulty, known = {}, _known(config, overrides)
-    for path, texts in overrides.items():
-        value = _value(path, texts, known)
+    values = {path: _value(path, texts, known) for path, texts in overrides.items()}
+    for path, value in _with_box(config, values).items():
         section, _, name = path.rpartition(".")
         try:
             (config[section] if section else config)[name] = value
@@ -106,6 +111,17 @@ def with_overrides(config: ConfigDict, overrides: Mapping[str, Sequence[str]]) -
         else:
             plain[section][name] = value
     return plain
+
+
+def _with_box(config: ConfigDict, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides with those of sides of the box put into the box: the one of the config, or one that is given."""
+    sides = {path.removeprefix(f"{BOX}."): value for path, value in values.items() if path.startswith(f"{BOX}.")}
+    rest = {path: value for path, value in values.items() if not path.startswith(f"{BOX}.")}
+    if not sides:
+        return rest
+    stands = config.get("sweep")
+    box = rest.get(BOX, stands.get("random") if isinstance(stands, Mapping | ConfigDict) else None) or {}
+    return {**rest, BOX: {**box, **sides} if isinstance(box, Mapping | ConfigDict) else sides}
 
 
 def _known(config: ConfigDict, overrides: Mapping[str, Sequence[str]]) -> dict[str, Field]:
@@ -126,6 +142,10 @@ def _value(path: str, texts: Sequence[str], known: Mapping[str, Field]) -> Any:
     if path in AXIS_PATHS or (section == "sweep" and name in {field.name for field in known.values()}):
         return tuple(value for text in texts for value in _axis_values(text))
     text = texts[-1]
+    if path.startswith(f"{BOX}."):
+        return _axis_values(text)
+    if path in DESIGN_PATHS:
+        return text if path == "sweep.runs_csv" else _literal(text)
     if path not in known:
         literal = _literal(text)
         return literal if isinstance(literal, dict) else text

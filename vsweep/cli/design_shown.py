@@ -3,6 +3,7 @@
 The runs are taken as they are planned, whatever made them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,8 +14,10 @@ from vsweep.analysis.designer.assumption import Assumption
 from vsweep.analysis.designer.runs import Runs
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.models import accounting
-from vsweep.plan.cost import model_shape
+from vsweep.plan.grid import Stack
+from vsweep.plan.shape import model_shape
 from vsweep.plan.sweep_plan import SweepPlan
+from vsweep.tasks.base import Task
 
 NOT_SMOOTH = {  # task -> why its loss follows no smooth law
     "addition": "Addition is known to follow no smooth law: larger models fall off a plateau (docs/pilot.md).",
@@ -26,9 +29,23 @@ def show(sweep: SweepPlan, console: Console, assume: str | None = None, seed_spr
     """Prints the picture and the precision of a plan."""
     runs, assumed = of_plan(sweep, assume, seed_spread)
     lines = picture.draw(runs, console.width, assumed.law)
-    doubts = tuple(filter(None, [NOT_SMOOTH.get(sweep.task.name)]))
-    said = text.render(runs, assumed, precision.expected(runs, assumed), doubts)
+    said = text.render(runs, assumed, precision.expected(runs, assumed), doubts(sweep.stacks, sweep.task))
     console.print("\n".join(["", *lines, "", said]), highlight=False, markup=False, soft_wrap=True)
+
+
+def doubts(stacks: Sequence[Stack], task: Task) -> tuple[str, ...]:
+    """Why the runs may not follow one smooth law of N and D."""
+    found = [NOT_SMOOTH[task.name]] if task.name in NOT_SMOOTH else []
+    seeds = ("seed", "init_seed", "data_seed", "dropout_seed")
+    runs = [
+        (model_shape(stack.shape, task), run.steps, stack.shape.batch_size, run)
+        for stack in stacks
+        for run in stack.runs
+    ]
+    alike = {(*rest, *(getattr(run, seed) for seed in seeds)) for *rest, run in runs}
+    if len(alike) < len(runs):
+        found.append("Some runs differ in more than size, tokens and seed. They are counted as if they had one loss.")
+    return tuple(found)
 
 
 def draw(sweep: SweepPlan, file: Path, assume: str | None = None, seed_spread: float | None = None) -> None:
@@ -49,7 +66,7 @@ def of_plan(sweep: SweepPlan, assume: str | None, seed_spread: float | None) -> 
     """
     floor_known = sweep.task.floor is not None
     if assume is None:
-        runs = runs_of(sweep, "params")
+        runs = runs_of(sweep.stacks, sweep.task, "params")
         spread = assumptions.SEED_SPREAD if seed_spread is None else seed_spread
         return runs, assumptions.chinchilla(*runs.centre, floor_known=floor_known, sd_log=spread)
     try:
@@ -57,16 +74,16 @@ def of_plan(sweep: SweepPlan, assume: str | None, seed_spread: float | None) -> 
     except ValueError as error:  # BadLaw
         allowed = "a fits.json, `hoffmann`, or E,A,B,alpha,beta"
         raise ConfigError([Problem("--assume", str(error), allowed=allowed)]) from None
-    return runs_of(sweep, assumed.size), assumed
+    return runs_of(sweep.stacks, sweep.task, assumed.size), assumed
 
 
-def runs_of(sweep: SweepPlan, size: str) -> Runs:
+def runs_of(stacks: Sequence[Stack], task: Task, size: str) -> Runs:
     """N by the convention `size`, exact D = steps x batch x label tokens of an example, of every planned run."""
     count = {"params": accounting.params, "params_non_embedding": accounting.params_non_embedding}[size]
     params, tokens, seeds = [], [], set()
-    for stack in sweep.stacks:
-        of_step = stack.shape.batch_size * sweep.task.mean_label_tokens
-        params += [count(model_shape(stack.shape, sweep.task))] * len(stack.runs)
+    for stack in stacks:
+        of_step = stack.shape.batch_size * task.mean_label_tokens
+        params += [count(model_shape(stack.shape, task))] * len(stack.runs)
         tokens += [run.steps * of_step for run in stack.runs]
         seeds |= {run.seed for run in stack.runs}
     return Runs.of(params, tokens, len(seeds))

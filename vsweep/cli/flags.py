@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from vsweep.cli import command_line
 from vsweep.cli.command_line import CommandLine
 from vsweep.config import default_dict, document, sweep_config
+from vsweep.config.design import explicit_runs
 from vsweep.config.problems import ConfigError, Problem, without_repeats
 
 EXAMPLE = "--config=configs/addition.py:laptop"
@@ -36,7 +37,9 @@ def parse_flags(arguments: list[str]) -> list[str]:
     if config is None:
         problems += unloadable + _problems_of_overrides(line)
     else:
-        flags.FLAGS["config"].value = command_line.with_overrides(config, line.overrides)
+        overridden = command_line.with_overrides(config, line.overrides)
+        flags.FLAGS["config"].value = overridden
+        problems += _locate_runs(overridden, _folder_of([words for name, words in line.flags if name == "config"][-1]))
     if problems:
         fail(problems + without_repeats(_config_problems(config), problems))
     return arguments[:1]
@@ -112,10 +115,28 @@ def _load_config(program: str, line: CommandLine) -> tuple[ConfigDict | None, li
 
 def _import_from_its_folder(words: Sequence[str]) -> None:
     """A user's own task or optimizer stands beside the config file. Nothing installed is hidden by what is there."""
-    file = words[-1].rpartition("=")[2].partition(":")[0]
-    folder = str(Path(file).absolute().parent)
+    folder = str(_folder_of(words))
     if folder not in sys.path:
         sys.path.append(folder)
+
+
+def _folder_of(words: Sequence[str]) -> Path:
+    """The folder of the config file that a flag names."""
+    file = words[-1].rpartition("=")[2].partition(":")[0]
+    return Path(file).absolute().parent
+
+
+def _locate_runs(config: ConfigDict | dict, folder: Path) -> list[Problem]:
+    """Gives the file of explicit runs by its whole path: it may stand beside the config file."""
+    sweep = config.get("sweep")
+    path = sweep.get("runs_csv") if isinstance(sweep, Mapping | ConfigDict) else None
+    if not path or not isinstance(path, str):
+        return []
+    place = explicit_runs.locate(path, folder)
+    if isinstance(place, Problem):
+        return [place]
+    sweep["runs_csv"] = place
+    return []
 
 
 def _problems_of_overrides(line: CommandLine) -> list[Problem]:

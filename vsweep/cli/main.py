@@ -16,6 +16,7 @@ HELP = """usage: vsweep COMMAND ...
 
   train CONFIG [flags]                     trains a sweep, or continues it, and fits the law
   plan CONFIG [flags]                      shows what would be trained, its cost and what it would tell (train --plan)
+  design --flops FLOP                      proposes a sweep for a compute, or the runs to add to one
   analyse SOURCE                           fits the law to a work directory or a table: report.html, fits.json
   compare A B                              does a change move the exponent, or only the constant?
   plan-from-law FITS.json --compute FLOP   from a fitted law to a model size, tokens and a loss
@@ -102,6 +103,13 @@ def _analysis(*words: str) -> Callable[[list[str]], int]:
     return run
 
 
+def _design(rest: list[str]) -> int:
+    startup.refuse_without_posix()
+    from vsweep.cli.designing import command
+
+    return command.main(rest)
+
+
 def _tokenise(rest: list[str]) -> int:
     startup.refuse_without_posix()
     from vsweep.cli import tokenise
@@ -129,6 +137,7 @@ def _on_jax(module: str) -> Callable[[list[str]], int]:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "plan": _plan,
+    "design": _design,
     "analyse": _analysis("analyse"),
     "compare": _analysis("compare"),
     "plan-from-law": _analysis("plan"),

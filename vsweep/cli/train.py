@@ -53,6 +53,10 @@ INEXACT = absl_flags.DEFINE_bool(
     "allow_inexact_resume", False, "Go on with other versions or devices; runs.csv marks it."
 )
 
+EXTEND = absl_flags.DEFINE_bool(
+    "extend", False, "Train the runs of new values of axes in a work directory that has begun; what has ended stays."
+)
+
 
 def main(arguments: list[str]) -> int:
     """Trains by the flags that were parsed; the exit status: 0, 2, 74 or 75 (docs/reliability.md)."""
@@ -81,12 +85,16 @@ def launch() -> int:
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = progress.standard_console()
     display = progress.for_console(console)
-    elsewhere = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value}
-    place, note = preflight.free_place(CONFIG.value, WORKDIR.value) if PLAN.value else (WORKDIR.value, None)
-    events = sweep.run_sweep(CONFIG.value, place, **elsewhere, progress=display)
+    begin = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value, "extend": EXTEND.value}
+    place, note = WORKDIR.value, None
+    if PLAN.value:
+        place, note = preflight.free_place(CONFIG.value, place, extend=EXTEND.value)
+    events = sweep.run_sweep(CONFIG.value, place, **begin, progress=display)
     planned = next(events)
     if planned.wall_problems:
         raise ConfigError(list(planned.wall_problems))
+    for line in planned.extension.lines if planned.extension else ():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     table.show_plan(planned.plan, console)
     if PLAN.value:
         from vsweep.cli import design_shown
@@ -100,7 +108,7 @@ def launch() -> int:
         return 0
     with display:
         display.say(f"work directory: {planned.workdir}; the same command continues a sweep that was stopped")
-        return follow(events, display)
+        return follow(events, display, changed=planned.extension is not None)
 
 
 def plan_flag_problems() -> list[Problem]:
@@ -124,12 +132,15 @@ def plan_flag_problems() -> list[Problem]:
     return problems
 
 
-def follow(events: Iterator, display) -> int:
-    """Trains, draws a report after a stack now and then and at the end; the exit status."""
+def follow(events: Iterator, display, *, changed: bool = False) -> int:
+    """Trains, draws a report after a stack now and then and at the end; the exit status.
+
+    `changed`: the tables say something else than before, even if nothing is trained.
+    """
     from vsweep.train.events import Boundary, Finished, Interrupted
     from vsweep.train.timing import ReportPace
 
-    pace, status, trained = ReportPace(), 0, False
+    pace, status, trained = ReportPace(), 0, changed
     for event in events:
         match event:
             case Boundary():

@@ -1,7 +1,9 @@
 """`python -m vsweep.config.document > docs/config.md`: the table of fields, for people."""
 
 from vsweep.config import registry
-from vsweep.config.field import FIXED, OPTIONAL, RESUMABLE, STACKED, STATIC, Field
+from vsweep.config.design import page
+from vsweep.config.design.options import DESIGN_FIELDS
+from vsweep.config.field import FIXED, OPTIONAL, RESUMABLE, SPLITTING, STACKED, STATIC, Field
 from vsweep.config.fields import DEFAULT_NAMES, FIELDS, SECTIONS, of_section, short_of
 from vsweep.config.more_options import MORE_OPTIONS
 
@@ -9,6 +11,7 @@ KINDS = {
     STATIC: "swept; each value is a stack of its own",
     STACKED: "swept inside a stack",
     OPTIONAL: "one value, or swept inside a stack; a column of runs.csv only where it is swept",
+    SPLITTING: "one value, or swept; then each value is a stack of its own, and it is a column of runs.csv",
     RESUMABLE: "one value; may change when a sweep is resumed",
     FIXED: "one value",
 }
@@ -21,7 +24,7 @@ This page is generated from the table in `vsweep/config/fields.py`:
 A config file returns a `ConfigDict` that starts from `vsweep.config.default_dict()`. A field is set in the file, or on
 the command line: `--config.model.layers=2`. The sections below list every field. A field that may be swept can also
 stand in the section `sweep`, with several values: `--config.sweep.width=4,8,16`. The runs are the product of all swept
-fields.
+fields, unless [the design](#sweep-the-design-of-the-runs) says otherwise.
 
 | kind | meaning |
 | --- | --- |
@@ -33,7 +36,7 @@ def markdown() -> str:
     """The whole of docs/config.md."""
     kinds = "".join(f"| {kind} | {meaning} |\n" for kind, meaning in KINDS.items())
     name = "\n`name` names the sweep, and its work directory is `runs/<name>` by default. Its default is `sweep`.\n"
-    return INTRODUCTION + kinds + name + "".join(map(_section, SECTIONS))
+    return INTRODUCTION + kinds + name + "".join(map(_section, SECTIONS)) + page.markdown()
 
 
 def help_text() -> str:
@@ -45,7 +48,12 @@ def help_text() -> str:
         for field in of_section(section).values()
     ]
     heading = "fields of a config, their defaults, and * where --config.sweep.FIELD=VALUE,VALUE may vary them:"
-    return "\n".join([heading, *lines])
+    design = [f"    {field.path:<{width}}  {_plain(field.default):<9}  {field.meaning}" for field in DESIGN_FIELDS]
+    return "\n".join([heading, *lines, "the design of the runs (docs/config.md has an example of each):", *design])
+
+
+def _plain(default: object) -> str:
+    return str(default) if default not in ((), "") else "-"
 
 
 def _section(section: str) -> str:

@@ -17,10 +17,11 @@ SEED_OF_RUN = -1
 IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 # Kinds of fields. A sweep may vary the first two: static fields fix array shapes and programs and so split stacks,
-# stacked fields are vectors over the slots of a stack. An optional field is one value for all runs unless it is swept,
-# and then it is stacked and has a column of its own. Of the others, the resumable ones may differ when a sweep that has
-# begun is continued.
-STATIC, STACKED, OPTIONAL, RESUMABLE, FIXED = "static", "stacked", "optional", "resumable", "fixed"
+# stacked fields are vectors over the slots of a stack. Optional and splitting fields are one value for all runs unless
+# they are swept, and then they have a column of their own: an optional one is stacked, a splitting one splits stacks.
+# Of the others, the resumable ones may differ when a sweep that has begun is continued.
+STATIC, STACKED, OPTIONAL, SPLITTING = "static", "stacked", "optional", "splitting"
+RESUMABLE, FIXED = "resumable", "fixed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Field:
     unit: str = ""
     kind: str = FIXED
     short: str | None = None
-    of: tuple[str, ...] = ()  # the tasks or optimizers, by name, whose option this is; none: a field of every one
+    of: tuple[str, ...] = ()  # whose option this is, by name; none: a field of every task, model or optimizer
 
     @property
     def path(self) -> str:
@@ -67,7 +68,7 @@ class Field:
     @property
     def swept(self) -> bool:
         """Whether a sweep may vary it."""
-        return self.kind in (STATIC, STACKED, OPTIONAL)
+        return self.kind in (STATIC, STACKED, OPTIONAL, SPLITTING)
 
 
 def in_float32(value: float) -> float:

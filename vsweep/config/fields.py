@@ -17,6 +17,7 @@ from vsweep.config.field import (
     POSITIVE,
     RESUMABLE,
     SEED_OF_RUN,
+    SPLITTING,
     STACKED,
     STATIC,
     STREAM_SEED,
@@ -31,6 +32,7 @@ from vsweep.config.field import (
     one_of,
     whole,
 )
+from vsweep.config.model_options import TRANSFORMER_OPTIONS
 from vsweep.config.more_options import MORE_OPTIONS
 
 SECTIONS = {
@@ -42,8 +44,8 @@ SECTIONS = {
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
 MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
-TASKS = ("addition", "modular_arithmetic", "markov")
-MODELS = ("transformer",)
+TASKS = ("addition", "modular_arithmetic", "markov", "text")
+MODELS = ("transformer", "moe", "lstm", "gru", "mlp")
 OPTIMIZERS = ("adamw", "adam", "sgd", "lion", "muon", "adafactor")
 DEFAULT_NAMES = {
     "task": "addition",
@@ -144,6 +146,14 @@ FIELDS = (
         of=("addition",),
     ),
     Field("model", "name", "transformer", named(MODELS), "the model"),
+    *TRANSFORMER_OPTIONS,
+    Field(
+        "model",
+        "aspect_ratio",
+        0.0,
+        number("a finite number from 0 (0: off, layers are given)", lambda value: 0 <= value < math.inf),
+        "width / layers: layers = max(1, round(width / aspect_ratio))",
+    ),
     Field("optimizer", "name", "adamw", named(OPTIMIZERS), "the optimizer"),
     Field(
         "optimizer",
@@ -201,6 +211,13 @@ FIELDS = (
     Field("train", "final_examples", 8192, POSITIVE, "held-out examples of the final evaluation", unit="examples"),
     Field(
         "train",
+        "gradient_statistics",
+        False,
+        SWITCH,
+        "measure each run's gradient: columns grad_norm and noise_scale_tokens of curves.csv",
+    ),
+    Field(
+        "train",
         "checkpoint_minutes",
         10.0,
         number("a finite number above 0", lambda value: 0 < value < math.inf),
@@ -222,18 +239,18 @@ STATIC_FIELDS = tuple(field.name for field in FIELDS if field.kind == STATIC)
 STACKED_FIELDS = tuple(field.name for field in FIELDS if field.kind == STACKED)
 AXES = STATIC_FIELDS + STACKED_FIELDS  # with a column in every runs.csv
 SWEPT = {field.name: field for field in FIELDS if field.name in AXES}
-OPTIONAL_AXES = tuple(field.name for field in FIELDS if field.kind == OPTIONAL)  # of the default task and optimizer
+OPTIONAL_AXES = tuple(field.name for field in FIELDS if field.kind in (OPTIONAL, SPLITTING))  # of the default names
 
 
 def short_of(field: Field) -> str:
     """What stands before a value of the field in run ids."""
     if field.short is not None:
         return field.short
-    return f"{field.name}_" if field.kind == OPTIONAL else field.name  # beta1_0.9, and not beta10.9
+    return f"{field.name}_" if field.kind in (OPTIONAL, SPLITTING) else field.name  # beta1_0.9, and not beta10.9
 
 
 def of_section(section: str, name: str | None = None) -> dict[str, Field]:
-    """Name -> field, in the order of the table; of the built-in task or optimizer `name` (default: the default one)."""
+    """Name -> field, in the order of the table; of the built-in one `name` (default: the default one)."""
     name = name or DEFAULT_NAMES.get(section, "")
     table = (*FIELDS, *MORE_OPTIONS)
     return {field.name: field for field in table if field.section == section and (not field.of or name in field.of)}

@@ -12,8 +12,10 @@ from vsweep.config.field import (
     float32,
     whole,
 )
+from vsweep.config.model_options import MODEL_OPTIONS
 
 MORE_OPTIONS = (
+    *MODEL_OPTIONS,
     Field("optimizer", "momentum", 0.9, BELOW_1, "decay of the momentum", kind=OPTIONAL, of=("sgd",)),
     Field("optimizer", "nesterov", False, SWITCH, "momentum of Nesterov", of=("sgd",)),
     Field("optimizer", "beta1", 0.9, BELOW_1, "weight of the momentum in an update", kind=OPTIONAL, of=("lion",)),

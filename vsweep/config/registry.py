@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from vsweep.config import fields
-from vsweep.config.field import FIXED, IMPORT_PATH, OPTIONAL, Field, Values, in_float32
+from vsweep.config.field import FIXED, IMPORT_PATH, OPTIONAL, RESUMABLE, SPLITTING, Field, Values, in_float32
 from vsweep.config.problems import Problem, closest
 
 # Built-in tasks whose options stand in their own files, as those of a user's own do. They load numpy alone.
 BUILT_IN_TASKS = {
     "modular_arithmetic": "vsweep.tasks.modular_arithmetic:ModularArithmetic",
     "markov": "vsweep.tasks.markov:Markov",
+    "text": "vsweep.tasks.text:Text",
 }
 TYPES = (bool, int, float, str)
 ANYTHING = {bool: "True or False", int: "an integer", float: "a finite number", str: "a text"}
@@ -93,6 +94,13 @@ def of_any_name(section: str) -> dict[str, Field]:
     return found
 
 
+def resumable_options(task: object) -> set[str]:
+    """Paths of the options of a built-in task (its section of a config) that may differ when a sweep goes on."""
+    name = task.get("name") if isinstance(task, Mapping) else None
+    known = known_fields("task", name) if isinstance(name, str) and name in BUILT_IN_TASKS else {}
+    return {field.path for field in known.values() if field.of and field.kind == RESUMABLE}
+
+
 def source_digest(section: str, name: str) -> str | None:
     """Of the code of a user's own, as SHA-256: comments and layout do not count. None where there is no source."""
     if not is_import_path(name):
@@ -119,7 +127,7 @@ def _options(section: str, path: str) -> dict[str, Field]:
 def _options_of_function(section: str, first: str, path: str, function: Any) -> dict[str, Field]:
     """The keyword arguments of a model or an optimizer that have a number, a switch or a text as default.
 
-    Floats of an optimizer may be swept, because they fix no shape.
+    Floats of an optimizer may be swept, because they fix no shape. Of a model all but floats may: they split stacks.
     """
 
     def refuse(what: str) -> CannotLoad:
@@ -138,7 +146,9 @@ def _options_of_function(section: str, first: str, path: str, function: Any) -> 
         if parameter.default is parameter.empty:
             raise refuse(f"the argument {name} of {path} has no default")
         if type(parameter.default) in TYPES:
-            kind = OPTIONAL if section == "optimizer" and type(parameter.default) is float else FIXED
+            is_float = type(parameter.default) is float
+            swept = OPTIONAL if section == "optimizer" else SPLITTING
+            kind = swept if is_float == (section == "optimizer") else FIXED
             options[name] = Field(
                 section, name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
             )
@@ -165,7 +175,8 @@ def _options_of_class(path: str, kind: Any) -> dict[str, Field]:
             raise refuse(f"{path}.Options.{each.name} has no default that is a number, a switch or a text")
         values = each.metadata.get("values") or _any_of(type(each.default))
         meaning, unit = each.metadata.get("meaning", path), each.metadata.get("unit", "")
-        found[each.name] = Field("task", each.name, each.default, values, meaning, unit=unit, of=(path,))
+        of_field = {"unit": unit, "kind": each.metadata.get("kind", FIXED), "of": (path,)}
+        found[each.name] = Field("task", each.name, each.default, values, meaning, **of_field)
     return found
 
 
@@ -176,16 +187,20 @@ def option(
     allowed: str | None = None,
     test: Callable[[Any], bool] = lambda value: True,
     unit: str = "",
+    kind: str = FIXED,
 ) -> Any:
     """A field of a task's `Options`, with its rule: `length: int = option(8, "tokens", test=lambda n: n > 1)`.
 
-    `test` says whether a value is good, and `allowed` says the same in words. Numbers are always finite.
+    `test` says whether a value is good, and `allowed` says the same in words. Numbers are always finite. The kind
+    RESUMABLE is for what may differ when a sweep goes on, because the task's digest says what results depend on.
     """
     plain = _any_of(type(default))
     values = dataclasses.replace(
         plain, allowed=allowed or plain.allowed, test=lambda value: plain.test(value) and test(value)
     )
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "unit": unit, "values": values})
+    return dataclasses.field(
+        default=default, metadata={"meaning": meaning, "unit": unit, "values": values, "kind": kind}
+    )
 
 
 def _any_of(kind: type) -> Values:

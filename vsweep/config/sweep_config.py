@@ -1,13 +1,11 @@
 """The configuration of a sweep: frozen dataclasses, read from a ConfigDict, validated with every problem at once.
 
 Sections: `task`, `model`, `optimizer`, `train` hold one value a field; `sweep` holds one tuple an axis. An axis named
-in `sweep` replaces the field of the same name in its section, and the runs are the product of all axes. ConfigDicts
+in `sweep` replaces the field of the same name in its section, and the runs are the product of all axes, unless the
+design of the sweep says otherwise. A field that may be swept, and is a number, may hold a formula: a text. ConfigDicts
 stop here: below this file there are only these dataclasses, and the code trusts their types.
 """
 
-import abc
-import ast
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -18,32 +16,16 @@ from typing import Any
 
 from ml_collections import FieldReference
 
-from vsweep.config import fields, registry
-from vsweep.config.field import OPTIONAL, Field
-from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, SWEPT
-from vsweep.config.problems import ConfigError, Problem, closest, without_repeats
-
-
-class Anything(abc.ABC):  # noqa: B024
-    """The type of a field of a ConfigDict that holds values of several types: the table of fields says which.
-
-    Not `object`, whose flags ml_collections takes for switches: `--config.train.slots all` would be two words.
-    """
-
-    @classmethod
-    def __subclasshook__(cls, other: type) -> bool:
-        return True
-
-
-class DefaultInt(int):
-    """An option in `default_dict()` that nobody has set. Another task or optimizer has no use for it."""
-
-
-class DefaultFloat(float):
-    """The same, of a number with a point."""
-
-
-UNSET = {int: DefaultInt, float: DefaultFloat}
+from vsweep.config import fields, model_rules, registry
+from vsweep.config.design import axes as sweep_axes
+from vsweep.config.design import checks, formula, points, reading
+from vsweep.config.design.options import BY_NAME, ISOFLOP, Design
+from vsweep.config.field import SPLITTING, Field
+from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, STATIC_FIELDS, SWEPT
+from vsweep.config.model_options import TRANSFORMER_OPTIONS
+from vsweep.config.problems import ConfigError, Problem, without_repeats
+from vsweep.config.unset import HELD_AS, UNSET, Anything
+from vsweep.config.values import as_type, unknown, value_problem
 
 
 def class_of(section: str, columns: Iterable[Field] | None = None) -> type:
@@ -68,7 +50,8 @@ TrainConfig = class_of("train")
 class SweepConfig:
     """A validated sweep. `axes` maps an axis to its values, in the order of `fields.AXES`; absent: not swept.
 
-    Optional axes come after those of `fields.AXES`. They may be of a user's own optimizer.
+    Optional axes come after those of `fields.AXES`. They may be of a user's own optimizer. `design` holds what is no
+    product of axes.
     """
 
     name: str = "sweep"
@@ -77,43 +60,70 @@ class SweepConfig:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     axes: tuple[tuple[str, tuple], ...] = ()
+    design: Design = dataclasses.field(default_factory=Design)
 
     def axis(self, name: str) -> tuple:
-        """The values a field takes in this sweep: its axis, or its one value."""
+        """The values of a field's axis, or its one value; formulas as they were written."""
         swept = dict(self.axes)
         return swept[name] if name in swept else (getattr(getattr(self, SWEPT[name].section), name),)
 
     @property
     def optional_axes(self) -> tuple[str, ...]:
-        """Axes that are swept here and have no column in the runs.csv of other sweeps."""
-        return tuple(axis for axis, _ in self.axes if axis not in SWEPT)
+        """Fields that vary here and have no column in the runs.csv of other sweeps."""
+        names = (*(axis for axis, _ in self.axes), *self.design.columns, *self.design.box)
+        return tuple(dict.fromkeys(name for name in names if name not in SWEPT and name not in BY_NAME))
+
+    @property
+    def added_columns(self) -> tuple[str, ...]:
+        """Columns of runs.csv that other sweeps do not have: optional axes, and the compute of an IsoFLOP design."""
+        designed = self.design.flops or "flops" in self.design.columns
+        return (*self.optional_axes, *((ISOFLOP,) if designed else ()))
+
+    @property
+    def splitting_axes(self) -> tuple[str, ...]:
+        """Those of the optional axes that fix programs, so that each value is a stack of its own."""
+        columns = registry.known_fields("model", self.model.name)
+        return tuple(axis for axis in self.optional_axes if axis in columns and columns[axis].kind == SPLITTING)
+
+    @property
+    def stacked_axes(self) -> tuple[str, ...]:
+        """Those of the optional axes that are vectors over the slots of a stack."""
+        splitting = self.splitting_axes
+        return tuple(axis for axis in self.optional_axes if axis not in splitting)
 
     def to_dict(self) -> dict:
         """The config as plain dicts and lists, as config.json holds it.
 
-        The name of the default model is left out: sweeps began before there was another, and are the same sweeps.
+        Fields of LATER at their defaults are left out: sweeps began before there was another value.
         """
         sections = {section: dataclasses.asdict(getattr(self, section)) for section in SECTIONS}
-        if self.model.name == DEFAULT_NAMES["model"]:
-            del sections["model"]["name"]
+        for path, default in LATER.items():
+            section, name = path.split(".")
+            if name in sections[section] and sections[section][name] == default:
+                del sections[section][name]
         return {
             "name": self.name,
             **sections,
-            "sweep": {axis: list(values) for axis, values in self.axes},
+            "sweep": {axis: list(values) for axis, values in self.axes} | self.design.to_dict(),
         }
 
 
-MOST_HINTED = 32  # values of a range that are written out
+LATER = {  # which sweeps had before they had a name
+    "model.name": DEFAULT_NAMES["model"],
+    "model.aspect_ratio": 0.0,
+    "train.gradient_statistics": False,
+    **{field.path: field.default for field in TRANSFORMER_OPTIONS},
+}
+LONGEST_SHOWN = 300  # characters of a value that differs
 CLASSES = {section: class_of(section) for section in SECTIONS}
 
 
 def differences(old: dict, new: dict) -> list[str]:
     """Field by field, what two `to_dict`s disagree on; fields that may change on resume are left out."""
-    usual = {"model.name": DEFAULT_NAMES["model"]}  # which `to_dict` leaves out
-    flat_old, flat_new = (usual | _flatten(_results_only(config)) for config in (old, new))
+    flat_old, flat_new = (LATER | _flatten(_results_only(config)) for config in (old, new))
     names = sorted(set(flat_old) | set(flat_new))
     return [
-        f"{name}: the work directory has {flat_old.get(name)!r}, the config has {flat_new.get(name)!r}"
+        f"{name}: the work directory has {_shown(flat_old.get(name))}, the config has {_shown(flat_new.get(name))}"
         for name in names
         if flat_old.get(name) != flat_new.get(name)
     ]
@@ -138,23 +148,38 @@ def from_dict(source: Mapping) -> SweepConfig:
     of range, bad axes, and combinations that cannot be trained.
     """
     values = _plain(source)
-    problems = _unknown(values, ["name", "sweep", *SECTIONS], "")
+    problems = unknown(values, ["name", "sweep", *SECTIONS], "")
     known = {section: _known_fields(section, values.get(section), problems) for section in SECTIONS}
     sections = {
         section: _read_section(section, values.get(section, {}), known[section], problems) for section in SECTIONS
     }
     given = {section: values[section] for section in known if isinstance(values.get(section), Mapping)}
     names = {section: fields_given.get("name") for section, fields_given in given.items()}
-    axes = _read_axes(values.get("sweep", {}), known, names, problems)
+    swept = values.get("sweep", {})
+    if not isinstance(swept, Mapping):
+        problems.append(Problem("sweep", "not a section", repr(swept), "axes with tuples of values"))
+        swept = {}
+    axes = sweep_axes.read(swept, known, names, problems)
+    sweepable = sweep_axes.sweepable(known)
+    design = reading.read(swept, sweepable, problems)
     name = values.get("name", "sweep")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in name:
         problems.append(Problem("name", "not a valid name", repr(name), "letters, digits, '.', '_' and '-'"))
         name = "sweep"
-    config = SweepConfig(name=name, axes=axes, **sections)
+    config = SweepConfig(name=name, axes=axes, design=design, **sections)
+    if found := without_repeats(checks.problems(config, sweepable), problems):
+        problems += found
+        config = _without_design(config)
     problems += without_repeats(_combination_problems(config), problems)
     if problems:
         raise ConfigError(problems, rest=config)
     return config
+
+
+def sweepable(config: SweepConfig) -> dict[str, Field]:
+    """Name -> field of what this sweep may vary. Raises CannotLoad where a user's own code has gone meanwhile."""
+    names = {section: getattr(getattr(config, section), "name", None) for section in SECTIONS}
+    return sweep_axes.sweepable({section: registry.known_fields(section, name) for section, name in names.items()})
 
 
 def default_dict() -> dict:
@@ -163,27 +188,27 @@ def default_dict() -> dict:
     A ConfigDict holds each field to the type of its default; `train.slots` may be a word or a number. Options of the
     default task and optimizer are marked, so that another one finds out which of them were set.
     """
-    values = {**SweepConfig().to_dict(), "sweep": {axis: () for axis in (*AXES, *OPTIONAL_AXES)}}
-    values["model"]["name"] = DEFAULT_NAMES["model"]
+    empty = {axis: () for axis in (*AXES, *OPTIONAL_AXES)}
+    for name, field in BY_NAME.items():
+        empty[name] = field.default
+    values = {**SweepConfig().to_dict(), "sweep": {name: _of_any_type(value) for name, value in empty.items()}}
+    for path, default in LATER.items():
+        section, name = path.split(".")
+        values[section][name] = default
+    for name, field in SWEPT.items():
+        if formula.is_number(field):
+            values[field.section][name] = _of_any_type(field.default)
     for section in DEFAULT_NAMES:
         for name, field in fields.of_section(section).items():
             if field.of:
-                marked = UNSET[field.values.type](field.default)
-                values[section][name] = FieldReference(marked, field_type=field.values.type)
-    values["train"]["slots"] = FieldReference(values["train"]["slots"], field_type=Anything)
+                kind = field.values.type
+                values[section][name] = FieldReference(UNSET[kind](field.default), field_type=HELD_AS.get(kind, kind))
+    values["train"]["slots"] = _of_any_type(values["train"]["slots"])
     return values
 
 
-def value_problem(field: Field, value: object, path: str) -> Problem | None:
-    """What is wrong with one value of a field, which is called `path`: by itself, or in float32."""
-    values = field.values
-    if not values.fits_type(value) or not values.test(value):
-        hint = closest(value, values.allowed.split(", ")) if isinstance(value, str) else ""
-        return Problem(path, "not a valid value", repr(value), values.allowed, hint)
-    held = values.held(value)
-    if not values.test(held) or (held == values.off != value):
-        return Problem(path, "not a valid value in float32", f"{value!r}, there {held!r}", values.allowed)
-    return None
+def _of_any_type(value: Any) -> FieldReference:
+    return FieldReference(value, field_type=Anything)
 
 
 def _known_fields(section: str, values: object, problems: list[Problem]) -> dict[str, Field] | None:
@@ -208,117 +233,30 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
         problems.append(Problem(section, "not a section", repr(values), "fields with values"))
         return class_of(section)()
     given = {name: value for name, value in values.items() if not isinstance(value, (*UNSET.values(),))}
-    of = str(values.get("name", ""))
+    of = str(values.get("name", DEFAULT_NAMES.get(section, "")))
     if known is None:
         core = {name: field for name, field in fields.of_section(section).items() if not field.of}
         if not registry.is_import_path(of):  # whose options are not known
-            problems += _unknown(given, list(registry.of_any_name(section)), f"{section}.", of)
+            problems += unknown(given, list(registry.of_any_name(section)), f"{section}.", of)
         given = {name: value for name, value in given.items() if name in core and name != "name"}
     columns = fields.of_section(section) if known is None else known
-    problems += _unknown(given, list(columns), f"{section}.", of)
+    problems += unknown(given, list(columns), f"{section}.", of)
     good = {}
     for name, field in columns.items():
         if name not in given:
             continue
-        if problem := value_problem(field, given[name], field.path):
+        if formula.is_formula(given[name], field) and name in SWEPT:
+            good[name] = given[name].strip()
+        elif problem := value_problem(field, given[name], field.path):
             problems.append(problem)
         else:
-            good[name] = _as_type(field, given[name])
+            good[name] = as_type(field, given[name])
     return class_of(section, columns.values())(**good)
-
-
-def _read_axes(
-    values: object,
-    known: Mapping[str, dict[str, Field] | None],
-    names: Mapping[str, object],
-    problems: list[Problem],
-) -> tuple[tuple[str, tuple], ...]:
-    if not isinstance(values, Mapping):
-        problems.append(Problem("sweep", "not a section", repr(values), "axes with tuples of values"))
-        return ()
-    of_names = [field for columns in known.values() for field in (columns or {}).values()]
-    optional = {field.name: field for field in of_names if field.kind == OPTIONAL}
-    swept = {axis: points for axis, points in values.items() if not _is_empty(points)}
-    unclear = [section for section, columns in known.items() if columns is None]
-    possible = [name for section in unclear for name, field in registry.of_any_name(section).items() if field.swept]
-    if not any(registry.is_import_path(names.get(section)) for section in unclear):
-        problems += _unknown(swept, list(dict.fromkeys([*AXES, *optional, *possible])), "sweep.")
-    axes = []
-    for axis, field in {**SWEPT, **optional}.items():
-        if axis not in swept:
-            continue
-        points = swept[axis]
-        points = _split_words(points if isinstance(points, list | tuple) else (points,), field.values.type)
-        if found := _axis_problems(field, points):
-            problems += found
-        else:
-            axes.append((axis, tuple(_as_type(field, point) for point in points)))
-    return tuple(axes)
-
-
-def _is_empty(points: object) -> bool:
-    """Whether an axis is not swept."""
-    return points is None or (isinstance(points, list | tuple) and not points)
-
-
-def _axis_problems(field: Field, points: tuple) -> list[Problem]:
-    """Of its values, each by itself; else of all of them together."""
-    path, held = f"sweep.{field.name}", field.values.held
-    if found := [problem for point in points if (problem := value_problem(field, point, path))]:
-        return [_with_range(problem) for problem in found]
-    if len(set(points)) < len(points):
-        return [Problem(path, "duplicates", str(points), "each value once")]
-    if len(set(map(held, points))) < len(points):
-        got = f"{points}, to the programs {tuple(map(held, points))}"
-        return [Problem(path, "the same run twice", got, "each value once")]
-    if field.name == "budget" and list(points) != sorted(points):
-        return [Problem(path, "not increasing", str(points), "budgets from small to large")]
-    return []
-
-
-def _with_range(problem: Problem) -> Problem:
-    """`range(4,20,4)` is Python, and the answer says what it means."""
-    bounds = re.fullmatch(r"'range\(([\d, ]+)\)'", problem.got)
-    with contextlib.suppress(ValueError, TypeError):
-        values = range(*ast.literal_eval(f"({bounds[1]},)")) if bounds else ()
-        if 0 < len(values) <= MOST_HINTED:
-            return dataclasses.replace(problem, hint=",".join(map(str, values)))
-    return problem
-
-
-def _split_words(points: Iterable, kind: type) -> tuple:
-    """Words arrive from a command line as one: `--config.sweep.schedule=cosine,linear`; so do numbers with a typo.
-
-    A call, such as `range(4,20,4)`, is one word.
-    """
-    split = ([point] if not isinstance(point, str) or "(" in point else point.split(",") for point in points)
-    return tuple(_word(word, kind if len(words) > 1 else str) for words in split for word in words)
-
-
-def _word(word: Any, kind: type) -> Any:
-    if not isinstance(word, str):
-        return word
-    if kind is bool and word.strip().lower() in ("true", "false"):
-        return word.strip().lower() == "true"
-    for read in (int, float) if kind in (int, float) else ():
-        with contextlib.suppress(ValueError):
-            return read(word)
-    return word.strip()
 
 
 def _combination_problems(config: SweepConfig) -> list[Problem]:
     train, task = config.train, config.task
-    problems = [
-        Problem(
-            "model.head_dim",
-            "does not divide the width",
-            f"head_dim {head_dim} at width {width}",
-            "a divisor of every width",
-        )
-        for width in config.axis("width")
-        for head_dim in config.axis("head_dim")
-        if width % head_dim
-    ]
+    problems = _shape_problems(config) + model_rules.mup_problems(config)
     if train.final_examples % train.curve_examples:
         what = "not a multiple of train.curve_examples"
         allowed = "a multiple (the final evaluation runs in batches of that size)"
@@ -329,6 +267,40 @@ def _combination_problems(config: SweepConfig) -> list[Problem]:
         allowed = f"at most task.validation_examples = {held_out}"
         problems.append(Problem("train.final_examples", "more than are held out", str(train.final_examples), allowed))
     return problems + _task_problems(task)
+
+
+def _shape_problems(config: SweepConfig) -> list[Problem]:
+    """Of the shapes that the axes and formulas give."""
+    found = []
+    for point in points.static_points(config, (*STATIC_FIELDS, *config.splitting_axes)):
+        try:
+            values = points.static_values(point, config, STATIC_FIELDS, SWEPT)
+        except formula.CannotCompute:
+            continue  # told with the run
+        if problems := [p for n in STATIC_FIELDS if (p := value_problem(SWEPT[n], values[n], SWEPT[n].path))]:
+            found += problems
+        else:
+            options = {name: point.get(name, value) for name, value in vars(config.model).items() if name not in values}
+            found += model_rules.problems(config.model.name, {**options, **values})
+            found += model_rules.name_problems({name: options[name] for name in config.splitting_axes})
+    return list(dict.fromkeys(found))
+
+
+def _without_design(config: SweepConfig) -> SweepConfig:
+    """The rest of a config whose design is faulty: neither a design nor formulas."""
+    axes = tuple((name, values) for name, values in config.axes if not any(isinstance(v, str) for v in values))
+    of_words = [name for name, field in SWEPT.items() if not formula.is_number(field)]
+    kept = tuple((name, values) for name, values in config.axes if name in of_words or (name, values) in axes)
+    plain = {}
+    for section in SECTIONS:
+        values = getattr(config, section)
+        defaults = {
+            name: field.default
+            for name, field in SWEPT.items()
+            if field.section == section and formula.is_formula(getattr(values, name), field)
+        }
+        plain[section] = dataclasses.replace(values, **defaults)
+    return dataclasses.replace(config, axes=kept, design=Design(), **plain)
 
 
 def _task_problems(task: Any) -> list[Problem]:
@@ -342,30 +314,6 @@ def _task_problems(task: Any) -> list[Problem]:
     return [Problem("task.validation_examples", what, str(task.validation_examples), allowed)]
 
 
-def _unknown(values: Mapping, known: list[str], prefix: str, of: str = "") -> list[Problem]:
-    return [_unknown_problem(name, values[name], known, prefix, of) for name in values if name not in known]
-
-
-def _unknown_problem(name: object, value: object, known: list[str], prefix: str, of: str) -> Problem:
-    """Says where a field is that stands in a wrong section, and which fields a sweep may vary."""
-    elsewhere = fields.paths_of(name)
-    path, got, allowed = f"{prefix}{name}", repr(value), ", ".join(known)
-    if prefix == "sweep." and elsewhere:
-        one = f"{allowed} (one value for all runs: {' or '.join(elsewhere)})"
-        return Problem(path, "cannot be swept", got, one)
-    if path in elsewhere:
-        return Problem(path, f"not an option of {of}", got, allowed)
-    if hint := closest(name, known):
-        return Problem(path, "unknown field", got, allowed, hint)
-    return Problem(path, "unknown field", got, allowed, elsewhere[0] if len(elsewhere) == 1 else "")
-
-
-def _as_type(field: Field, value: Any) -> Any:
-    if field.values.type in (float, int):
-        return field.values.type(value)
-    return int(value) if isinstance(value, str) and value.isdigit() else value
-
-
 def _plain(source: Mapping) -> dict:
     """A ConfigDict or mapping as nested dicts."""
     items = source.to_dict() if hasattr(source, "to_dict") else dict(source)
@@ -373,8 +321,13 @@ def _plain(source: Mapping) -> dict:
     return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in found.items()}
 
 
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}... ({len(text):,} characters)"
+
+
 def _results_only(values: dict) -> dict:
-    free = fields.resumable_fields()
+    free = {*fields.resumable_fields(), *registry.resumable_options(values.get("task"))}
     return {
         key: {n: v for n, v in value.items() if f"{key}.{n}" not in free} if isinstance(value, dict) else value
         for key, value in values.items()

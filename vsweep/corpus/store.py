@@ -133,8 +133,8 @@ class Store:
         last = self.count_blocks(split, length) - 1
         if indices.size and (indices.min() < 0 or indices.max() > last):
             raise IndexError(f"blocks of {split} are 0 to {last}, got {indices.min()} to {indices.max()}")
-        starts = indices[..., None].astype(np.int64) * length
-        return self.tokens(split)[starts + np.arange(length + 1)]
+        ids = np.asarray(self.tokens(split))  # mapped still, but rows of a memmap are slow to copy
+        return np.lib.stride_tricks.sliding_window_view(ids, length + 1)[::length][indices]
 
     def document_starts(self, split: str) -> np.ndarray:
         """int64 [documents]: where each document begins; it ends with the EOS before the next one."""

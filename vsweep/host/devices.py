@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vsweep.atomic import chmod_if_possible, warn_once
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.host.hardware import Hardware
+from vsweep.models.target import Target
 
 SLOTS_AXIS = "slots"
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
@@ -126,6 +127,14 @@ def hardware(mesh: Mesh) -> Hardware:
 def has_bfloat16(device: jax.Device) -> bool:
     """NVIDIA's GPUs emulate it before compute capability 8.0; a device that tells no such number is trusted."""
     return not re.fullmatch(r"[1-7]\.\d+", str(getattr(device, "compute_capability", "")))
+
+
+def target(device: jax.Device) -> Target:
+    """What a program for this device is compiled for. JAX calls CUDA's and ROCm's devices alike."""
+    capability = re.fullmatch(r"(\d+)\.\d+", str(getattr(device, "compute_capability", "")))
+    if device.platform != "gpu":
+        return Target(device.platform)
+    return Target("cuda", int(capability[1])) if capability else Target("rocm")
 
 
 def describe(hardware: Hardware) -> str:

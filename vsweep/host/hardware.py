@@ -11,15 +11,17 @@ class Speed:
     position_width_s: float  # a token position of one layer and unit of width
     flops: float  # FLOP/s of the matmuls
     compile_s: float  # compiling one stack's programs, of four layers
+    score_s: float  # an attention score of one head, behind the first 16 positions: those are in position_width_s
 
 
 # CPU: fitted to two laptop studies (docs/performance.md), one core of two; 1.8 ms of fixed time would fit them a little
-# better, but `benchmarks.slots` finds that few slots cost more. The GPUs are first guesses from peak rates.
+# better, but `benchmarks.slots` finds that few slots cost more. Scores: measured at 64 to 1,024 positions. The GPUs are
+# first guesses from peak rates.
 SPEEDS = {
-    "cpu": Speed(2.5e-3, 2.2e-8, 2.6e10, 10.0),
-    "Tesla T4": Speed(4e-3, 6e-12, 2.5e12, 60.0),
-    "NVIDIA A100": Speed(2e-3, 2e-12, 8e12, 40.0),
-    "NVIDIA H100": Speed(1.5e-3, 1e-12, 2.5e13, 30.0),
+    "cpu": Speed(2.5e-3, 2.2e-8, 2.6e10, 10.0, 4e-9),
+    "Tesla T4": Speed(4e-3, 6e-12, 2.5e12, 60.0, 1.2e-10),
+    "NVIDIA A100": Speed(2e-3, 2e-12, 8e12, 40.0, 3e-11),
+    "NVIDIA H100": Speed(1.5e-3, 1e-12, 2.5e13, 30.0, 1.2e-11),
 }
 
 OTHER_GPU = SPEEDS["Tesla T4"]

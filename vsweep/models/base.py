@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vsweep.config.fields import of_section
 from vsweep.models.params import Params, Specs, init_params
+from vsweep.models.target import CPU, Target
 
 TRANSFORMER = "transformer"
 
@@ -26,12 +28,18 @@ class ModelShape:
     tied_embeddings: bool
     precision: str = "float32"
     family: str = TRANSFORMER  # or the import path of a user's own
-    options: tuple[tuple[str, Any], ...] = ()  # of a user's own
+    options: tuple[tuple[str, Any], ...] = ()  # of the family, where they differ from their defaults
+    target: Target = CPU
 
     @property
     def heads(self) -> int:
         """Attention heads; `width` is a multiple of `head_dim`."""
         return self.width // self.head_dim
+
+    def option(self, name: str) -> Any:
+        """The value of an option of a built-in family."""
+        chosen = dict(self.options)
+        return chosen[name] if name in chosen else of_section("model", self.family)[name].default
 
     @property
     def ff(self) -> int:

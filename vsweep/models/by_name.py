@@ -1,4 +1,4 @@
-"""The model that a config names: the transformer, or a user's own function by import path.
+"""The model that a config names: a built-in family, or a user's own function by import path.
 
 A user's own is `make(shape, *, option=default, ...) -> (specs, apply)`: a nested dict of `ParamSpec`, and a function
 `apply(params, tokens_BxT, *, dropout_key=None, dropout=0.0)` that gives float32 logits [B, T, V]. `shape` is a
@@ -13,22 +13,38 @@ import jax
 
 from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
-from vsweep.models import transformer
-from vsweep.models.base import TRANSFORMER, Model, ModelShape
+from vsweep.models import mup, transformer
+from vsweep.models.base import Model, ModelShape
+from vsweep.models.families import layers, recurrent, window_mlp
 from vsweep.models.params import ParamSpec, Specs, init_params
+
+FAMILIES = {
+    "transformer": transformer,
+    "moe": transformer,
+    "lstm": recurrent,
+    "gru": recurrent,
+    "mlp": window_mlp,
+}
 
 
 def build(shape: ModelShape) -> Model:
     """The model of `shape`. Raises ConfigError where a user's own cannot be made."""
-    if shape.family == TRANSFORMER:
-        return transformer.build(shape)
+    if shape.family in FAMILIES:
+        return mup.parametrized(FAMILIES[shape.family].build(shape))
     specs, apply = _own(shape)
     return Model(shape, specs, functools.partial(init_params, specs), apply)
 
 
 def param_specs(shape: ModelShape) -> Specs:
     """The parameters of the model of `shape`. Raises ConfigError where a user's own cannot be made."""
-    return transformer.param_specs(shape) if shape.family == TRANSFORMER else _own(shape)[0]
+    if shape.family in FAMILIES:
+        return mup.parametrized_specs(shape, FAMILIES[shape.family].param_specs(shape))
+    return _own(shape)[0]
+
+
+def looks_up_by_product(shape: ModelShape) -> bool:
+    """Whether the embeddings of tokens are looked up by a product that is no work of the model."""
+    return shape.family in FAMILIES and shape.vocabulary <= layers.SMALL_VOCABULARY
 
 
 def forward_jaxpr(shape: ModelShape) -> Any:

@@ -25,7 +25,7 @@ class Role(enum.Enum):
     """What a parameter does; muP scales by these (Yang et al. 2022, arXiv:2203.03466, table 8).
 
     Embeddings, positions, norms and biases are its input weights and vectors, HIDDEN is a matrix of which both sides
-    grow with the width, OUTPUT is an untied head.
+    grow with the width, OUTPUT is an untied head. ROUTER chooses among experts: its outputs do not grow with the width.
     """
 
     EMBEDDING = "embedding"
@@ -34,9 +34,10 @@ class Role(enum.Enum):
     OUTPUT = "output"
     NORM = "norm"
     BIAS = "bias"
+    ROUTER = "router"
 
 
-NON_EMBEDDING = (Role.HIDDEN, Role.NORM, Role.BIAS)  # what Kaplan et al. 2020 count
+NON_EMBEDDING = (Role.HIDDEN, Role.NORM, Role.BIAS, Role.ROUTER)  # what Kaplan et al. 2020 count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,8 @@ class ParamSpec:
     role: Role
     deviation: float = 0.0
     constant: float = 0.0
+    width_multiple: float = 1.0  # width / base width under muP
+    depth_multiple: float = 1.0  # layers / base layers under muP, in the layers
 
     @property
     def size(self) -> int:

@@ -4,7 +4,7 @@ Its hyperparameters are values or, where the sweep varies them, traced scalars: 
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import optax
 from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.models.params import Specs
-from vsweep.optim import adamw
+from vsweep.optim import adamw, mup
 from vsweep.optim.built_in import BUILT_IN
 
 FLAT = ("adam", "sgd", "lion")  # each number by itself: one long vector is less to compile, and faster
@@ -31,11 +31,24 @@ def build(
 ) -> optax.GradientTransformation:
     """Clipping by the run's own global norm, then the optimizer `name` on the parameters that `specs` describes.
 
-    `lr`, `weight_decay`, `clip` and all float `options` may be traced.
+    `lr`, `weight_decay`, `clip` and all float `options` may be traced. Under muP `lr` is that of the base width.
 
     Raises:
       registry.CannotLoad: an import path that leads to nothing.
     """
+    factors = None if registry.is_import_path(name) else mup.factors(name, specs, options)
+    if factors is not None:
+        decay = 0.0 if name == "sgd" else weight_decay
+        before = [mup.l2_gradient(factors, weight_decay)] if name == "sgd" else []
+        base = _build(name, specs, options, lr=lr, weight_decay=0.0, clip=clip, before=before)
+        return mup.scaled(base, factors, lr, decay)
+    return _build(name, specs, options, lr=lr, weight_decay=weight_decay, clip=clip)
+
+
+def _build(
+    name: str, specs: Specs, options: Mapping[str, Any], *, lr, weight_decay, clip, before: Sequence = ()
+) -> optax.GradientTransformation:
+    """The same in the standard parametrization; what stands in `before` comes behind the clipping."""
     if name == "adamw":
         return adamw.build(specs, lr=lr, weight_decay=weight_decay, clip=clip, **options)
     if registry.is_import_path(name):
@@ -43,8 +56,8 @@ def build(
     else:
         with_specs = {"specs": specs} if name == "muon" else {}
         own = BUILT_IN[name](lr, weight_decay, **options, **with_specs)
-    clipped = optax.chain(optax.clip_by_global_norm(clip), own)
-    return optax.flatten(clipped) if name in FLAT else clipped
+    clipped = optax.chain(optax.clip_by_global_norm(clip), *before, own)
+    return optax.flatten(clipped) if name in FLAT and not before else clipped
 
 
 def state_numbers(config: Any, specs: Specs) -> int:

@@ -1,34 +1,20 @@
 """What a stack costs on a device: memory and seconds, estimated before anything runs."""
 
+from vsweep.config.model_options import ATTENDING
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models import by_name as models
+from vsweep.models.attention import SHORT_POSITIONS
 from vsweep.models.base import ModelShape
 from vsweep.models.transformer import SCANNED_LAYERS
 from vsweep.optim import by_name as optimizers
-from vsweep.plan.grid import Shape
+from vsweep.plan.shape import Shape, model_shape
 from vsweep.tasks.base import Task, token_dtype
 
-CPU_CACHE_BYTES = 1e7  # by `accounting.slot_bytes`, an estimate from above; measured at widths 4 to 64
+CPU_CACHE_BYTES = 1e7  # by `_touched_bytes`; measured at widths 4 to 64
 MEMORY_SHARE = 0.8  # of a device, for a stack
 CHUNK_BYTES = 2**26  # of tokens that the devices are sent at once
-
-
-def model_shape(shape: Shape, task: Task) -> ModelShape:
-    """The shape of the model that a stack trains on `task`: positions are a sequence's tokens but the last."""
-    return ModelShape(
-        vocabulary=task.vocabulary,
-        positions=task.sequence_length - 1,
-        width=shape.width,
-        layers=shape.layers,
-        head_dim=shape.head_dim,
-        ff_multiple=shape.ff_multiple,
-        tied_embeddings=shape.tied_embeddings,
-        precision=shape.precision,
-        family=shape.family,
-        options=shape.model_options,
-    )
 
 
 def moments(shape: Shape, task: Task, config: SweepConfig) -> int:
@@ -59,8 +45,18 @@ def trains_one_by_one(shape: Shape, task: Task, slots: int, hardware: Hardware, 
 
     A CPU core gains nothing from longer arrays, and loses up to a third of its time when they leave its cache.
     """
-    at_once = slots // hardware.devices * accounting.slot_bytes(model_shape(shape, task), shape.batch_size, moments)
+    at_once = slots // hardware.devices * _touched_bytes(model_shape(shape, task), shape.batch_size, moments)
     return hardware.kind == "cpu" and at_once > CPU_CACHE_BYTES
+
+
+def _touched_bytes(model: ModelShape, batch_size: int, moments: int | None) -> int:
+    """What one slot moves through the cache in a step: more than it holds at any time, and no estimate of memory.
+
+    How slots are trained decides the last bits of their results, so this stays as it is when the other is bettered.
+    """
+    scores = 4 * model.heads * model.positions**2
+    per_example = model.layers * (40 * model.positions * model.width + scores) + 4 * model.positions * model.vocabulary
+    return accounting.state_bytes(model, moments) + accounting.FLOAT_BYTES * batch_size * per_example
 
 
 def chunk_steps(shape: Shape, task: Task, slots: int, most: int) -> int:
@@ -70,11 +66,17 @@ def chunk_steps(shape: Shape, task: Task, slots: int, most: int) -> int:
 
 
 def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> float:
-    """Estimated time of one training step of a stack."""
+    """Estimated time of one training step of a stack.
+
+    Products are counted. Beside them each score of attention costs time for the softmax and its gradient, which grows
+    with the square of the length.
+    """
     speed, model = hardware.speed, model_shape(shape, task)
     positions = shape.batch_size * model.positions * shape.layers
     matmuls = shape.batch_size * accounting.flops_counted_per_example(model) / speed.flops
-    slot_s = positions * speed.position_width_s * shape.width + matmuls
+    later = max(0, model.positions - SHORT_POSITIONS) if model.family in ATTENDING else 0
+    scores = positions * model.heads * later
+    slot_s = positions * speed.position_width_s * shape.width + scores * speed.score_s + matmuls
     return speed.step_s + slots / hardware.devices * slot_s
 
 

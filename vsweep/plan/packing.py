@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vsweep.config.field import INT32_MAX
@@ -19,7 +19,10 @@ from vsweep.plan.grid import Run
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A run in its slot from stack step `start` to `stop`; a branch took its first `fork_step` steps as its trunk."""
+    """A run in its slot from stack step `start` to `stop`; a branch took its first `fork_step` steps as its trunk.
+
+    One without a trunk and with a `fork_step` took those in an earlier generation of the sweep, whose state was kept.
+    """
 
     run_id: str
     slot: int
@@ -27,6 +30,11 @@ class Entry:
     stop: int
     fork_step: int = 0
     trunk: str | None = None  # run_id
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether it goes on from a kept state of another stack."""
+        return self.fork_step > 0 and self.trunk is None
 
     @property
     def horizon(self) -> int:
@@ -84,6 +92,16 @@ class StackPlan:
         entry = self.by_run[run_id]
         return self.by_run[entry.trunk] if entry.trunk and run_step <= entry.fork_step else entry
 
+    def first_step(self, run_id: str) -> int:
+        """The run's own step at which it, or its trunk, begins in this stack: 0, but from a kept state."""
+        entry = self.by_run[run_id]
+        return (self.by_run[entry.trunk] if entry.trunk else entry).fork_step
+
+    @property
+    def continued(self) -> list[Entry]:
+        """Runs that go on from kept states: they are there from step 0 on."""
+        return [entry for entry in self.entries if entry.is_continued]
+
     @functools.cached_property
     def forks(self) -> dict[int, list[Entry]]:
         """Stack step -> the branches that leave their trunks there."""
@@ -94,15 +112,17 @@ class StackPlan:
         return forks
 
     def waiting_at(self, step: int) -> list[Entry]:
-        """Branches that have left their trunks when the stack stands at `step`, and have no slot yet."""
-        return [entry for fork, branches in self.forks.items() for entry in branches if fork <= step < entry.start]
+        """Who has a state when the stack stands at `step`, and no slot yet: branches, and runs that were kept."""
+        branches = [entry for fork, here in self.forks.items() for entry in here if fork <= step < entry.start]
+        return [*branches, *(entry for entry in self.continued if step < entry.start)]
 
     @property
     def most_waiting(self) -> int:
         """Of branches between their trunks and their slots, at any step: at one where it has grown, a fork."""
         coming = ((step, len(branches)) for step, branches in self.forks.items())
-        going = ((entry.start, -1) for entry in self.entries if entry.trunk)
-        changes = sorted([*coming, *going])  # who goes on at once is gone before others come
+        kept = [(-1, len(self.continued))] if self.continued else []  # before those of step 0 are gone
+        going = ((entry.start, -1) for entry in self.entries if entry.fork_step)
+        changes = sorted([*kept, *coming, *going])  # who goes on at once is gone before others come
         return max(itertools.accumulate((change for _, change in changes), initial=0))
 
     def to_dict(self) -> dict:
@@ -139,13 +159,13 @@ class StackPlan:
     def _forks_in_time(self, entry: Entry) -> bool:
         trunk = self.by_run.get(entry.trunk)
         if trunk is None:
-            return entry.trunk is None and entry.fork_step == 0
-        in_time = 0 < entry.fork_step < trunk.horizon and trunk.stack_step(entry.fork_step) <= entry.start
+            return entry.trunk is None
+        in_time = trunk.fork_step < entry.fork_step < trunk.horizon and trunk.stack_step(entry.fork_step) <= entry.start
         return in_time and not trunk.trunk
 
 
 class Job(NamedTuple):
-    """What goes into a slot: a run, or the rest of a branch. Jobs sort longest first."""
+    """What goes into a slot: a run, or the rest of one that forked or was kept. Jobs sort longest first."""
 
     order: tuple[int, int]  # (minus its steps, place among the runs)
     run: Run
@@ -161,13 +181,16 @@ class Jobs:
     branches: dict[str, list[Job]]  # run_id of the trunk -> the jobs that leave it
 
     @classmethod
-    def of(cls, runs: Sequence[Run], *, share_trunks: bool) -> "Jobs":
-        """The jobs of `runs`, one each; with `share_trunks` a branch has only the steps after its fork."""
+    def of(cls, runs: Sequence[Run], *, share_trunks: bool, kept: Mapping[str, int] | None = None) -> "Jobs":
+        """The jobs of `runs`, one each; with `share_trunks` a branch has only the steps after its fork.
+
+        `kept`: run_id -> the step from which that run, which is no branch, goes on.
+        """
         trunk_of = trunks(runs) if share_trunks else {}
         ready, branches = [], {}
         for index, run in enumerate(runs):
             trunk = trunk_of.get(run.run_id)
-            fork_step = run.decay_start if trunk else 0
+            fork_step = run.decay_start if trunk else (kept or {}).get(run.run_id, 0)
             job = Job((fork_step - run.steps, index), run, fork_step, trunk)
             (branches.setdefault(trunk, []) if trunk else ready).append(job)
         heapq.heapify(ready)
@@ -181,21 +204,24 @@ class Jobs:
     @functools.cached_property
     def longest(self) -> int:
         """Steps before which no stack can end."""
-        return max(job.run.steps for job in self.ready)
+        return max(-job.order[0] for job in self.ready)
 
     def least_steps(self, slots: int) -> int:
         """Steps that a stack of so many slots needs at least, however well they are packed."""
         return max(self.longest, -(-self.steps // slots))
 
 
-def pack(runs: Sequence[Run], slots: int, devices: int, *, share_trunks: bool) -> tuple[Entry, ...]:
+def pack(
+    runs: Sequence[Run], slots: int, devices: int, *, share_trunks: bool, kept: Mapping[str, int] | None = None
+) -> tuple[Entry, ...]:
     """Of what can begin, the longest goes into the slot that is free first; empty slots fill device after device.
 
     A branch can begin when its trunk has come to the fork; a slot for which there is nothing yet waits for that.
     """
+    jobs = Jobs.of(runs, share_trunks=share_trunks, kept=kept)
     return tuple(
         Entry(job.run.run_id, slot, start, stop, job.fork_step, job.trunk)
-        for job, slot, start, stop in _schedule(Jobs.of(runs, share_trunks=share_trunks), slots, devices)
+        for job, slot, start, stop in _schedule(jobs, slots, devices)
     )
 
 
@@ -220,7 +246,7 @@ def _schedule(jobs: Jobs, slots: int, devices: int) -> Iterator[tuple[Job, int, 
         yield job, slot, start, stop
         heapq.heappush(free, (stop, position, slot))
         for branch in jobs.branches.get(job.run.run_id, ()):
-            heapq.heappush(later, (start + branch.fork_step, branch))
+            heapq.heappush(later, (start + branch.fork_step - job.fork_step, branch))
 
 
 def trunks(runs: Sequence[Run]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """How many slots a stack gets: the cheapest number that fits into memory."""
 
 import math
+from collections.abc import Mapping
 
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
@@ -12,14 +13,21 @@ from vsweep.tasks.base import Task
 MOST_PACKED_RUNS = 500_000  # in all tries for a stack, a few seconds: every number of slots for 700 runs, 50 for 10,000
 
 
-def plan_stack(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> StackPlan:
-    """The schedule of a stack: the number of slots, and which run enters which of them when."""
-    slots = choose_slots(stack, config, task, hardware)
-    entries = pack(stack.runs, slots, hardware.devices, share_trunks=config.train.share_trunks)
+def plan_stack(
+    stack: Stack, config: SweepConfig, task: Task, hardware: Hardware, kept: Mapping[str, int] | None = None
+) -> StackPlan:
+    """The schedule of a stack: the number of slots, and which run enters which of them when.
+
+    `kept`: run_id -> the step from which a run goes on whose state an earlier generation of the sweep has kept.
+    """
+    slots = choose_slots(stack, config, task, hardware, kept)
+    entries = pack(stack.runs, slots, hardware.devices, share_trunks=config.train.share_trunks, kept=kept)
     return StackPlan(stack.name, slots, entries)
 
 
-def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardware) -> int:
+def choose_slots(
+    stack: Stack, config: SweepConfig, task: Task, hardware: Hardware, kept: Mapping[str, int] | None = None
+) -> int:
     """`all`, a number (both rounded up to whole devices), or `packed`: the cheapest number that fits into memory."""
     wanted, devices, runs = config.train.slots, hardware.devices, len(stack.runs)
     fitting = slots_that_fit(stack.shape, task, hardware, moments(stack.shape, task, config))
@@ -27,7 +35,7 @@ def choose_slots(stack: Stack, config: SweepConfig, task: Task, hardware: Hardwa
     if wanted != "packed":
         count = runs if wanted == "all" else int(wanted)
         return max(devices, min(_round_up(count, devices), largest))
-    jobs = Jobs.of(stack.runs, share_trunks=config.train.share_trunks)
+    jobs = Jobs.of(stack.runs, share_trunks=config.train.share_trunks, kept=kept)
 
     def cost(steps: int, slots: int) -> tuple[float, int]:
         return steps * step_seconds(stack.shape, task, slots, hardware), slots

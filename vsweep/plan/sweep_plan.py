@@ -6,6 +6,8 @@ for another number of slots changes float rounding. It is stored in the work dir
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Iterable, Sequence
 
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem
@@ -14,8 +16,9 @@ from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, slots_that_fit, step_seconds
 from vsweep.plan.evaluations import evaluation_steps
-from vsweep.plan.grid import Stack, build_stacks, shapes
+from vsweep.plan.grid import Stack, build_stacks, left_out, shapes
 from vsweep.plan.packing import StackPlan
+from vsweep.plan.shape import Shape
 from vsweep.plan.slots import plan_stack
 from vsweep.tasks.base import Task
 
@@ -46,17 +49,46 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class SweepPlan:
-    """A whole sweep before it starts: what is trained, in which slots, at what cost."""
+    """A whole sweep before it starts: what is trained, in which slots, at what cost.
+
+    Of a sweep that was extended, `generations` are its parts, the first one first: each a SweepPlan of its own config
+    and of the stacks that came with that. `stacks` and `plans` are then those of all parts, and `config` is the last.
+    """
 
     config: SweepConfig
     task: Task
     hardware: Hardware
     stacks: tuple[Stack, ...]
     plans: tuple[StackPlan, ...]
+    generations: tuple["SweepPlan", ...] = ()
+    horizons: tuple[int, ...] = ()  # in a generation: of all runs of its config, those of other generations too
 
     @functools.cached_property
     def smallest_horizon(self) -> int:
-        return min(run.steps for stack in self.stacks for run in stack.runs)
+        return min(self.horizons or (run.steps for stack in self.stacks for run in stack.runs))
+
+    @functools.cached_property
+    def added_columns(self) -> tuple[str, ...]:
+        """Columns of runs.csv that other sweeps do not have, of every generation."""
+        parts = self.generations or (self,)
+        return tuple(dict.fromkeys(name for part in reversed(parts) for name in part.config.added_columns))
+
+    def part_with(self, stack: str) -> "SweepPlan":
+        """The generation that a stack came with; the whole sweep where it was never extended."""
+        return self._part_by_stack.get(stack, self)
+
+    @functools.cached_property
+    def _part_by_stack(self) -> dict[str, "SweepPlan"]:
+        return {stack.name: part for part in self.generations for stack in part.stacks}
+
+    def with_plans(self, plans: Sequence[StackPlan]) -> "SweepPlan":
+        """The same stacks by other plans, in the same order."""
+        rest = iter(plans)
+        parts = tuple(
+            dataclasses.replace(part, plans=tuple(itertools.islice(rest, len(part.stacks))))
+            for part in self.generations
+        )
+        return dataclasses.replace(self, plans=tuple(plans), generations=parts)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -72,7 +104,16 @@ class SweepPlan:
         """What is allowed, and probably not meant."""
         emulated = not self.hardware.bfloat16 and any(stack.shape.precision == "bfloat16" for stack in self.stacks)
         slow = f"note: {self.hardware.kind} has no bfloat16 and emulates it slowly; train.precision='float32' is faster"
-        return [slow] if emulated else []
+        return [*([slow] if emulated else []), *self._left_out()]
+
+    def _left_out(self) -> list[str]:
+        out, most = left_out(self.config, self.task), 5
+        if not out:
+            return []
+        named = ", ".join(out[:most]) + (", ..." if len(out) > most else "")
+        low, high = self.config.design.tokens_per_param_bounds
+        bounds = f"sweep.tokens_per_param_bounds = {low:g} to {high:g}"
+        return [f"note: {len(out)} of {len(out) + self.runs} runs are left out by {bounds}: {named}"]
 
     def plan_of(self, stack: Stack) -> StackPlan:
         return self._plan_by_name[stack.name]
@@ -83,23 +124,24 @@ class SweepPlan:
 
     @functools.cached_property
     def estimates(self) -> list["Estimate"]:
-        return [estimate(self, stack, plan) for stack, plan in zip(self.stacks, self.plans, strict=True)]
+        pairs = zip(self.stacks, self.plans, strict=True)
+        return [estimate(self.part_with(stack.name), stack, plan) for stack, plan in pairs]
 
 
 def build_plan(config: SweepConfig, task: Task, hardware: Hardware) -> SweepPlan:
     """Raises ConfigError for runs that the task cannot train, and for shapes that do not fit into memory."""
-    too_big = _too_big(config, task, hardware)
     try:
         stacks = build_stacks(config, task)
     except ConfigError as error:
-        raise ConfigError(error.problems + too_big) from None
-    if too_big:
+        raise ConfigError(error.problems + too_big_problems(shapes(config), config, task, hardware)) from None
+    if too_big := too_big_problems([stack.shape for stack in stacks], config, task, hardware):
         raise ConfigError(too_big)
     plans = tuple(plan_stack(stack, config, task, hardware) for stack in stacks)
     return SweepPlan(config, task, hardware, stacks, plans)
 
 
-def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
+def too_big_problems(some: Iterable[Shape], config: SweepConfig, task: Task, hardware: Hardware) -> list[Problem]:
+    """Of shapes of which not even one model fits into memory."""
     return [
         Problem(
             "model.width",
@@ -107,7 +149,7 @@ def _too_big(config: SweepConfig, task: Task, hardware: Hardware) -> list[Proble
             f"width {shape.width}, layers {shape.layers}, batch_size {shape.batch_size}",
             f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
         )
-        for shape in shapes(config)
+        for shape in some
         if slots_that_fit(shape, task, hardware, moments(shape, task, config)) < 1
     ]
 
@@ -117,6 +159,8 @@ def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]
     due: dict[int, list[Due]] = {}
     for run_id, entry in stack_plan.by_run.items():
         for step in evaluation_steps(entry.horizon, sweep.smallest_horizon, sweep.config.train.curve_points):
+            if 0 < step <= stack_plan.first_step(run_id):  # what was before a kept state was measured by nobody
+                continue
             seat = stack_plan.entry_of(run_id, step)
             here = Due(run_id, seat.slot, step, final=step == entry.horizon)
             due.setdefault(seat.stack_step(step), []).append(here)

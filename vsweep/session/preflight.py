@@ -21,6 +21,7 @@ from vsweep.host import devices
 from vsweep.plan import sweep_plan
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.session import resume
+from vsweep.session.extend import Extension
 from vsweep.session.resume import Start
 from vsweep.storage.workdir import WorkDir
 
@@ -39,6 +40,10 @@ class Ready:
     def sweep(self) -> SweepPlan:
         return self.start.sweep
 
+    @property
+    def extension(self) -> Extension | None:
+        return self.start.extension
+
 
 def prepare(
     source: SweepConfig | Mapping,
@@ -46,6 +51,7 @@ def prepare(
     *,
     resume_from: str | Path | None = None,
     allow_inexact_resume: bool = False,
+    extend: bool = False,
 ) -> Ready:
     """Looks at everything and touches nothing; raises one ConfigError with every problem.
 
@@ -54,7 +60,7 @@ def prepare(
     config, problems = _read(source)
     problems = [*devices.setting_problems(), *problems]
     home = WorkDir(Path(workdir or default_workdir(config)))
-    places = _place_problems(home, resume_from, config if not problems else None)
+    places = _place_problems(home, resume_from, config if not problems else None, extend=extend)
     stored = None if problems or places else _stored(home, resume_from)
     try:
         start = _start(config, problems, stored, allow_inexact=allow_inexact_resume)
@@ -71,14 +77,17 @@ def default_workdir(config: SweepConfig) -> Path:
     return Path("runs") / config.name
 
 
-def free_place(source: SweepConfig | Mapping, workdir: str | Path | None) -> tuple[str | Path | None, str | None]:
+def free_place(
+    source: SweepConfig | Mapping, workdir: str | Path | None, *, extend: bool = False
+) -> tuple[str | Path | None, str | None]:
     """Where a sweep is planned, and a note if that is not the default place, because another sweep is there.
 
-    A place that was asked for (`workdir`) is taken as it is, and so is the default for a faulty config.
+    A place that was asked for (`workdir`) is taken as it is, and so is the default for a faulty config, and
+    for one that is to `extend` what is there.
     """
     config, problems = _read(source)
     default = default_workdir(config)
-    if workdir is not None or problems or not _is_taken(default, config):
+    if workdir is not None or problems or extend or not _is_taken(default, config):
         return workdir, None
     others = (default.with_name(f"{default.name}-{number}") for number in itertools.count(2))
     free = next(other for other in others if not _is_taken(other, config))
@@ -133,22 +142,26 @@ def _start(config: SweepConfig, problems: list, stored: WorkDir | None, *, allow
     if any(isinstance(problem, Problem) and problem.field.startswith("task") for problem in problems):
         return None
     task = tasks.build(config.task)
+    if stored is not None and (other_data := stored.data_problems(task.digest)):
+        raise ConfigError(other_data)
     if stored is not None:
         return resume.start(config, task, stored, allow_inexact=allow_inexact)
     return Start(sweep_plan.build_plan(config, task, devices.hardware(mesh)), mesh, ())
 
 
-def _place_problems(home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None) -> list[Problem]:
+def _place_problems(
+    home: WorkDir, resume_from: str | Path | None, config: SweepConfig | None, *, extend: bool
+) -> list[Problem]:
     """Without a good config, places are not compared with it."""
     source = name_problems("resume_from", resume_from) if resume_from is not None else []
     if problems := name_problems("workdir", home.path) + source:
         return problems
     try:
-        problems = home.problems(config) if config else home.place_problems()
+        problems = home.problems(config, extend=extend) if config else home.place_problems()
         if resume_from is None:
             problems = problems + home.half_copied()
         elif config and not home.config_file.exists():
-            problems = problems + WorkDir(Path(resume_from)).source_problems(config)
+            problems = problems + WorkDir(Path(resume_from)).source_problems(config, extend=extend)
     except OSError as error:
         got = f"{home.path} ({error.strerror})"
         return [Problem("workdir", "not usable", got, "a folder that you may write to")]

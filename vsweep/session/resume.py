@@ -23,11 +23,14 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host import devices
 from vsweep.host.hardware import Hardware
-from vsweep.plan import sweep_plan
+from vsweep.plan import generations, sweep_plan
 from vsweep.plan.cost import device_bytes, moments
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import SweepPlan
+from vsweep.session import extend
+from vsweep.session.extend import Extension
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
+from vsweep.storage.generations import Generation, StoredPlan
 from vsweep.storage.results import StackResults
 from vsweep.storage.workdir import PLAN_ADVICE, WorkDir
 from vsweep.tasks.base import Task
@@ -58,6 +61,8 @@ class Found:
 
     plans: tuple[StackPlan, ...] | None = None  # of plan.json; None where there is none
     environments: tuple[dict, ...] = ()  # that plan.json lists
+    generations: tuple[Generation, ...] = ()  # of a sweep that was extended
+    config: SweepConfig | None = None  # its own, where another one is to extend it
     steps: dict[str, int] = dataclasses.field(default_factory=dict)  # of each stack's newest checkpoint that verifies
 
 
@@ -71,6 +76,8 @@ class Start:
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     found: Found = Found()  # what it was made from
+    generations: tuple[Generation, ...] = ()  # for plan.json; empty: never extended
+    extension: Extension | None = None  # with which this session begins
 
     @property
     def messages(self) -> list[str]:
@@ -115,23 +122,37 @@ def differences(began: dict, now: dict) -> list[str]:
 
 
 def look(config: SweepConfig, task: Task, home: WorkDir) -> Found:
-    """What `home` holds of the sweep of `config`; touches nothing. Raises ConfigError for a damaged plan."""
-    stored = home.read_plan()
+    """What `home` holds of the sweep of `config`, or of the one that it extends; touches nothing.
+
+    Raises ConfigError for a damaged plan.
+    """
+    own = _own_config(config, home)
+    stored = home.read_stored()
     if stored is None:
         folders = {path.parent.name: CheckpointFolder(path) for path in sorted(home.path.glob("stacks/*/checkpoints"))}
         newest = {name: folder.newest_good() for name, folder in folders.items()}
-        return Found(steps={name: step for name, step in newest.items() if step is not None})
-    plans, environments = stored
-    sweep_sha256 = sweep_config.fingerprint(config, task.digest)
-    steps = {plan.name: _steps_done(home, Origin.by(sweep_sha256, plan)) for plan in plans}
-    return Found(tuple(plans), tuple(environments), steps)
+        return Found(config=own, steps={name: step for name, step in newest.items() if step is not None})
+    prints = extend.fingerprints(stored, own or config, task)
+    steps = {plan.name: _steps_done(home, Origin.by(prints[plan.name], plan)) for plan in stored.plans}
+    return Found(tuple(stored.plans), tuple(stored.environments), tuple(stored.generations), own, steps)
+
+
+def _own_config(config: SweepConfig, home: WorkDir) -> SweepConfig | None:
+    """The config that the sweep in `home` has now, if `config` is another one and extends it."""
+    if not home.config_file.exists():
+        return None
+    there = home.read_config()
+    if not sweep_config.differences(there.to_dict(), config.to_dict()):
+        return None
+    return extend.as_in(config, there)
 
 
 def start(config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool = False) -> Start:
     """How a session that trains `config` in `home` begins; looks, and touches nothing.
 
     It follows the stored plan on as many devices as that was made for. With `allow_inexact` it takes all devices that
-    the slots of stacks under way can be spread over, and stacks that have not begun are planned anew for them.
+    the slots of stacks under way can be spread over, and stacks that have not begun are planned anew for them. Where
+    `home` has another config, `config` extends that: the caller has made sure that it may.
     Raises ConfigError for a plan of other runs, and for an environment that differs unless that is allowed.
     """
     return _start_from(look(config, task, home), config, task, home, allow_inexact=allow_inexact)
@@ -148,37 +169,72 @@ def confirm(begin: Start, home: WorkDir, *, allow_inexact: bool = False) -> Star
 
 
 def _start_from(found: Found, config: SweepConfig, task: Task, home: WorkDir, *, allow_inexact: bool) -> Start:
+    before = found.config or config  # of what is there
+
     @functools.cache
     def planned(device_count: int) -> SweepPlan:
-        return sweep_plan.build_plan(config, task, devices.hardware(devices.slots_mesh(device_count)))
+        hardware = devices.hardware(devices.slots_mesh(device_count))
+        stored = StoredPlan(list(found.plans or ()), list(found.environments), list(found.generations))
+        return extend.plan_again(stored, before, task, hardware)
 
-    if found.plans is None and not found.steps:
+    names = [plan.name for plan in found.plans or ()]
+    other_sweep = found.config and found.plans and not any(extend.has_begun(home, name) for name in names)
+    if other_sweep or (found.plans is None and not found.steps):
         mesh = devices.slots_mesh(config.train.devices)
-        sweep = planned(mesh.size)
+        sweep = sweep_plan.build_plan(config, task, devices.hardware(mesh))
         return Start(sweep, mesh, (environment(sweep.hardware),), found=found)
     plans, environments = found.plans, found.environments
     if plans is None:
-        plans, environments = _plan_of_checkpoints(config, task, home, found.steps, planned)
+        plans, environments = _plan_of_checkpoints(before, task, home, found.steps, planned)
     done = {plan.name: found.steps.get(plan.name, 0) for plan in plans}
     under_way = [plan for plan in plans if 0 < done[plan.name] < plan.steps]
     mesh = devices.slots_mesh(_device_count(config, environments[-1], under_way, allow_inexact=allow_inexact))
     here = planned(mesh.size)
     _check_runs(home, plans, here)
-    as_begun = dataclasses.replace(here, plans=tuple(plans))
-    now = environment(here.hardware)
-    finished = all(done[plan.name] == plan.steps for plan in plans)
-    changes = () if finished else (*differences(environments[-1], now), *_too_big(as_begun, done))
+    as_begun, now = here.with_plans(plans), environment(here.hardware)
+    begin = Start(as_begun, mesh, tuple(environments), found=found, generations=found.generations)
+    if found.config:
+        begin = _extended(begin, config, before, home, done, now)
+        done |= dict.fromkeys(begin.generations[-1].stacks, 0)
+    return _checked(begin, here, done, now, home, allow_inexact=allow_inexact)
+
+
+def _extended(
+    begin: Start, config: SweepConfig, before: SweepConfig, home: WorkDir, done: dict[str, int], now: dict
+) -> Start:
+    """`begin` with the runs that `config` adds to it."""
+    sweep, known = begin.sweep, list(begin.generations)
+    stored = StoredPlan(list(sweep.plans), list(begin.environments), known)
+    if not known:
+        known = [extend.first_generation(home, home.read_config(), stored, sweep.task)]
+        sweep = generations.together([dataclasses.replace(sweep, horizons=(sweep.smallest_horizon,))])
+    begun = extend.Begun(sweep, dataclasses.replace(stored, generations=known), done)
+    more, record, extension = extend.extended(home, config, begun, now)
+    return dataclasses.replace(begin, sweep=more, generations=(*known, record), extension=extension)
+
+
+def _checked(
+    begin: Start, here: SweepPlan, done: dict[str, int], now: dict, home: WorkDir, *, allow_inexact: bool
+) -> Start:
+    """`begin`, unless it is in another environment than before: then in this one, if that is allowed.
+
+    `here` is the sweep as it was before it was extended, planned for the devices of now.
+    """
+    sweep, config, environments = begin.sweep, begin.sweep.config, begin.environments
+    finished = all(done[plan.name] == plan.steps for plan in sweep.plans)
+    changes = () if finished else (*differences(environments[-1], now), *_too_big(sweep, done))
     if not changes:
-        notes = [NO_PLAN if found.plans is None else "", "" if finished else _idle_devices(config, mesh)]
-        return Start(as_begun, mesh, tuple(environments), notes=tuple(note for note in notes if note), found=found)
+        notes = [NO_PLAN if begin.found.plans is None else "", "" if finished else _idle_devices(config, begin.mesh)]
+        return dataclasses.replace(begin, notes=tuple(note for note in notes if note))
     if not allow_inexact:
         raise ConfigError(_refusal(home, changes))
-    anew = [old if done[old.name] else new for old, new in zip(plans, here.plans, strict=True)]
-    elsewhere = dataclasses.replace(here, plans=tuple(anew))
+    new = {plan.name: plan for plan in here.plans}
+    anew = [old if done[old.name] else new.get(old.name, old) for old in sweep.plans]
+    elsewhere = sweep.with_plans(anew)
     if stuck := _too_big(elsewhere, done):
         advice = "train on a larger device, or move the folder of the stack in stacks/ away to train it from its start"
         raise ConfigError([Problem("workdir", f"what has begun cannot go on here; {advice}:"), *_indented(stuck)])
-    return Start(elsewhere, mesh, (*environments, now), changes, found=found)
+    return dataclasses.replace(begin, sweep=elsewhere, environments=(*environments, now), changes=changes)
 
 
 def _plan_of_checkpoints(
@@ -250,7 +306,7 @@ def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
     for stack, plan in zip(sweep.stacks, sweep.plans, strict=True):
         if done[plan.name] == plan.steps:
             continue
-        kept = moments(stack.shape, sweep.task, sweep.config)
+        kept = moments(stack.shape, sweep.task, sweep.part_with(stack.name).config)
         needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware, kept)
         if needed > hardware.memory_bytes:
             lines.append(

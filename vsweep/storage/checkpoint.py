@@ -57,7 +57,7 @@ class Origin:
 
     @classmethod
     def of(cls, sweep: SweepPlan, stack_plan: StackPlan) -> "Origin":
-        return cls.by(sweep.fingerprint, stack_plan)
+        return cls.by(sweep.part_with(stack_plan.name).fingerprint, stack_plan)
 
     @classmethod
     def by(cls, sweep_sha256: str, stack_plan: StackPlan) -> "Origin":
@@ -78,6 +78,11 @@ def to_resume(home: WorkDir, sweep: SweepPlan, stack_plan: StackPlan) -> "Checkp
 def of_finished(home: WorkDir, sweep: SweepPlan, stack_plan: StackPlan) -> "CheckpointFolder":
     """The parameters of a stack's finished runs."""
     return CheckpointFolder(home.finished(stack_plan.name), Origin.of(sweep, stack_plan))
+
+
+def of_kept(home: WorkDir, sweep: SweepPlan, stack_plan: StackPlan) -> "CheckpointFolder":
+    """The states of another generation's stack that runs of this one go on from."""
+    return CheckpointFolder(home.kept(stack_plan.name), Origin.of(sweep, stack_plan))
 
 
 class CheckpointFolder:

@@ -1,6 +1,6 @@
 """The work directory: everything a sweep leaves behind, and the same command continues it.
 
-config.json  plan.json  runs.csv  curves.csv  times.csv  tables.json  lock
+config.json  plan.json  task.json  runs.csv  curves.csv  times.csv  tables.json  lock
 stacks/<stack>/checkpoints/   to resume
 stacks/<stack>/finished/      every finished run's parameters, never pruned
 compile_cache/                compiled programs
@@ -24,10 +24,12 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.plan.packing import StackPlan
 from vsweep.schema import CURVES_FILE, RUNS_FILE, TIMES_FILE
+from vsweep.storage import generations
+from vsweep.storage.generations import Generation, StoredPlan
 from vsweep.storage.lock import LEASE, LOCK, is_lock
 from vsweep.tables import CHECKSUMS_FILE
 
-FILES = ("config.json", "plan.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE, LOCK, LEASE)
+FILES = ("config.json", "plan.json", "task.json", RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE, LOCK, LEASE)
 FOLDERS = ("stacks", "compile_cache", "analysis")
 COPYING = f".copying{TEMPORARY}"  # a folder: the copy of another work directory is under way
 PLAN_ADVICE = (
@@ -44,6 +46,7 @@ class WorkDir:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.plan_file = self.path / "plan.json"
+        self.task_file = self.path / "task.json"
         self.compile_cache = self.path / "compile_cache"
 
     def checkpoints(self, stack: str) -> Path:
@@ -52,12 +55,16 @@ class WorkDir:
     def finished(self, stack: str) -> Path:
         return self.path / "stacks" / stack / "finished"
 
-    def problems(self, config: SweepConfig) -> list[Problem | str]:
-        """Why this sweep cannot be trained here; looks, and touches nothing."""
+    def kept(self, stack: str) -> Path:
+        """States that runs of this stack go on from; beside the stacks, so that moving one away does not lose them."""
+        return self.path / "stacks" / "kept" / stack
+
+    def problems(self, config: SweepConfig, *, extend: bool = False) -> list[Problem | str]:
+        """Why this sweep cannot be trained here; looks, and touches nothing. With `extend` axes may differ."""
         problems = self.place_problems()
         if problems or not self.config_file.exists():
             return problems
-        return self._differences("workdir", config)
+        return self._differences("workdir", config, extend=extend)
 
     @property
     def ground(self) -> Path:
@@ -99,28 +106,47 @@ class WorkDir:
         advice = "the same command with --resume_from again, or another --workdir"
         return [Problem("workdir", "a copy of another work directory was not finished", f"{self.path}", advice)]
 
-    def source_problems(self, config: SweepConfig) -> list[Problem | str]:
+    def source_problems(self, config: SweepConfig, *, extend: bool = False) -> list[Problem | str]:
         """Why this sweep cannot go on from a copy of this directory; looks, and touches nothing."""
         if not self.config_file.is_file():
             return [Problem("resume_from", "not a work directory", f"{self.path}", "one with a config.json")]
-        return strange_problems("resume_from", self.path) or self._differences("resume_from", config)
+        return strange_problems("resume_from", self.path) or self._differences("resume_from", config, extend=extend)
 
-    def _differences(self, flag: str, config: SweepConfig) -> list[Problem | str]:
+    def _differences(self, flag: str, config: SweepConfig, *, extend: bool) -> list[Problem | str]:
         try:
             old = read_json(self.config_file)
         except (OSError, ValueError) as error:
             return [_unreadable(self.config_file, error, flag)]
         changed = sweep_config.differences(old, json.loads(json.dumps(config.to_dict())))
-        if not changed:
+        fixed = generations.not_of_axes(config, changed)
+        if not changed or (extend and not fixed):
             return []
+        to_extend = "" if fixed else ", or --extend, which trains the runs that are new"
+        if extend:
+            to_extend, changed = " (--extend changes values of axes alone)", fixed
         advice = (
-            f"go on with the old config (only {', '.join(fields.resumable_fields())} may change), or another --workdir"
+            f"go on with the old config (only {', '.join(fields.resumable_fields())} may change){to_extend}, "
+            "or another --workdir"
         )
         what = f"{self.path} holds another sweep; {advice}. What differs:"
         return [Problem(flag, what), *(f"  {line}" for line in changed)]
 
     def write_config(self, config: SweepConfig) -> None:
         write_json_atomically(self.config_file, config.to_dict())
+
+    def write_task(self, facts: dict, digest: str) -> None:
+        """What a task tells of its data, for reports, and the digest of the data: task.json."""
+        write_json_atomically(self.task_file, {**facts, "digest": digest})
+
+    def data_problems(self, digest: str) -> list[Problem]:
+        """Of a task whose data are not those that task.json tells of; none without such a file."""
+        known = digest
+        with contextlib.suppress(OSError, ValueError):
+            known = read_json(self.task_file).get("digest", digest)
+        if known == digest:
+            return []
+        allowed = f"sha256 {str(known)[:12]}, as in {self.task_file}, or another --workdir"
+        return [Problem("task", "its data are not those that this sweep began with", f"sha256 {digest[:12]}", allowed)]
 
     def read_config(self) -> SweepConfig:
         """The stored config. Raises FileNotFoundError without one, and ConfigError for a damaged one."""
@@ -133,14 +159,29 @@ class WorkDir:
         except (OSError, ValueError) as error:
             raise ConfigError([_unreadable(self.config_file, error)]) from error
 
-    def write_plan(self, plans: Sequence[StackPlan], environments: Sequence[dict]) -> None:
+    def write_plan(
+        self,
+        plans: Sequence[StackPlan],
+        environments: Sequence[dict],
+        generations: Sequence[Generation] = (),
+    ) -> None:
+        """`generations` are those of a sweep that was extended; the file of any other one has no such part."""
         values = {"environments": list(environments), "stacks": [plan.to_dict() for plan in plans]}
+        values |= {"generations": [each.to_dict() for each in generations]} if generations else {}
         write_json_atomically(self.plan_file, {**values, "own_sha256": json_sha256(values)})
 
     def read_plan(self) -> tuple[list[StackPlan], list[dict]] | None:
         """(the plans that this sweep follows, the environments it has trained in, the last one last), or None before.
 
         Raises ConfigError for a file that cannot be read, or is not what was written.
+        """
+        stored = self.read_stored()
+        return None if stored is None else (stored.plans, stored.environments)
+
+    def read_stored(self) -> StoredPlan | None:
+        """`read_plan`, and the generations of a sweep that was extended: those that config.json has come to.
+
+        An extension writes config.json last. Where it was killed before that, it has not happened.
         """
         if not os.path.lexists(self.plan_file):
             return None
@@ -149,9 +190,22 @@ class WorkDir:
             if values.pop("own_sha256", None) != json_sha256(values):
                 raise ValueError("its checksum is missing or another one")
             plans = [StackPlan.from_dict(plan) for plan in values["stacks"]]
-            return plans, _checked_environments(values["environments"])
+            environments = _checked_environments(values["environments"])
+            extended = [Generation.from_dict(entry) for entry in values.get("generations", [])]
+            return StoredPlan(plans, environments, extended).as_of(self._config_values() if extended else {})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError([self._damaged_plan(error)]) from None
+
+    def _config_values(self) -> dict:
+        try:
+            return read_json(self.config_file)
+        except (OSError, ValueError) as error:
+            raise ConfigError([_unreadable(self.config_file, error)]) from error
+
+    def remove_plan(self) -> None:
+        """Of a sweep of which nothing was trained. Raises CannotWrite."""
+        with writing(self.plan_file):
+            self.plan_file.unlink(missing_ok=True)
 
     def _damaged_plan(self, error: Exception) -> Problem:
         return Problem("workdir", "the plan is damaged", f"{self.plan_file} ({error_text(error)})", PLAN_ADVICE)

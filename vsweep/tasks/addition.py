@@ -28,6 +28,8 @@ class Addition:
     eos = EOS
     metrics: ClassVar[dict] = {}
     more_held_out: ClassVar[dict] = {}
+    multiples: ClassVar[dict] = {}
+    facts: ClassVar[dict] = {}
 
     def __init__(self, config: TaskConfig):
         self.config = config

@@ -2,7 +2,8 @@
 
 A user's own needs `vocabulary`, `sequence_length`, `held_out`, and its training examples in one of two ways:
 `train_tokens_NxS`, one array, or `rows(examples)` with `train_examples`, for data that no array should hold as a whole.
-Everything else is optional.
+Everything else is optional. For `vsweep evaluate` it may bring `answers`, `example` and `evaluation_set`, which
+vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables `multiples`.
 """
 
 import dataclasses
@@ -53,10 +54,15 @@ class Task(Protocol):
     digest: str  # of the data: two tasks of one digest have the same examples; a resume checks it, so it must be cheap
     more_held_out: Mapping[str, HeldOut]  # further sets by name: their losses are columns val_loss_NAME
     metrics: Mapping[str, Metric]  # by name: their means over held-out examples are columns metric_NAME
+    multiples: Mapping[str, tuple[str, float]]  # further column -> (column, factor): such as bits per byte of val_loss
 
     @property
     def held_out(self) -> HeldOut:
         """The held-out examples; built on first use."""
+
+    @property
+    def facts(self) -> dict:
+        """What a report may tell of the data, as JSON: kept in task.json; empty where there is nothing to tell."""
 
     def rows(self, examples: np.ndarray) -> np.ndarray:
         """Training examples by number: whole numbers [..., S] of `token_dtype`, padded at the end.
@@ -82,6 +88,11 @@ def rows_of(tokens_NxS: np.ndarray, examples: np.ndarray) -> np.ndarray:
     return np.take(tokens_NxS, examples, axis=0) if tokens_NxS.flags.c_contiguous else tokens_NxS[examples]
 
 
+def blocks_of(ids: np.ndarray, labels: int) -> np.ndarray:
+    """[N, labels + 1], a view of ids [tokens]: block i begins at id i x `labels`, and a rest is left out."""
+    return np.lib.stride_tricks.sliding_window_view(ids, labels + 1)[::labels]
+
+
 def count_labels(pieces: Iterable[np.ndarray], pad: int) -> np.ndarray:
     """int32 [N]: labels of each example that are no padding; `pieces` [n, S] are all examples, in order."""
     return np.concatenate([(piece[:, 1:] != pad).sum(axis=1, dtype=np.int32) for piece in pieces])
@@ -96,7 +107,17 @@ def piece_bounds(examples: int, sequence_length: int) -> list[tuple[int, int]]:
 def measured_columns(task: Task) -> tuple[str, ...]:
     """The columns of runs.csv and curves.csv that only sweeps of this task have."""
     names = [f"val_loss_{name}" for name in task.more_held_out] + [f"metric_{name}" for name in task.metrics]
-    return tuple(column for name in names for column in (name, f"{name}_se"))
+    return tuple(column for name in [*names, *task.multiples] for column in (name, f"{name}_se"))
+
+
+def with_multiples(task: Task, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured (column -> value), and the columns that are multiples of others; None where those are."""
+    found = dict(measured)
+    for name, (column, factor) in task.multiples.items():
+        for ending in ("", "_se"):
+            value = measured.get(f"{column}{ending}")
+            found[f"{name}{ending}"] = None if value is None else factor * value
+    return found
 
 
 class CompletedTask:
@@ -114,6 +135,7 @@ class CompletedTask:
         self.pad = NO_PAD if pad is None else pad
         self.eos = getattr(own, "eos", None)
         self.metrics = dict(getattr(own, "metrics", {}))
+        self.multiples = dict(getattr(own, "multiples", {}))
 
     def rows(self, examples: np.ndarray) -> np.ndarray:
         """[..., S] of `token_dtype`. Raises ConfigError where the task's own `rows` gives what are no tokens."""
@@ -199,6 +221,11 @@ class CompletedTask:
         for piece in self.train_pieces():
             digest.update(np.ascontiguousarray(piece).tobytes())
         return digest.hexdigest()
+
+    @property
+    def facts(self) -> dict:
+        """What the task tells of its data, by `facts()`."""
+        return self.own.facts() if hasattr(self.own, "facts") else {}
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a query. Raises ValueError if it is none."""

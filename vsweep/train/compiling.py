@@ -5,10 +5,12 @@ take them from the training; there each stack compiles when its turn comes.
 """
 
 import concurrent.futures
+import dataclasses
 from typing import Self
 
 import jax
 
+from vsweep.host import devices
 from vsweep.models import by_name
 from vsweep.plan import cost
 from vsweep.plan.grid import Stack
@@ -56,15 +58,18 @@ def compiles_ahead(mesh: jax.sharding.Mesh) -> bool:
 
 def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh) -> StackPrograms:
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
+    sweep = sweep.part_with(stack.name)
     train, task = sweep.config.train, sweep.task
+    target = devices.target(mesh.devices.flat[0])
     recipe = Recipe(
-        model=by_name.build(cost.model_shape(stack.shape, task)),
+        model=by_name.build(dataclasses.replace(cost.model_shape(stack.shape, task), target=target)),
         optimizer=sweep.config.optimizer,
         schedule=stack.shape.schedule,
         pad=task.pad,
         use_dropout=any(run.dropout > 0 for run in stack.runs),
         metrics=tuple(task.metrics.values()),
-        options=sweep.config.optional_axes,
+        options=sweep.config.stacked_axes,
+        gradient_statistics=train.gradient_statistics,
     )
     shape = StackShape(
         slots=stack_plan.slots,

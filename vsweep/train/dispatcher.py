@@ -22,7 +22,7 @@ from vsweep.plan import sweep_plan
 from vsweep.plan.grid import Run, Stack
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import Due, SweepPlan
-from vsweep.storage.checkpoint import CheckpointFolder
+from vsweep.storage.checkpoint import CheckpointFolder, CorruptCheckpoints
 from vsweep.tasks import data_order
 from vsweep.tasks.base import HeldOut, Task, token_dtype
 from vsweep.train import metrics
@@ -136,10 +136,14 @@ class Dispatcher:
         self.waiting: dict[str, RunState] = {}  # branches between their trunks and their slots, on the host
         self.watcher = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="watcher")
 
-    def begin(self, step: int | None, checkpoints: CheckpointFolder) -> None:
-        """1. The checkpoint of `step`; 2. where that is None, empty slots, which the first runs enter."""
+    def begin(self, step: int | None, checkpoints: CheckpointFolder, kept: CheckpointFolder | None = None) -> None:
+        """1. The checkpoint of `step`; 2. where that is None, empty slots, which the first runs enter.
+
+        Some may go on from states in `kept`, which another stack of a sweep that was extended has left.
+        """
         self.step = step or 0
         if step is None:
+            self.waiting = self._kept_states(kept)
             self.state = self._enter_runs(self.programs.empty_state())
         else:
             waiting = {entry.run_id: self.programs.run_struct for entry in self.plan.waiting_at(step)}
@@ -231,14 +235,27 @@ class Dispatcher:
             self.waiting[branch.run_id] = fork(leaving, trunk.slot, self.runs[branch.run_id])
         here = self.plan.entries_at(self.step)
         starting = [entry if entry and entry.start == self.step else None for entry in here]
-        branches = {entry.slot: self.waiting.pop(entry.run_id) for entry in starting if entry and entry.trunk}
+        branches = {entry.slot: self.waiting.pop(entry.run_id) for entry in starting if entry and entry.fork_step}
         state = self.programs.put(state, branches) if branches else state
-        entering = [entry if entry and not entry.trunk else None for entry in starting]
+        entering = [entry if entry and not entry.fork_step else None for entry in starting]
         if not any(entering):
             return state
         hyper_K = hyper_of([self.runs[entry.run_id] if entry else None for entry in entering])
         enters_K = np.array([entry is not None for entry in entering])
         return self.programs.enter(state, *jax.device_put((hyper_K, enters_K), devices.over_slots(self.mesh)))
+
+    def _kept_states(self, kept: CheckpointFolder | None) -> dict[str, RunState]:
+        """The states, on the host, that runs of this stack go on from. Raises CorruptCheckpoints."""
+        runs = [self.runs[entry.run_id] for entry in self.plan.continued]
+        if not runs:
+            return {}
+        step = kept.latest()
+        if step is None:
+            raise CorruptCheckpoints([f"the states that {self.plan.name} goes on from are missing in {kept.folder}"])
+        struct = {name: leaf for name, leaf in self.programs.run_struct._asdict().items() if name != "hyper"}
+        states = jax.device_get(kept.restore(step, {run.run_id: struct for run in runs}))
+        hyper = {run.run_id: jax.tree.map(lambda column: column[0], hyper_of([run])) for run in runs}
+        return {run_id: RunState(**state, hyper=hyper[run_id]) for run_id, state in states.items()}
 
     def _chunk_length(self) -> int:
         """Steps up to the next stop, as far as one dispatch goes."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vsweep.config.problems import Problem
 from vsweep.plan.sweep_plan import SweepPlan
+from vsweep.session.extend import Extension
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Planned(Event):
 
     plan: SweepPlan
     wall_problems: tuple[Problem, ...] = ()  # of a wall limit in which nothing could be gained
+    extension: Extension | None = None  # what changes in a sweep that is extended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

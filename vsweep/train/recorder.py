@@ -26,7 +26,7 @@ from vsweep.tables import write_tables
 from vsweep.train import metrics, rows
 from vsweep.train.dispatcher import Dispatched, Snapshot
 from vsweep.train.events import Boundary, Compiling, Finished, Interrupted
-from vsweep.train.rows import TokenCounter
+from vsweep.train.objective import gradient_noise
 from vsweep.train.stack import Evaluation
 from vsweep.train.timing import Pace, Stopwatch, SweepClock
 from vsweep.train.train_step import NEVER
@@ -46,7 +46,8 @@ class SweepRecorder:
         self.sweep = sweep
         self.home = home
         self.lock = lock
-        self.counter = TokenCounter(sweep)
+        self.counters = {stack.name: counter for stack, counter in rows.counters(sweep)}
+        self.generations = rows.Generations.of(sweep)
         self.clock = SweepClock(sweep, progress)
         self.stopwatch = stopwatch or Stopwatch()
         self.results = [self._stored_results(stack) for stack in sweep.stacks]
@@ -68,9 +69,13 @@ class SweepRecorder:
 
     def write_tables(self) -> None:
         """Rewrites the tables from the committed results of every stack."""
-        by_stack = list(zip(self.sweep.stacks, self.results, strict=True))
-        self._run_rows = [row for stack, r in by_stack for row in rows.run_rows(self.sweep, stack, r, self.counter)]
-        self._curve_rows = [row for stack, r in by_stack for row in rows.curve_rows(self.sweep, stack, r, self.counter)]
+        parts = [self.sweep.part_with(stack.name) for stack in self.sweep.stacks]
+        by_stack = list(zip(parts, self.sweep.stacks, self.results, self.counters.values(), strict=True))
+        self._run_rows = [row for of_stack in by_stack for row in rows.run_rows(*of_stack)]
+        self._curve_rows = [row for of_stack in by_stack for row in rows.curve_rows(*of_stack)]
+        if self.sweep.generations:
+            self._run_rows = self.generations.run_rows(self._run_rows)
+            self._curve_rows = self.generations.curve_rows(self._curve_rows)
         self.lock.confirm()
         tables = {RUNS_FILE: self._run_rows, CURVES_FILE: self._curve_rows, TIMES_FILE: self._time_rows()}
         write_tables(self.home.path, tables)
@@ -156,6 +161,7 @@ class StackRecorder:
         self.plan = sweep.plans[index]
         self.checkpoints = checkpoint.to_resume(home, sweep, self.plan)
         self.finished = checkpoint.of_finished(home, sweep, self.plan)
+        self.kept = checkpoint.of_kept(home, sweep, self.plan)
         self.labels = {"device": devices.describe(sweep.hardware), "versions": results.versions()}
         self.begun_at = self.checkpoints.latest()
         self.results = StackResults.of_checkpoint(sweep.stacks[index], self.checkpoints, self.begun_at)
@@ -264,6 +270,8 @@ class StackRecorder:
             loss_N = np.concatenate([e.losses.loss_N[slot] for e in these]).astype(np.float64)
             column = f"val_loss_{name}"
             measured[column], measured[f"{column}_se"] = metrics.ratio(loss_N, counts.labels_N[: len(loss_N)])
+        if (gradients := evaluations[0].gradients) is not None:
+            measured |= gradient_noise.columns(jax.tree.map(lambda column_K: column_K[slot], gradients))
         run.curve.append({"steps": run_step, "train_loss": float(evaluations[0].train_loss_K[slot]), **measured})
 
     def _own_metrics(self, evaluations: list[Evaluation], slot: int) -> dict[str, float | None]:

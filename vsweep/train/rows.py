@@ -3,15 +3,30 @@
 Tokens are not counted on the device: a run's data order is a pure function, and so is the exact number of its tokens.
 """
 
+import dataclasses
+
+from vsweep.config.design.options import ISOFLOP
+from vsweep.config.field import OPTIONAL, SPLITTING
 from vsweep.models import accounting
+from vsweep.models.base import ModelShape
+from vsweep.plan import generations
 from vsweep.plan.cost import model_shape
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Run, Stack
 from vsweep.plan.sweep_plan import SweepPlan
-from vsweep.schema import ACTIVITIES, CURVE_COLUMNS, EVALUATION_FIELDS, FINISHED, RUN_COLUMNS, TRAIN
+from vsweep.schema import (
+    ACTIVITIES,
+    CURVE_COLUMNS,
+    EVALUATION_FIELDS,
+    EXTENSION_COLUMNS,
+    FINISHED,
+    GRADIENT_COLUMNS,
+    RUN_COLUMNS,
+    TRAIN,
+)
 from vsweep.storage.results import StackResults
 from vsweep.tasks import data_order
-from vsweep.tasks.base import measured_columns
+from vsweep.tasks.base import measured_columns, with_multiples
 
 
 class TokenCounter:
@@ -46,6 +61,53 @@ class TokenCounter:
         return data_order.token_counts(self._label_tokens, run.data_seed, run.unique_examples, positions)
 
 
+def counters(sweep: SweepPlan) -> list[tuple[Stack, TokenCounter]]:
+    """The counter of each stack's runs: one for all stacks of a generation."""
+    kept: dict[int, TokenCounter] = {}
+    parts = [(stack, sweep.part_with(stack.name)) for stack in sweep.stacks]
+    return [(stack, kept.setdefault(id(part), kept.get(id(part)) or TokenCounter(part))) for stack, part in parts]
+
+
+@dataclasses.dataclass(frozen=True)
+class Generations:
+    """What the tables of an extended sweep have beside those of any other: two columns, and the order of rows.
+
+    The runs of the last config come in the order of a sweep that began with it, and then those that it has no more.
+    """
+
+    added: tuple[str, ...]  # columns that some generation has and others may not
+    columns: dict[str, dict]  # run_id -> optional axes, `generation` and `in_config`
+    places: dict[str, int]  # run_id -> place in the tables
+
+    @classmethod
+    def of(cls, sweep: SweepPlan) -> "Generations":
+        """Nothing for a sweep that was never extended."""
+        if not sweep.generations:
+            return cls((), {}, {})
+        wanted = {each: place for place, each in enumerate(generations.identities(sweep.config, sweep.task))}
+        columns, places = {}, {}
+        for number, part in enumerate(sweep.generations, 1):
+            fixed = generations.optional_values(part.config, (OPTIONAL, SPLITTING))
+            for run in (run for stack in part.stacks for run in stack.runs):
+                place = wanted.get(generations.identity(run, part.config))
+                options = {**fixed, ISOFLOP: run.isoflop, **dict(run.model_options), **dict(run.options)}
+                axes = {axis: options.get(axis) for axis in sweep.added_columns}
+                columns[run.run_id] = {**axes, "generation": number, "in_config": int(place is not None)}
+                places[run.run_id] = len(wanted) + len(places) if place is None else place
+        return cls(sweep.added_columns, columns, places)
+
+    def run_rows(self, rows: list[dict]) -> list[dict]:
+        """Rows of runs.csv, with the columns of every generation and in order."""
+        own = [{**row, **self.columns[row["run_id"]]} for row in rows]
+        names = dict.fromkeys(name for row in own for name in row if name not in EXTENSION_COLUMNS)
+        order = dict.fromkeys([*RUN_COLUMNS, *self.added, *names, *EXTENSION_COLUMNS])
+        return sorted(({name: row[name] for name in order} for row in own), key=lambda r: self.places[r["run_id"]])
+
+    def curve_rows(self, rows: list[dict]) -> list[dict]:
+        """Rows of curves.csv, in order; those of a run stay as they are."""
+        return sorted(rows, key=lambda row: self.places[row["run_id"]])
+
+
 def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
     """Rows of runs.csv (name of a column -> value), one a run; metrics are empty until a run is finished."""
     return [_run_row(sweep, stack, run, results, counter) for run in stack.runs]
@@ -53,12 +115,17 @@ def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: Tok
 
 def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
     """Rows of curves.csv (name of a column -> value): every evaluation of every run."""
-    rows = []
+    rows, measured = [], measured_columns(sweep.task)
+    if sweep.config.train.gradient_statistics:
+        measured = (*measured, *GRADIENT_COLUMNS)
     for run in stack.runs:
         tokens = counter.by_step(run)
         for point in results.runs[run.run_id].curve:
-            values = {**point, **_compute(sweep, run, point["steps"], tokens[point["steps"]])}
-            columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured_columns(sweep.task)]
+            values = {
+                **with_multiples(sweep.task, point),
+                **_compute(sweep, run, point["steps"], tokens[point["steps"]]),
+            }
+            columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured]
             rows.append({"run_id": run.run_id, **{name: values[name] for name in columns}})
     return rows
 
@@ -77,9 +144,10 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
     examples = steps * run.shape.batch_size
     shape = model_shape(run.shape, sweep.task)
     status = results.status(sweep.plan_of(stack), run.run_id)
-    metrics = last if status == FINISHED else {}
+    metrics = with_multiples(sweep.task, last) if status == FINISHED else {}
     row = {
         **run.fields(),
+        ISOFLOP: run.isoflop,
         "run_id": run.run_id,
         "stack": stack.name,
         "task": sweep.task.name,
@@ -99,8 +167,17 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }
-    columns = (*RUN_COLUMNS, *sweep.config.optional_axes, *measured_columns(sweep.task))
-    return {name: row[name] for name in columns}
+    active = _active(shape, tokens[steps])
+    columns = (*RUN_COLUMNS, *sweep.config.added_columns, *measured_columns(sweep.task))
+    return {**{name: row[name] for name in columns}, **active}
+
+
+def _active(shape: ModelShape, tokens: int) -> dict:
+    """Columns of models whose tokens do not meet all parameters: N of those that a token meets, and its 6 N D."""
+    if shape.family != "moe":
+        return {}
+    active = accounting.params_active(shape)
+    return {"params_active": active, "flops_6nd_active": 6.0 * active * tokens}
 
 
 def _compute(sweep: SweepPlan, run: Run, steps: int, tokens: int) -> dict:

@@ -20,8 +20,10 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from vsweep.host import devices
+from vsweep.models import accounting
 from vsweep.plan.grid import Run
 from vsweep.train import train_step
+from vsweep.train.objective.gradient_noise import GradientStatistics
 from vsweep.train.train_step import ExampleLosses, Hyper, Recipe, RunState
 
 StackState = RunState  # with a leading axis K on every array
@@ -54,6 +56,7 @@ class Evaluation(NamedTuple):
     train_loss_K: jax.Array
     diverged_at_step_K: jax.Array
     sound_K: jax.Array  # bool, whether every number of the parameters and the optimizer's state is finite
+    gradients: GradientStatistics | None = None  # [K], where they are measured
 
 
 class StackPrograms:
@@ -122,8 +125,7 @@ class StackPrograms:
     def _lower_evaluate(self, recipe: Recipe):
         """(state, tokens, answer, first, due_K) -> Evaluation on the held-out examples from `first`; 0 if not due."""
         shape = self.shape
-        piece = math.gcd(shape.batch_size, shape.evaluation_examples) if shape.one_by_one else shape.evaluation_examples
-        evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples, piece)
+        evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples, _piece(recipe, shape))
         lifted = self._lift(evaluate, in_specs=(SLOTS, P(), P(), P(), SLOTS))
         tokens = _array((shape.held_out_examples, shape.sequence_length), shape.token_dtype)
         answer = _array((shape.held_out_examples, shape.sequence_length - 1), bool)
@@ -191,6 +193,16 @@ def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, tokens_CxK
     return state, state.step
 
 
+def _piece(recipe: Recipe, shape: StackShape) -> int:
+    """Examples that an evaluation takes at once: a divisor of their number; all, where their logits are few."""
+    examples, positions = shape.evaluation_examples, shape.sequence_length - 1
+    if shape.one_by_one:
+        return math.gcd(shape.batch_size, examples)
+    if accounting.logits_chunk(examples * positions, recipe.model.shape.vocabulary) is None:
+        return examples
+    return next(size for size in range(min(shape.batch_size, examples), 0, -1) if examples % size == 0)
+
+
 def _evaluate_due(
     recipe: Recipe, size: int, piece: int, state: StackState, tokens_NxS, answer_NxL, first, due_K
 ) -> Evaluation:
@@ -213,7 +225,8 @@ def _evaluate_due(
         return jax.lax.cond(due, due_slot, not_due, params)
 
     losses = jax.lax.map(one_slot, (state.params, due_K))
-    return Evaluation(losses, state.train_loss, state.diverged_at_step, _is_sound((state.params, state.opt_state)))
+    sound_K, gradients = _is_sound((state.params, state.opt_state)), getattr(state, "gradients", None)
+    return Evaluation(losses, state.train_loss, state.diverged_at_step, sound_K, gradients)
 
 
 def _is_sound(arrays) -> jax.Array:

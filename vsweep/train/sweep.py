@@ -20,6 +20,7 @@ from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.schema import ANALYSIS, COMPILE, OTHER
 from vsweep.session import preflight, resume
+from vsweep.session.extend import keep_states
 from vsweep.session.resume import Start
 from vsweep.storage.lock import locked
 from vsweep.storage.workdir import WorkDir
@@ -38,12 +39,15 @@ def plan_sweep(
     *,
     resume_from: str | Path | None = None,
     allow_inexact_resume: bool = False,
+    extend: bool = False,
 ) -> SweepPlan:
     """What `run_sweep` would do on this machine, by the plan stored in `workdir` if the sweep has begun there.
 
     Touches nothing; raises ConfigError with every problem, among them a wall limit in which nothing could be gained.
     """
-    ready = preflight.prepare(config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume)
+    ready = preflight.prepare(
+        config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume, extend=extend
+    )
     if problems := preflight.wall_problems(ready):
         raise ConfigError(problems)
     return ready.sweep
@@ -55,6 +59,7 @@ def run_sweep(
     *,
     resume_from: str | Path | None = None,
     allow_inexact_resume: bool = False,
+    extend: bool = False,
     progress: SilentProgress | None = None,
 ) -> Iterator[Event]:
     """Trains every run of `config` (a SweepConfig, ConfigDict or mapping) in `workdir`, or goes on where it stopped.
@@ -68,6 +73,8 @@ def run_sweep(
       workdir: where; `runs/<name of the config>` unless it is given.
       resume_from: another work directory, which is verified and copied first, and only read.
       allow_inexact_resume: go on with other versions or devices than those it began with (`vsweep.session.resume`).
+      extend: add the runs of other values of axes to the sweep in `workdir` (`vsweep.session.extend`): what has ended
+        stays as it is. Without it a config that differs is refused.
       progress: what shows how far it is; nothing by default.
 
     SIGTERM, SIGINT and max_wall_hours end it with a checkpoint and Interrupted.
@@ -76,10 +83,12 @@ def run_sweep(
       ConfigError: every problem of the config, the place and the machine, before anything is written.
       CannotWrite: a disk that takes no more.
     """
-    ready = preflight.prepare(config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume)
+    ready = preflight.prepare(
+        config, workdir, resume_from=resume_from, allow_inexact_resume=allow_inexact_resume, extend=extend
+    )
     config, task, home = ready.sweep.config, ready.sweep.task, ready.home
     problems = tuple(preflight.wall_problems(ready))
-    yield Planned(workdir=home.path, plan=ready.sweep, wall_problems=problems)
+    yield Planned(workdir=home.path, plan=ready.sweep, wall_problems=problems, extension=ready.extension)
     if problems := checks.problems(
         task, config.train.final_examples
     ):  # here and not in the plan, which builds no examples
@@ -87,7 +96,7 @@ def run_sweep(
     progress = progress or notebook.progress_here()
     with locked(home.path, progress.say) as lock:
         with Interruption(config.train.max_wall_hours) as interruption:
-            _take(home, config, resume_from)
+            _take(home, config, resume_from, extend=extend)
             begin = resume.confirm(ready.start, home, allow_inexact=allow_inexact_resume)
             for line in filter(None, (lock.note, *begin.messages)):
                 progress.say(line)
@@ -145,26 +154,39 @@ def _compile_and_begin(
     programs = compiler.programs(stack, stack_plan)
     recorder.lap(COMPILE)
     recorder.start_clock(0.0 if compiler.ahead else programs.compile_s)
-    dispatcher = Dispatcher(begin.sweep, stack, stack_plan, begin.mesh, data, programs, recorder.pace, interruption)
-    dispatcher.begin(recorder.begun_at, recorder.checkpoints)
+    sweep = begin.sweep.part_with(stack.name)
+    dispatcher = Dispatcher(sweep, stack, stack_plan, begin.mesh, data, programs, recorder.pace, interruption)
+    dispatcher.begin(recorder.begun_at, recorder.checkpoints, recorder.kept)
     return dispatcher
 
 
 def _save_s(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> float:
     """What a save of the stack is expected to take, in seconds."""
-    shape, kept = model_shape(stack.shape, sweep.task), moments(stack.shape, sweep.task, sweep.config)
+    config = sweep.part_with(stack.name).config
+    shape, kept = model_shape(stack.shape, sweep.task), moments(stack.shape, sweep.task, config)
     return preflight.save_seconds(accounting.checkpoint_bytes(shape, stack_plan.slots, kept))
 
 
 def store_plan(begin: Start, home: WorkDir) -> None:
-    """Config first, so that a plan never stands without the config it was made for."""
+    """Config first, so that a plan never stands without the config it was made for.
+
+    An extension ends with its config, which is what makes it count: a kill before that leaves the sweep as it was.
+    """
+    if begin.extension is not None:
+        keep_states(home, begin.sweep, begin.extension)
+        plans = {plan.name: plan for plan in (*begin.extension.as_stored, *begin.sweep.plans)}
+        home.write_plan(tuple(plans.values()), begin.environments, begin.generations)
+    elif begin.found.config is not None:  # nothing of it was trained: another sweep begins
+        home.remove_plan()
     home.write_config(begin.sweep.config)
-    home.write_plan(begin.sweep.plans, begin.environments)
+    home.write_plan(begin.sweep.plans, begin.environments, begin.generations)
+    if facts := begin.sweep.task.facts:
+        home.write_task(facts, begin.sweep.task.digest)
 
 
-def _take(home: WorkDir, config: SweepConfig, resume_from: str | Path | None) -> None:
+def _take(home: WorkDir, config: SweepConfig, resume_from: str | Path | None, *, extend: bool) -> None:
     """Makes a place that is held now ready for this sweep. Raises ConfigError if another one has begun there."""
-    if problems := home.problems(config):  # again: that may have been meanwhile
+    if problems := home.problems(config, extend=extend):  # again: that may have been meanwhile
         raise ConfigError(problems)
     for folder in (home.path, *home.path.glob("stacks/*/*/")):  # not analysis/: somebody else may be writing
         remove_leftovers(folder)

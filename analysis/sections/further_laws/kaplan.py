@@ -11,8 +11,9 @@ from vsweep.analysis import plotting
 from vsweep.analysis.approaches import kaplan_curves
 from vsweep.analysis.approaches.compute_frontier import PF_DAY
 from vsweep.analysis.approaches.kaplan_curves import KaplanCurves, Kink
+from vsweep.analysis.data.language import Language
 from vsweep.analysis.data.points import select
-from vsweep.analysis.data.source import Convention, Language, Refusal
+from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.formatting import metric, percent
 from vsweep.analysis.plotting import SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused

@@ -27,6 +27,16 @@ def test_a_smaller_size_of_an_isoflop_design_has_its_computes():
     np.testing.assert_allclose(np.sort(more.flops_each[added]), levels)
 
 
+def test_a_level_may_lack_sizes():
+    """As an IsoFLOP design that leaves out what is far from the optimum."""
+    levels, sizes = np.geomspace(1e13, 1e15, 3), np.geomspace(1e5, 1e7, 5)
+    cells = [(n, c / 6 / n) for at, n in enumerate(sizes) for level, c in enumerate(levels) if abs(at - level - 1) < 2]
+    runs = Runs.of(*np.array(cells).T)
+    added = runs.one_more_size(larger=True)
+    new = added.params > 1.01e7
+    np.testing.assert_allclose(added.flops_each[new], [1e15])
+
+
 def test_a_size_of_a_fixed_ratio_keeps_it():
     sizes = np.geomspace(1e5, 1e7, 5)
     more = Runs.of(sizes, 20 * sizes).one_more_size(larger=True)

@@ -13,7 +13,7 @@ from vsweep.analysis.designer.precision import Precision, expected
 from vsweep.cli import design_shown
 from vsweep.config.problems import ConfigError
 from vsweep.models import accounting
-from vsweep.plan.cost import model_shape
+from vsweep.plan.shape import model_shape
 
 WIDE = {"width": [4, 8, 16], "budget": [700, 2800, 11_200], "seed": [0, 1]}
 
@@ -30,7 +30,7 @@ def shown(sweep, **options) -> str:
 
 def test_runs_are_those_of_the_plan(tmp_path):
     sweep = planned(tmp_path, **WIDE)
-    runs = design_shown.runs_of(sweep, "params")
+    runs = design_shown.runs_of(sweep.stacks, sweep.task, "params")
     assert (runs.number, runs.seeds, len(runs.params)) == (18, 2, 9)
     stack = sweep.stacks[0]
     assert runs.params.min() == accounting.params(model_shape(stack.shape, sweep.task))
@@ -39,7 +39,9 @@ def test_runs_are_those_of_the_plan(tmp_path):
 
 def test_size_follows_the_convention(tmp_path):
     sweep = planned(tmp_path, **WIDE)
-    every, inner = (design_shown.runs_of(sweep, size).params.min() for size in ("params", "params_non_embedding"))
+    every, inner = (
+        design_shown.runs_of(sweep.stacks, sweep.task, size).params.min() for size in ("params", "params_non_embedding")
+    )
     assert inner < every
 
 
@@ -52,6 +54,12 @@ def test_a_plan_is_drawn_and_judged(tmp_path):
     assert "WHAT A LITTLE MORE WOULD BUY" in words
     assert "Addition is known to follow no smooth law" in words
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_differ_in_more_are_told(tmp_path):
+    """Two learning rates are no two seeds."""
+    assert "counted as if they had one loss" in shown(planned(tmp_path, **WIDE, lr=[1e-3, 5e-3]))
+    assert "counted as if they had one loss" not in shown(planned(tmp_path, **WIDE))
 
 
 def test_one_size_cannot_tell(tmp_path):

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from vsweep.config import fields, sweep_config
 from vsweep.config.fields import AXES, FIELDS
+from vsweep.config.model_options import MLPS, NORMS, POSITIONS
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig, default_dict, differences, from_dict
 
@@ -153,6 +154,7 @@ def another_value(section: str, field: str):
         *fields.SCHEDULES,
         *fields.PRECISIONS,
         "all",
+        *(choice for choices in (NORMS, MLPS, POSITIONS) for choice in choices),
     )
     for value in choices:
         if value != default or type(value) is not type(default):
@@ -196,3 +198,44 @@ def test_differences_name_every_field_of_both_sides():
 def test_a_validated_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         from_dict({}).train.batch_size = 3
+
+
+@pytest.mark.parametrize(
+    ("model", "sweep", "words"),
+    [
+        (
+            {"name": "lstm", "head_dim": 8},
+            {},
+            "head_dim: has no meaning in lstm - got 8; allowed: its default, 4",
+        ),
+        ({"name": "moe", "experts": 2, "experts_per_token": 3}, {}, "experts_per_token: more than there are experts"),
+        ({"name": "moe"}, {"experts": [2, 4], "experts_per_token": [4]}, "allowed: at most model.experts = 2"),
+        ({"positions": "rotary", "width": 9, "head_dim": 3}, {}, "model.head_dim: odd, and rotary"),
+        ({"experts": 2}, {}, "model.experts: not an option of transformer"),
+        ({"name": "lstm"}, {"mlp": ["relu"]}, "sweep.mlp: cannot be swept"),
+        ({"name": "moe"}, {"experts": ["width / 4"]}, "sweep.experts: not a valid value"),
+    ],
+)
+def test_what_a_model_cannot_be_is_a_problem(model, sweep, words):
+    with pytest.raises(ConfigError) as raised:
+        from_dict({"model": model, "sweep": sweep})
+    assert words in str(raised.value)
+
+
+def test_options_of_the_transformer_stand_in_a_config_where_they_are_chosen():
+    """A sweep that began before there were any is the same sweep, with the same fingerprint."""
+    assert set(SweepConfig().to_dict()["model"]).isdisjoint(("name", "norm", "mlp", "positions", "bias", "qk_norm"))
+    chosen = from_dict({"model": {"norm": "rms", "bias": False}})
+    assert from_dict(chosen.to_dict()) == chosen
+    assert chosen.to_dict()["model"]["bias"] is False
+    lines = differences(SweepConfig().to_dict(), chosen.to_dict())
+    assert lines[1] == "model.norm: the work directory has 'layer', the config has 'rms'"
+
+
+def test_a_switch_or_a_word_that_nobody_set_does_not_trouble_another_model():
+    config = ConfigDict(default_dict())
+    config.model.name = "lstm"
+    assert from_dict(config).model.residual
+    config.model.bias = False
+    with pytest.raises(ConfigError, match=r"model\.bias: not an option of lstm"):
+        from_dict(config)

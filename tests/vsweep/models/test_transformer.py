@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from vsweep.models import accounting, transformer
-from vsweep.models.attention import attend_plain, attend_short, causal_mask
 from vsweep.models.base import ModelShape
 from vsweep.models.dropout import Dropout
+from vsweep.models.families import feed_forward, layers
 
 SHAPE = ModelShape(vocabulary=14, positions=7, width=8, layers=2, head_dim=4, ff_multiple=4, tied_embeddings=True)
 
@@ -101,22 +101,11 @@ def test_counted_flops_are_those_of_the_compiled_forward_pass():
     assert counted == pytest.approx(4 * accounting.flops_counted_per_example(shape) / 3, rel=0.05)
 
 
-def test_short_attention_and_its_gradients_are_those_of_plain_attention():
-    rng = np.random.default_rng(0)
-    q, k, v, cotangent = (jnp.asarray(rng.normal(size=(2, 4, 7, 5)), jnp.float32) for _ in range(4))
-    mask = causal_mask(7)
-    plain, plain_vjp = jax.vjp(lambda *qkv: attend_plain(*qkv, mask), q, k, v)
-    short, short_vjp = jax.vjp(lambda *qkv: attend_short(*qkv, mask), q, k, v)
-    assert np.allclose(short, plain, atol=1e-6)
-    for ours, theirs in zip(short_vjp(cotangent), plain_vjp(cotangent), strict=True):
-        assert np.allclose(ours, theirs, atol=1e-5)
-
-
 def test_gelu_and_its_gradient_are_those_of_the_tanh_form():
     x = jnp.linspace(-8.0, 8.0, 201)
-    assert np.allclose(transformer.gelu(x), jax.nn.gelu(x, approximate=True), atol=1e-6)
+    assert np.allclose(feed_forward.gelu(x), jax.nn.gelu(x, approximate=True), atol=1e-6)
     ours, theirs = (
-        jax.vmap(jax.grad(f))(x) for f in (transformer.gelu, functools.partial(jax.nn.gelu, approximate=True))
+        jax.vmap(jax.grad(f))(x) for f in (feed_forward.gelu, functools.partial(jax.nn.gelu, approximate=True))
     )
     assert np.allclose(ours, theirs, atol=3e-6)
 
@@ -124,7 +113,7 @@ def test_gelu_and_its_gradient_are_those_of_the_tanh_form():
 def test_a_large_vocabulary_is_looked_up_and_gives_the_same_logits(model, params, monkeypatch):
     inputs = tokens(batch=3, length=5)
     by_product = model.apply(params, inputs)
-    monkeypatch.setattr(transformer, "SMALL_VOCABULARY", 0)
+    monkeypatch.setattr(layers, "SMALL_VOCABULARY", 0)
     assert np.allclose(transformer.build(SHAPE).apply(params, inputs), by_product, atol=1e-5)
 
 

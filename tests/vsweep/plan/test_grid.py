@@ -170,3 +170,13 @@ def test_warmup_may_take_all_steps_but_one():
     assert len(runs_of(sweep={"budget": [700], "seed": [0], "warmup_steps": [run.steps - 1]})) == 1
     with pytest.raises(ConfigError, match=rf"warmup_steps: .* got {run.steps}; allowed: below the {run.steps} steps"):
         runs_of(sweep={"budget": [700], "seed": [0], "warmup_steps": [run.steps]})
+
+
+def test_run_ids_hold_what_a_stream_seed_and_all_examples_mean():
+    axes = {"seed": [3], "init_seed": [-1, 5], "unique_examples": [0, 500], "budget": [700]}
+    assert {run.run_id: run.unique_examples for run in runs_of(sweep=axes)} == {
+        "d700-s3-init_seed3-unique_examples500": 500,
+        "d700-s3-init_seed3-unique_examples9.009k": 9009,
+        "d700-s3-init_seed5-unique_examples500": 500,
+        "d700-s3-init_seed5-unique_examples9.009k": 9009,
+    }

@@ -192,3 +192,24 @@ def test_branches_wait_from_their_fork_until_they_have_a_slot_and_the_plan_survi
     assert waiting == {39: 0, 40: 1, 79: 1, 80: 2, 199: 2, 200: 1, 219: 1, 220: 0}
     assert stack_plan.most_waiting == 2
     assert StackPlan.from_dict(json.loads(json.dumps(stack_plan.to_dict()))) == stack_plan
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(seeds=SEEDS, local_slots=st.integers(1, 4), devices=st.integers(1, 3), share=st.floats(0.05, 0.95))
+def test_runs_from_kept_states_have_only_the_rest_to_train(seeds, local_slots, devices, share):
+    """Every trunk goes on from a step before its first fork; its branches leave it at their own steps as always."""
+    runs = {run.run_id: run for run in wsd_runs(seeds)}
+    branches, slots = trunks(list(runs.values())), local_slots * devices
+    first_fork = {name: run.decay_start for name, run in runs.items() if name not in branches}
+    for branch, trunk in branches.items():
+        first_fork[trunk] = min(first_fork[trunk], runs[branch].decay_start - 1)
+    kept = {name: int(share * step) for name, step in first_fork.items() if int(share * step) > 0}
+    stack_plan = StackPlan("all", slots, pack(list(runs.values()), slots, devices, share_trunks=True, kept=kept))
+    assert {entry.run_id: entry.fork_step for entry in stack_plan.continued} == kept
+    assert {entry.run_id: entry.horizon for entry in stack_plan.entries} == {n: run.steps for n, run in runs.items()}
+    assert all(stack_plan.first_step(name) == kept.get(branches.get(name, name), 0) for name in runs)
+    before = sum(entry.stop - entry.start for entry in pack(list(runs.values()), slots, devices, share_trunks=True))
+    assert stack_plan.trained_steps == before - sum(kept.values())
+    waiting = [len(stack_plan.waiting_at(step)) for step in range(stack_plan.steps)]
+    assert max(waiting) <= stack_plan.most_waiting <= len(runs)
+    assert StackPlan.from_dict(json.loads(json.dumps(stack_plan.to_dict()))) == stack_plan

@@ -15,7 +15,7 @@ from vsweep.host import hardware
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models.transformer import SCANNED_LAYERS
-from vsweep.plan import cost, evaluations, sweep_plan, table
+from vsweep.plan import cost, evaluations, grid, sweep_plan, table
 from vsweep.plan import slots as slots_lib
 from vsweep.plan.packing import StackPlan, pack
 
@@ -226,6 +226,25 @@ def test_estimates_are_positive_and_count_the_work_of_every_run(laptop):
         per_example = accounting.flops_counted_per_example(cost.model_shape(stack.shape, laptop.task))
         assert estimate.flops == per_example * sum(run.steps * run.shape.batch_size for run in stack.runs)
         assert min(dataclasses.astuple(estimate)) > 0
+
+
+def markov_step_s(length: int, head_dim: int) -> float:
+    """Estimated seconds of a step over `length` - 1 positions, at a constant number of tokens."""
+    values = small.config(model={"width": 32, "head_dim": head_dim}, train={"batch_size": 8192 // (length - 1)})
+    parsed = sweep_config.from_dict({**values, "task": {"name": "markov", "length": length}, "sweep": {}})
+    task = tasks.build(parsed.task)
+    return cost.step_seconds(grid.shapes(parsed)[0], task, 2, TWO_CORES)
+
+
+def test_the_estimate_of_a_step_grows_with_the_scores_of_long_sequences():
+    """Those of short ones stand in the cost of a position: nothing that was planned before changes."""
+    assert markov_step_s(17, 4) == markov_step_s(17, 16)
+    few_heads, many_heads = (
+        [markov_step_s(length, head_dim) for length in (17, 65, 257, 1024)] for head_dim in (16, 4)
+    )
+    assert few_heads == sorted(few_heads)
+    assert few_heads[-1] > 2 * few_heads[0]
+    assert all(many > few for many, few in zip(many_heads[1:], few_heads[1:], strict=True))
 
 
 def test_the_estimate_of_compiling_grows_with_the_layers_and_scanned_ones_cost_less():

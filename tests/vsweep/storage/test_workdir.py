@@ -110,7 +110,7 @@ def test_no_axis_may_change_when_a_sweep_goes_on(tmp_path, parsed, axis):
 def test_the_whole_config_is_in_the_comparison(parsed):
     """A new section, or a field beside the sections, would have to be compared too."""
     fields = {field.name for field in dataclasses.fields(sweep_config.SweepConfig)}
-    assert fields == {"name", "axes", *sweep_config.SECTIONS}
+    assert fields == {"name", "axes", "design", *sweep_config.SECTIONS}
     assert set(parsed.to_dict()) == {"name", "sweep", *sweep_config.SECTIONS}
     renamed = dataclasses.replace(parsed, name="other")
     assert sweep_config.differences(parsed.to_dict(), renamed.to_dict()) == [

@@ -1,9 +1,7 @@
-"""Causal softmax attention on feature-major arrays [H, D, T, B]: heads, head_dim, positions, batch.
+"""Attention over short sequences with tiny heads on CPU.
 
-`attend_plain` is the meaning. `attend_short` computes the same for short sequences and tiny heads, where XLA on CPU
-would run thousands of 12 x 4 x 12 products one by one: it writes each contraction as a short sum of elementwise
-products over the batch, with its own backward pass, for the transpose of a slice would undo the gain. Both softmaxes
-are float32.
+XLA would run thousands of 12 x 4 x 12 products one by one. Here each contraction is a short sum of elementwise products
+over the batch, with its own backward pass, because the transpose of a slice would undo the gain.
 """
 
 import functools
@@ -11,39 +9,18 @@ import functools
 import jax
 import jax.numpy as jnp
 
-MASKED_SCORE = -1e9
-SHORT_POSITIONS = 16
-SHORT_HEAD_DIM = 16
-
-
-def causal_mask(length: int) -> jax.Array:
-    """Boolean [T, S]: position t sees the positions s <= t."""
-    return jnp.tril(jnp.ones((length, length), bool))
-
-
-def attend(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
-    """Attention of q over k and v; position t sees the positions s where `mask_TxS[t, s]`. Returns [H, D, T, B]."""
-    _, head_dim, length, _ = q_HxDxTxB.shape
-    short = length <= SHORT_POSITIONS and head_dim <= SHORT_HEAD_DIM and jax.default_backend() == "cpu"
-    return (attend_short if short else attend_plain)(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS)
-
-
-def attend_plain(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
-    """As `attend`, by two contractions: softmax(q k / sqrt(D)) v (Vaswani et al. 2017, equation 1)."""
-    scores_HxTxSxB = jnp.einsum("hdtb,hdsb->htsb", q_HxDxTxB, k_HxDxTxB) * q_HxDxTxB.shape[1] ** -0.5
-    weights_HxTxSxB = jax.nn.softmax(_masked(scores_HxTxSxB, mask_TxS), axis=2)
-    return jnp.einsum("htsb,hdsb->hdtb", weights_HxTxSxB.astype(v_HxDxTxB.dtype), v_HxDxTxB)
+from vsweep.models.attention.plain import masked
 
 
 @jax.custom_vjp
-def attend_short(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS):
-    """As `attend`, with every contraction a sum of elementwise products over the batch."""
-    return _attend_short_forward(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB, mask_TxS)[0]
+def attend_short(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB):
+    """As `plain`, with every contraction a sum of elementwise products over the batch."""
+    return _attend_short_forward(q_HxDxTxB, k_HxDxTxB, v_HxDxTxB)[0]
 
 
-def _attend_short_forward(q, k, v, mask_TxS):
+def _attend_short_forward(q, k, v):
     """The softmax's division comes last, on [H, D, T, B] instead of [H, T, S, B]."""
-    scores_HxTxSxB = _masked(_scores(q * q.shape[1] ** -0.5, k), mask_TxS)
+    scores_HxTxSxB = masked(_scores(q * q.shape[1] ** -0.5, k))
     powers_HxTxSxB = jnp.exp(scores_HxTxSxB - scores_HxTxSxB.max(axis=2, keepdims=True)).astype(v.dtype)
     total_HxTxB = _sum(powers_HxTxSxB[:, :, s] for s in range(k.shape[2]))
     mixed_HxDxTxB = in_memory(_mix_keys(powers_HxTxSxB, v) / total_HxTxB[:, None])
@@ -57,7 +34,7 @@ def _attend_short_backward(residuals, grad_HxDxTxB):
     centred_HxTxSxB = _scores(grad, v) - mean_HxTxB[:, :, None]
     grad_scores = in_memory(powers_HxTxSxB * centred_HxTxSxB * q.shape[1] ** -0.5)
     grads = _mix_keys(grad_scores, k), _mix_queries(grad_scores, q), _mix_queries(powers_HxTxSxB, grad)
-    return *in_memory(grads), None
+    return in_memory(grads)
 
 
 attend_short.defvjp(_attend_short_forward, _attend_short_backward)
@@ -72,10 +49,6 @@ def in_memory(arrays):
     """
     always = jax.lax.optimization_barrier(jnp.bool_(True))
     return jax.lax.cond(always, lambda kept: kept, lambda kept: jax.tree.map(jnp.zeros_like, kept), arrays)
-
-
-def _masked(scores_HxTxSxB, mask_TxS):
-    return jnp.where(mask_TxS[:, :, None], scores_HxTxSxB.astype(jnp.float32), MASKED_SCORE)
 
 
 def _scores(q_HxDxTxB, k_HxDxTxB):

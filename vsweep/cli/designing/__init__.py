@@ -1,0 +1,1 @@
+"""`vsweep design`: a sweep for a compute, or the runs to add to one. `vsweep.analysis.designer` does the reckoning."""

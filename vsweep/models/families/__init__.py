@@ -1,0 +1,1 @@
+"""The built-in families of models, and the layers that they are made of."""

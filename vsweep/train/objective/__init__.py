@@ -1,0 +1,1 @@
+"""What a training step descends, and what is measured of it: for one run, lifted by a stack."""
