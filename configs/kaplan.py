@@ -1,11 +1,11 @@
 """Kaplan's study of language models: the loss curves of several widths, and the line under them, by compute.
 
-    vsweep tokenise hf:allenai/c4:en --tokenizer gpt2 --max-tokens 1e9 --out corpora/c4       streams C4 once, 2 GB of ids
+    vsweep tokenise hf:allenai/c4:en --tokenizer gpt2 --max-tokens 1e9 --out corpora/c4     streams C4 once: 2 GB of ids
     python launch.py --config=configs/kaplan.py:c4 --plan --plan_device=A100-40GB   needs neither that corpus nor a GPU
-    python launch.py --config=configs/kaplan.py:c4         9 widths of 12 layers, 983M tokens each; one GPU with bfloat16
-    python launch.py --config=configs/kaplan.py:budgets    the same widths at five budgets each, which share their trunks
+    python launch.py --config=configs/kaplan.py:c4         9 widths of 12 layers, 983M tokens each: a GPU with bfloat16
+    python launch.py --config=configs/kaplan.py:budgets    the same widths at five budgets each, which share trunks
     python launch.py --config=configs/kaplan.py:t4         a GPU without bfloat16: 6 widths, context 256, 246M tokens
-    python launch.py --config=configs/kaplan.py:offline    as t4 on any text of 41 MB or more, as bytes, without a network
+    python launch.py --config=configs/kaplan.py:offline    as t4 on any text of 41 MB or more, as bytes: no network
     python launch.py --config=configs/kaplan.py:laptop     bundled speeches as bytes: 6 widths, and a batch-size study
     python launch.py --config=configs/kaplan.py:smoke      one layer, 4 widths: shows that everything works
 

@@ -111,9 +111,10 @@ def _run_ids(finished: FinishedRuns, runs: str | Sequence[str] | None) -> list[s
 
 def _left_out(finished: FinishedRuns, runs: str | Sequence[str] | None) -> list[str]:
     """That of some runs there is nothing to evaluate, where every finished run was asked for."""
-    not_kept = finished.not_kept if runs is None else []
+    if runs is not None or not finished.not_kept:
+        return []
     rule = f"train.keep_finished = {finished.config.train.keep_finished!r}"
-    return [f"note: the parameters of {len(not_kept)} runs are not kept ({rule}), so they are left out"][: len(not_kept)]
+    return [f"note: the parameters of {len(finished.not_kept)} runs are not kept ({rule}), so they are left out"]
 
 
 def _metrics(task: Task, metrics: Metrics) -> dict[str, Metric]:

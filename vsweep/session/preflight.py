@@ -76,9 +76,9 @@ def prepare(
 
 
 def plan_for(source: SweepConfig | Mapping, gpu: str) -> SweepPlan:
-    """The plan on `train.devices` GPUs (0: one) of a kind in `GPUS` that need not be here; no place or disk is looked at.
+    """The plan on `train.devices` GPUs (0: one) of a kind in `GPUS`, which need not be here.
 
-    Raises one ConfigError with every problem.
+    No place and no disk is looked at. Raises one ConfigError with every problem.
     """
     config, problems = _read(source)
     if gpu not in GPUS:

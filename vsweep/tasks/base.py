@@ -2,8 +2,9 @@
 
 A user's own needs `vocabulary`, `sequence_length`, `held_out`, and its training examples in one of two ways:
 `train_tokens_NxS`, one array, or `rows(examples)` with `train_examples`, for data that no array should hold as a whole.
-Everything else is optional. `notes`, texts, stand below a plan. For `vsweep evaluate` it may bring `answers`, `example` and `evaluation_set`, which
-vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables `multiples`.
+Everything else is optional. `notes`, texts, stand below a plan. For `vsweep evaluate` it may bring `answers`, `example`
+and `evaluation_set`, which vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables
+`multiples`.
 """
 
 import dataclasses

@@ -4,7 +4,6 @@ A corpus of gigabytes should not have to be fetched to learn what a study on it 
 """
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 

@@ -219,8 +219,8 @@ class StackRecorder:
     def write(self, snapshot: Snapshot, records: dict) -> int:
         """Returns the step, once everything is safe, in the order that loses nothing.
 
-        1. Keep the parameters of the runs that finished here, if they are to stay. 2. Commit state and results together. 3. The tables.
-        4. Remove older checkpoints.
+        1. Keep the parameters of runs that finished here, if they are to stay. 2. Commit state and results together.
+        3. The tables. 4. Remove older checkpoints.
         """
         with self.pace.saving():
             self.recorder.lock.confirm()

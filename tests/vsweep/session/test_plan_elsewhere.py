@@ -46,8 +46,11 @@ def test_c4_is_planned_whole_on_40_gigabytes(c4):
 
 def test_the_plan_of_c4_says_cost_memory_slots_and_disk(c4):
     said = small.shown(c4)
-    assert "NVIDIA A100-SXM4-40GB x 1: 6.28e+17 FLOP" in said and "GB a device" in said and "GB of disk" in said
-    assert "1,000,000,000 training tokens of gpt2" in said and MAKE_C4 in said
+    assert "NVIDIA A100-SXM4-40GB x 1: 6.28e+17 FLOP" in said
+    assert "GB a device" in said
+    assert "GB of disk" in said
+    assert "1,000,000,000 training tokens of gpt2" in said
+    assert MAKE_C4 in said
 
 
 def test_chunks_of_logits_are_what_makes_c4_fit(c4):
@@ -72,7 +75,9 @@ def test_an_unknown_device_is_answered_with_all_problems():
     values = text_config()
     values["optimizer"] = {"lr": -1.0}
     said = refusal(preflight.plan_for, values, "A100-40")
-    assert "--plan_device" in said and "did you mean A100-40GB?" in said and "optimizer.lr" in said
+    assert "--plan_device" in said
+    assert "did you mean A100-40GB?" in said
+    assert "optimizer.lr" in said
 
 
 def test_training_without_the_corpus_names_its_command():
@@ -87,7 +92,8 @@ def test_a_plan_needs_to_know_how_many_tokens_there_will_be():
 def test_what_is_missing_is_planned_here_and_not_trained():
     values = text_config()
     sweep = preflight.prepare(values, "run", planning=True).sweep
-    assert sweep.task.train_examples == 3124 and sweep.task.vocabulary == 256
+    assert sweep.task.train_examples == 3124
+    assert sweep.task.vocabulary == 256
     assert "corpora/none is not there yet" in small.shown(sweep)
     assert "no such file or folder" in refusal(preflight.prepare, values, "run")
 
@@ -97,6 +103,7 @@ def test_hints_of_a_plan_leave_old_configs_as_they_were():
 
     plain = sweep_config.from_dict(text_config(expected_tokens=0))
     hinted = sweep_config.from_dict(text_config(made_from="texts"))
-    assert "expected_tokens" not in plain.to_dict()["task"] and hinted.to_dict()["task"]["made_from"] == "texts"
+    assert "expected_tokens" not in plain.to_dict()["task"]
+    assert hinted.to_dict()["task"]["made_from"] == "texts"
     assert sweep_config.fingerprint(plain, "data") == sweep_config.fingerprint(hinted, "data")
     assert not sweep_config.differences(plain.to_dict(), hinted.to_dict())
