@@ -193,7 +193,6 @@ FIELDS = (
         "sources of the task that a run sees, and their shares of its examples; none: every training example alike",
         unit="shares",
         kind=OPTIONAL,
-        short="",
     ),
     Field(
         "train", "matmul_precision", "highest", one_of(MATMUL_PRECISIONS), "jax_default_matmul_precision in training"

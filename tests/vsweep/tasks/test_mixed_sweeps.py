@@ -2,6 +2,7 @@
 
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from vsweep.plan import grid
 from vsweep.tables import read_curves, read_runs
 from vsweep.tasks import build, mixture
 from vsweep.train.dispatcher import Dispatcher
+from vsweep.train.rows import TokenCounter
 
 
 class Mixed(Windows):
     """The first 300 windows are one source, the last 100 another, and `rows` knows some more."""
 
-    sources = {"many": range(300), "few": range(300, 400), "more": range(400, 480)}
+    sources: ClassVar = {"many": range(300), "few": range(300, 400), "more": range(400, 480)}
 
     def __init__(self):
         super().__init__()
@@ -30,7 +32,7 @@ class Mixed(Windows):
 
 
 class MixedAndPadded(Padded):
-    sources = {"many": range(300), "few": range(300, 400)}
+    sources: ClassVar = {"many": range(300), "few": range(300, 400)}
 
 
 @pytest.fixture(autouse=True)
@@ -71,14 +73,14 @@ def test_three_shares_are_one_stack_with_readable_names(trained):
     runs = read_runs(trained)
     assert runs["stack"].nunique() == 1
     assert set(runs["mixture"]) == set(THREE)
-    assert runs["run_id"][0] == "d800-few0.25_many0.75"
+    assert runs["run_id"][0] == "d800-s0-mixture_few0.25_many0.75"
     assert (runs["status"] == "finished").all()
     assert runs.groupby("budget")["val_loss"].nunique().eq(3).all()
 
 
 def test_epochs_and_unique_tokens_are_those_of_the_sources(trained):
     runs = read_runs(trained).set_index("run_id")
-    run = runs.loc["d1600-few0.75_many0.25"]  # 320 examples, of which 240 come from 100
+    run = runs.loc["d1.6k-s0-mixture_few0.75_many0.25"]  # 320 examples, of which 240 come from 100
     assert run["unique_examples"] == 400
     assert run["epochs"] == pytest.approx(320 / 400)
     parts = mixture.read(THREE[1], Mixed.sources)
@@ -94,7 +96,7 @@ def test_a_stopped_mixture_goes_on_to_the_same_tables(trained, tmp_path):
 
 def test_a_longer_run_begins_as_a_shorter_one():
     _, runs = runs_of(values(mixture=THREE))
-    short, long = runs["d800-few0.75_many0.25"], runs["d1600-few0.75_many0.25"]
+    short, long = runs["d800-s0-mixture_few0.75_many0.25"], runs["d1.6k-s0-mixture_few0.75_many0.25"]
     assert np.array_equal(seen_by(short), seen_by(long)[: 8 * short.steps])
 
 
@@ -124,27 +126,27 @@ def test_devices_are_sent_the_rows_of_the_mixture():
 
 def test_without_a_mixture_nothing_changes():
     plain, mixed = runs_of(values())[1], runs_of(values(train={"mixture": "many:1"}))[1]
-    assert plain["d800"].mixture is None and plain["d800"].unique_examples == 400
-    assert mixed["d800"].mixture.text == "many:1" and mixed["d800"].unique_examples == 300
+    assert plain["d800-s0"].mixture is None
+    assert plain["d800-s0"].unique_examples == 400
+    assert mixed["d800-s0"].mixture.text == "many:1"
+    assert mixed["d800-s0"].unique_examples == 300
     config = sweep_config.from_dict(values())
     assert "mixture" not in config.to_dict()["train"]
 
 
-def test_one_mixture_for_all_runs_has_no_column(tmp_path):
-    small.train(values(train={"mixture": "many:1"}), tmp_path)
-    runs = read_runs(tmp_path)
-    assert "mixture" not in runs
-    assert list(runs["run_id"]) == ["d800", "d1600"]
-    assert (runs["unique_examples"] == 300).all()
+def test_one_mixture_for_all_runs_has_no_column():
+    config = sweep_config.from_dict(values(train={"mixture": "many:1"}))
+    assert config.added_columns == ()
+    assert set(runs_of(values(train={"mixture": "many:1"}))[1]) == {"d800-s0", "d1.6k-s0"}
 
 
-def test_labels_of_padded_examples_are_counted_by_source(tmp_path):
-    small.train(values("MixedAndPadded", mixture=THREE[:2]), tmp_path)
-    task, runs = runs_of(values("MixedAndPadded", mixture=THREE[:2]))
-    for row in read_runs(tmp_path).to_dict("records"):
-        seen = seen_by(runs[row["run_id"]])
-        assert row["tokens"] == task.label_tokens[seen].sum()
-        assert row["unique_tokens"] == task.label_tokens[np.unique(seen)].sum()
+def test_labels_of_padded_examples_are_counted_by_source():
+    sweep = vsweep.plan_sweep(values("MixedAndPadded", mixture=THREE[:2]))
+    counter = TokenCounter(sweep)
+    for run in sweep.stacks[0].runs:
+        seen, labels = seen_by(run), sweep.task.label_tokens
+        assert counter.by_step(run)[run.steps] == labels[seen].sum()
+        assert counter.unique(run, run.steps) == labels[np.unique(seen)].sum()
 
 
 def test_mixtures_that_cannot_be_are_refused_in_one_list():
@@ -167,7 +169,7 @@ def test_two_mixtures_that_mean_the_same_run_are_refused():
 
 def test_unique_examples_go_by_share():
     _, runs = runs_of(values(mixture=THREE[:1], unique_examples=[40]))
-    run = runs["d800-few0.25_many0.75"]
+    run = next(iter(runs.values()))
     assert {part.source: part.unique for part in run.mixture.parts} == {"few": 10, "many": 30}
     assert len(np.unique(seen_by(run))) == 40
     told = problems_of(values(mixture=THREE[1:2], unique_examples=[200]))
@@ -196,7 +198,8 @@ def test_a_task_without_sources_cannot_be_mixed():
 
 def test_words_of_a_command_line_are_several_mixtures():
     _, runs = runs_of(values(mixture="few:1;few:0.5,many:0.5"))
-    assert set(runs) == {"d800-few1", "d800-few0.5_many0.5", "d1600-few1", "d1600-few0.5_many0.5"}
+    names = {"mixture_few1", "mixture_few0.5_many0.5"}
+    assert set(runs) == {f"{budget}-s0-{name}" for budget in ("d800", "d1.6k") for name in names}
 
 
 def test_an_extension_adds_a_mixture(tmp_path):
@@ -273,7 +276,7 @@ def test_sources_that_do_not_fit_are_refused_in_one_list(stores, tmp_path):
 def test_a_further_set_cannot_have_the_name_of_a_source(stores):
     sets = f"web:{stores['code'].folder}"
     told = problems_of(config_of(stores["main"].folder, sources=of_stores(stores), more_held_out=sets))
-    assert "task.more_held_out: the name of a source, whose losses are measured anyway - got web" in told
+    assert "task.more_held_out: the name of a source, whose losses are measured - got web" in told
 
 
 def test_the_work_directory_tells_the_sources(stores):

@@ -106,7 +106,8 @@ def test_apportioned_parts_sum_to_the_total():
 
 def test_every_problem_of_a_mixture_is_told_at_once():
     told = problems_of("webb:0.5,code:0.5,code:0.1,books")
-    assert "train.mixture: no source webb" in told and "did you mean web?" in told
+    assert "train.mixture: no source webb" in told
+    assert "did you mean web?" in told
     assert "two shares of code" in told
     assert "not a name and a share above 0 - got 'books'" in told
 
