@@ -74,6 +74,15 @@ CURVE_COLUMNS = {
     },
 }
 
+# Columns that follow these in a sweep with `train.gradient_statistics`.
+GRADIENT_COLUMNS = {
+    "grad_norm": ("", "global norm of the gradient, before clipping, at the last step before the evaluation"),
+    "noise_scale_tokens": (
+        "label tokens",
+        "simple noise scale of the gradient over the last tenth of the steps; empty where noise hides the gradient",
+    ),
+}
+
 COMPILE, TRAIN, EVALUATE, CHECKPOINT, ANALYSIS, OTHER = (
     "compile_s",
     "train_s",

@@ -166,6 +166,7 @@ def recipe(values: dict) -> Recipe:
         use_dropout=any(run.dropout > 0 for run in stack.runs),
         metrics=tuple(planned.task.metrics.values()),
         options=planned.config.stacked_axes,
+        gradient_statistics=planned.config.train.gradient_statistics,
     )
 
 

@@ -4,7 +4,9 @@
 """
 
 import json
+import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,12 +165,23 @@ def follow(events: Iterator, display, *, changed: bool = False) -> int:
 
 
 def report(workdir: Path, what: str, display, *, final: bool) -> int:
-    """Redoes the analysis of what is there, without the bootstrap unless it is the final one; its status."""
+    """Redoes the analysis of what is there, without the bootstrap unless it is the final one; its status.
+
+    A mistake in the analysis has its traceback on stderr, and never ends training: what was trained is saved.
+    """
     from vsweep.analysis import commands
 
     display.drawing()
     with interruption.leaving():  # an analysis can be done again
-        return commands.redo(workdir, lambda path: display.say(f"{what}: {workdir / RUNS_FILE}, {path}"), final=final)
+        try:
+            return commands.redo(
+                workdir, lambda path: display.say(f"{what}: {workdir / RUNS_FILE}, {path}"), final=final
+            )
+        except Exception:  # of a program that went wrong, which no user's input explains
+            traceback.print_exc()
+            again = f"{program.command('analyse')} {workdir}"
+            display.say(f"{what}: no report, because the analysis failed; to try again: {again}")
+            return os.EX_SOFTWARE
 
 
 def has_final_report(workdir: Path, runs: int) -> bool:

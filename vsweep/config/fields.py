@@ -220,6 +220,13 @@ FIELDS = (
     Field("train", "final_examples", 8192, POSITIVE, "held-out examples of the final evaluation", unit="examples"),
     Field(
         "train",
+        "gradient_statistics",
+        False,
+        SWITCH,
+        "measure each run's gradient: columns grad_norm and noise_scale_tokens of curves.csv",
+    ),
+    Field(
+        "train",
         "checkpoint_minutes",
         10.0,
         number("a finite number above 0", lambda value: 0 < value < math.inf),

@@ -114,6 +114,7 @@ LATER = {  # which sweeps had before they had a name
     "model.name": DEFAULT_NAMES["model"],
     "model.aspect_ratio": 0.0,
     "train.mixture": "",
+    "train.gradient_statistics": False,
     **{field.path: field.default for field in TRANSFORMER_OPTIONS},
 }
 LONGEST_SHOWN = 300  # characters of a value that differs

@@ -23,7 +23,9 @@ PARAMETER_COPIES = 3  # the parameters, their gradient or update, and the new on
 MOMENT_COPIES = 2  # the optimizer's state, and the new one beside it
 LOGITS_AT_ONCE = 2**24  # of one batch: with more of them a loss goes chunk by chunk
 CHUNK_LOGITS = 2**25  # of a chunk, at most
-ACTIVATIONS_PER_WIDTH = 40  # floats kept for the backward pass, a layer, position and unit of width
+# Copies that are kept for the backward pass, fitted to what XLA allocates on a CPU: in each layer of the features
+# [W, N], of the MLP's [F, N] and of the attention weights [H, T, T, B]; of all logits, or of those of a chunk.
+WIDTH_COPIES, FF_COPIES, SCORE_COPIES, LOGIT_COPIES, CHUNK_COPIES = 8, 3, 3, 4, 2
 ACTIVATIONS_PER_HIDDEN = 4  # of an expert's hidden layer, a place
 WITHOUT_ATTENTION = (*RECURRENT, "mlp")
 
@@ -102,12 +104,22 @@ def state_bytes(shape: ModelShape, moments: int | None = None) -> int:
 
 def activation_bytes(shape: ModelShape, batch_size: int) -> int:
     """Bytes that a slot holds only while its own step is under way."""
+    positions = batch_size * shape.positions
     at_once = shape.positions < BLOCKED_ELSEWHERE and shape.family not in WITHOUT_ATTENTION
-    scores = 4 * shape.heads * shape.positions**2 if at_once else 0
-    logits = 4 * shape.positions * shape.vocabulary
-    layer = ACTIVATIONS_PER_WIDTH * shape.positions * shape.width + scores + _of_experts(shape)
-    window = 2 * shape.option("window") * shape.width * shape.positions if shape.family == "mlp" else 0
-    return FLOAT_BYTES * batch_size * (shape.layers * layer + window + logits)
+    scores = SCORE_COPIES * shape.heads * shape.positions if at_once else 0
+    features = WIDTH_COPIES * shape.width + FF_COPIES * shape.ff
+    window = 2 * shape.option("window") * shape.width if shape.family == "mlp" else 0
+    chunk = logits_chunk(positions, shape.vocabulary) if _has_halves(shape) else None
+    logits = LOGIT_COPIES * positions if chunk is None else CHUNK_COPIES * chunk
+    layers = shape.layers * (positions * (features + scores) + batch_size * _of_experts(shape))
+    return FLOAT_BYTES * (layers + positions * window + logits * shape.vocabulary)
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_halves(shape: ModelShape) -> bool:
+    """Whether the model gives features and a head, so that its loss may go by chunks."""
+    model = by_name.build(shape)
+    return model.features is not None and model.head is not None
 
 
 def _of_experts(shape: ModelShape) -> int:

@@ -181,6 +181,9 @@ def _run_problems(run: Run, config: SweepConfig, cooldown_fraction: float) -> li
             f"{run.cooldown_steps} (cooldown_fraction {cooldown_fraction})"
         )
         problems.append(Problem("warmup_steps", "longer than the stable phase", str(run.warmup_steps), allowed))
+    if config.train.gradient_statistics and run.shape.batch_size % 2:
+        what = "odd, and train.gradient_statistics compares the halves of a batch"
+        problems.append(Problem("batch_size", what, str(run.shape.batch_size), "an even number"))
     return problems + _epoch_problems(run, config.train.max_epochs)
 
 

@@ -69,6 +69,7 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         use_dropout=any(run.dropout > 0 for run in stack.runs),
         metrics=tuple(task.metrics.values()),
         options=sweep.config.stacked_axes,
+        gradient_statistics=train.gradient_statistics,
     )
     shape = StackShape(
         slots=stack_plan.slots,

@@ -26,6 +26,7 @@ from vsweep.tables import write_tables
 from vsweep.train import metrics, rows
 from vsweep.train.dispatcher import Dispatched, Snapshot
 from vsweep.train.events import Boundary, Compiling, Finished, Interrupted
+from vsweep.train.objective import gradient_noise
 from vsweep.train.stack import Evaluation
 from vsweep.train.timing import Pace, Stopwatch, SweepClock
 from vsweep.train.train_step import NEVER
@@ -269,6 +270,8 @@ class StackRecorder:
             loss_N = np.concatenate([e.losses.loss_N[slot] for e in these]).astype(np.float64)
             column = f"val_loss_{name}"
             measured[column], measured[f"{column}_se"] = metrics.ratio(loss_N, counts.labels_N[: len(loss_N)])
+        if (gradients := evaluations[0].gradients) is not None:
+            measured |= gradient_noise.columns(jax.tree.map(lambda column_K: column_K[slot], gradients))
         run.curve.append({"steps": run_step, "train_loss": float(evaluations[0].train_loss_K[slot]), **measured})
 
     def _own_metrics(self, evaluations: list[Evaluation], slot: int) -> dict[str, float | None]:

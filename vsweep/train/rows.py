@@ -20,6 +20,7 @@ from vsweep.schema import (
     EVALUATION_FIELDS,
     EXTENSION_COLUMNS,
     FINISHED,
+    GRADIENT_COLUMNS,
     RUN_COLUMNS,
     TRAIN,
 )
@@ -119,7 +120,9 @@ def run_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: Tok
 
 def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: TokenCounter) -> list[dict]:
     """Rows of curves.csv (name of a column -> value): every evaluation of every run."""
-    rows = []
+    rows, measured = [], measured_columns(sweep.task)
+    if sweep.config.train.gradient_statistics:
+        measured = (*measured, *GRADIENT_COLUMNS)
     for run in stack.runs:
         tokens = counter.by_step(run)
         for point in results.runs[run.run_id].curve:
@@ -127,7 +130,7 @@ def curve_rows(sweep: SweepPlan, stack: Stack, results: StackResults, counter: T
                 **with_multiples(sweep.task, point),
                 **_compute(sweep, run, point["steps"], tokens[point["steps"]]),
             }
-            columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured_columns(sweep.task)]
+            columns = [*(name for name in CURVE_COLUMNS if name != "run_id"), *measured]
             rows.append({"run_id": run.run_id, **{name: values[name] for name in columns}})
     return rows
 

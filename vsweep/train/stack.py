@@ -23,6 +23,7 @@ from vsweep.host import devices
 from vsweep.models import accounting
 from vsweep.plan.grid import Run
 from vsweep.train import train_step
+from vsweep.train.objective.gradient_noise import GradientStatistics
 from vsweep.train.train_step import ExampleLosses, Hyper, Recipe, RunState
 
 StackState = RunState  # with a leading axis K on every array
@@ -55,6 +56,7 @@ class Evaluation(NamedTuple):
     train_loss_K: jax.Array
     diverged_at_step_K: jax.Array
     sound_K: jax.Array  # bool, whether every number of the parameters and the optimizer's state is finite
+    gradients: GradientStatistics | None = None  # [K], where they are measured
 
 
 class StackPrograms:
@@ -223,7 +225,8 @@ def _evaluate_due(
         return jax.lax.cond(due, due_slot, not_due, params)
 
     losses = jax.lax.map(one_slot, (state.params, due_K))
-    return Evaluation(losses, state.train_loss, state.diverged_at_step, _is_sound((state.params, state.opt_state)))
+    sound_K, gradients = _is_sound((state.params, state.opt_state)), getattr(state, "gradients", None)
+    return Evaluation(losses, state.train_loss, state.diverged_at_step, sound_K, gradients)
 
 
 def _is_sound(arrays) -> jax.Array:

@@ -18,7 +18,7 @@ from vsweep.config.sweep_config import OptimizerConfig
 from vsweep.models import base
 from vsweep.optim import by_name, schedules
 from vsweep.tasks.base import Metric
-from vsweep.train.objective import losses
+from vsweep.train.objective import gradient_noise, losses
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence
@@ -57,6 +57,10 @@ class RunState(NamedTuple):
     hyper: Hyper
 
 
+# Of a sweep that measures gradients: with a `GradientStatistics` more. Checkpoints of other sweeps have none.
+MeasuredRunState = collections.namedtuple("MeasuredRunState", (*RunState._fields, "gradients"))
+
+
 class ExampleLosses(NamedTuple):
     """Per held-out example: sums over its labels, so that the host can form exact ratios in float64."""
 
@@ -77,6 +81,7 @@ class Recipe:
     use_dropout: bool
     metrics: tuple[Metric, ...] = ()  # the task's own
     options: tuple[str, ...] = ()  # the optional axes that the sweep varies: fields of `Hyper`
+    gradient_statistics: bool = False  # runs are `MeasuredRunState`s
 
 
 def stream_key(seed, stream: str) -> jax.Array:
@@ -87,7 +92,7 @@ def stream_key(seed, stream: str) -> jax.Array:
 def init_run(recipe: Recipe, hyper: Hyper) -> RunState:
     """A run at step 0."""
     params = recipe.model.init(stream_key(hyper.init_seed, "init"))
-    return RunState(
+    state = RunState(
         params=params,
         opt_state=_optimizer(recipe, hyper, step=0).init(params),
         dropout_key=jax.random.key_data(stream_key(hyper.dropout_seed, "dropout")),
@@ -96,6 +101,7 @@ def init_run(recipe: Recipe, hyper: Hyper) -> RunState:
         train_loss=jnp.float32(0.0),
         hyper=hyper,
     )
+    return MeasuredRunState(*state, gradient_noise.nothing_yet()) if recipe.gradient_statistics else state
 
 
 def is_active(state: RunState) -> jax.Array:
@@ -105,7 +111,7 @@ def is_active(state: RunState) -> jax.Array:
 
 def train_step(recipe: Recipe, state: RunState, tokens_BxS: jax.Array) -> RunState:
     """One update on a batch of sequences; a frozen run comes back unchanged, bit for bit."""
-    loss, grads = jax.value_and_grad(_training_loss, argnums=1)(recipe, state.params, state, tokens_BxS)
+    loss, grads, measured = _loss_and_gradient(recipe, state, tokens_BxS)
     updates, opt_state = _optimizer(recipe, state.hyper, state.step).update(grads, state.opt_state, state.params)
     active = is_active(state)
     diverged = active & has_diverged(recipe, state, loss, optax.tree.norm(grads))
@@ -114,6 +120,7 @@ def train_step(recipe: Recipe, state: RunState, tokens_BxS: jax.Array) -> RunSta
         opt_state=opt_state,
         step=state.step + 1,
         train_loss=_moving_average(state, loss),
+        **measured,
     )
     kept = jax.tree.map(lambda new, old: jnp.where(active & ~diverged, new, old), updated, state)
     return kept._replace(diverged_at_step=jnp.where(diverged, state.step, state.diverged_at_step))
@@ -152,6 +159,25 @@ def split_labels(tokens_BxS: jax.Array, pad: int) -> tuple[jax.Array, jax.Array,
     tokens_BxS = tokens_BxS.astype(jnp.int32)
     labels_BxL = tokens_BxS[:, 1:]
     return tokens_BxS[:, :-1], labels_BxL, labels_BxL != pad
+
+
+def _loss_and_gradient(recipe: Recipe, state: RunState, tokens_BxS) -> tuple[jax.Array, Any, dict]:
+    """(training loss, its gradient, new fields of the state: its gradient statistics where those are measured)."""
+    descend = jax.value_and_grad(_training_loss, argnums=1)
+    if not recipe.gradient_statistics:
+        return *descend(recipe, state.params, state, tokens_BxS), {}
+
+    def of_half(half, tokens_HxS):
+        return descend(recipe, state.params, _with_own_dropout(state, half), tokens_HxS)
+
+    loss, grads, here = gradient_noise.by_halves(of_half, tokens_BxS, recipe.pad)
+    return loss, grads, {"gradients": gradient_noise.averaged(state.gradients, here, state.step)}
+
+
+def _with_own_dropout(state: RunState, half) -> RunState:
+    """Each half of a batch draws masks of its own; beyond every step, so that no draw is another step's."""
+    key = jax.random.wrap_key_data(state.dropout_key, impl="threefry2x32")
+    return state._replace(dropout_key=jax.random.key_data(jax.random.fold_in(key, jnp.uint32(2**31) + half)))
 
 
 def _training_loss(recipe: Recipe, params, state: RunState, tokens_BxS) -> jax.Array:

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from tests.vsweep import small
-from vsweep.models import accounting
+from vsweep.config.sweep_config import OptimizerConfig
+from vsweep.models import accounting, transformer
 from vsweep.models.base import ModelShape
 from vsweep.train import train_step
 from vsweep.train.stack import hyper_of
+from vsweep.train.train_step import Recipe
 
 APPENDIX_F = pd.read_csv(Path(__file__).parents[2] / "data" / "chinchilla_appendix_f.csv")
 SEQUENCE = 2048
@@ -82,3 +84,23 @@ def test_estimates_of_memory_and_disk_grow_with_slots_runs_and_batch():
     assert four.memory_bytes == 2 * two.memory_bytes
     assert four.disk_bytes > two.disk_bytes
     assert four.flops == two.flops
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch"),
+    [
+        (dataclasses.replace(SHAPE, positions=12, width=32, layers=4), 64),
+        (ModelShape(256, 64, 48, 2, 8, 4, True), 16),
+        (ModelShape(50_257, 256, 32, 2, 4, 4, True), 8),
+    ],
+    ids=["tiny", "text on a laptop", "large vocabulary"],
+)
+def test_the_estimate_of_memory_is_near_what_xla_allocates(shape, batch):
+    recipe = Recipe(transformer.build(shape), OptimizerConfig(), "cosine", pad=-1, use_dropout=False)
+    hyper = jax.tree.map(lambda column_K: column_K[0], hyper_of([None]))
+    state = jax.eval_shape(functools.partial(train_step.init_run, recipe), hyper)
+    tokens = jax.ShapeDtypeStruct((batch, shape.positions + 1), "uint16")
+    step = jax.jit(functools.partial(train_step.train_step, recipe), donate_argnums=0)
+    needed = step.lower(state, tokens).compile().memory_analysis()
+    allocated = needed.argument_size_in_bytes + needed.temp_size_in_bytes
+    assert 0.5 < accounting.slot_bytes(shape, batch) / allocated < 2
