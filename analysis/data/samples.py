@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SAMPLES_FILE, LARGEST_FILE = "samples.json", 10_000_000  # bytes
+from vsweep.schema import SAMPLES_FILE
+
+LARGEST_FILE = 10_000_000  # bytes
 MOST_SAMPLES, LONGEST_TEXT = 64, 4_000  # letters
 
 

@@ -309,7 +309,9 @@ def _samples(study: LossStudy) -> list[Table]:
     head = ("N", "run", "nats/token", "bits per byte", "text")
     warm = samples[0].temperature
     how = "the likeliest tokens" if warm == 0 else f"drawn at temperature {warm:g} with a fixed seed"
-    note = f"Each text begins with nothing, as a new document: {how}. Bytes that are no text are shown as escapes or �."
+    sizes = study.cells["size"].nunique()
+    some = f" Only {len(samples)} of {sizes} sizes have one." if len(samples) < sizes else ""
+    note = f"Each text begins as a new document does: {how}. Bytes that are no text are shown as escapes or �.{some}"
     return [Table("Text from the best run of each size", head, tuple(_sample(study, one) for one in samples), note)]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.analysis.text_study import write_samples
 from vsweep.analysis.data import samples
+from vsweep.schema import SAMPLES_FILE
 
 
 def test_samples_come_by_size(tmp_path):
@@ -30,9 +31,9 @@ def test_a_long_text_is_cut(tmp_path):
 @pytest.mark.parametrize("change", [{"params": "many"}, {"val_loss": -1.0}, {"text": 7}, {"run_id": None}])
 def test_a_strange_entry_is_a_warning(tmp_path, change):
     write_samples(tmp_path, "text")
-    told = json.loads((tmp_path / samples.SAMPLES_FILE).read_text())
+    told = json.loads((tmp_path / SAMPLES_FILE).read_text())
     told["samples"][0] |= change
-    (tmp_path / samples.SAMPLES_FILE).write_text(json.dumps(told))
+    (tmp_path / SAMPLES_FILE).write_text(json.dumps(told))
     found, warning = samples.read(tmp_path)
     assert found == ()
     assert warning.startswith("samples.json cannot be read")
@@ -40,5 +41,5 @@ def test_a_strange_entry_is_a_warning(tmp_path, change):
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"samples": 3}', "[" * 100_000])
 def test_a_damaged_file_is_a_warning(tmp_path, text):
-    (tmp_path / samples.SAMPLES_FILE).write_text(text)
+    (tmp_path / SAMPLES_FILE).write_text(text)
     assert samples.read(tmp_path)[1].startswith("samples.json cannot be read")

@@ -151,7 +151,9 @@ def test_without_finished_runs_it_is_refused(workdir):
 
 @pytest.fixture(scope="module")
 def analysed(tmp_path_factory):
-    workdir = write_text_study(tmp_path_factory.mktemp("analysed"), Planted(widths=(8, 32), budgets=BUDGETS[:2], seeds=(0,)))
+    workdir = write_text_study(
+        tmp_path_factory.mktemp("analysed"), Planted(widths=(8, 32), budgets=BUDGETS[:2], seeds=(0,))
+    )
     write_samples(workdir, "Fellow <script>citizens\nof the \x00\x1b[31m Senate\ufffd", "")
     return analysis.analyse(workdir, bootstrap=0)
 
