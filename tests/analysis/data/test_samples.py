@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.analysis.text_study import write_samples
+from tests.analysis.sections.text_study import write_samples
 from vsweep.analysis.data import samples
 from vsweep.schema import SAMPLES_FILE
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.analysis.planted import BUDGETS, LAW, WIDTHS, Planted, params_of, write_planted
-from tests.analysis.text_study import (
+from tests.analysis.sections.text_study import (
     BIGRAM,
     BYTES_PER_TOKEN,
     FACTS,
