@@ -253,11 +253,15 @@ def _about_ratios(study: LossStudy, result: TextOfStudy) -> list[str]:
     if not known:
         return ["tokens per parameter at the optimum are not known, because every approach was refused."]
     each = "; ".join(f"{ratio.label} {_ratio_in_words(ratio)}" for ratio in known)
-    told = [f"tokens per parameter of the best run with C = {largest_flops(study.points):.3g} FLOP: {each}."]
+    told = [f"compute-optimal tokens per parameter at C = {largest_flops(study.points):.3g} FLOP: {each}."]
     judged = {
         verdict: [ratio.label for ratio in known if ratio.verdict == verdict] for verdict in (AGREES, MORE, FEWER)
     }
-    parts = [f"{IN_WORDS[verdict]} the interval of {', '.join(names)}" for verdict, names in judged.items() if names]
+    parts = [
+        f"{IN_WORDS[verdict]} the interval{'s' * (len(names) > 1)} of {', '.join(names)}"
+        for verdict, names in judged.items()
+        if names
+    ]
     rule = f"the rule of {RULE:g} tokens per parameter (Hoffmann et al. 2022)"
     if not parts:
         return [*told, f"{rule} cannot be judged, because no approach has an interval."]
@@ -348,8 +352,8 @@ def _ratio_table(study: LossStudy, result: TextOfStudy) -> Table:
         for ratio in result.ratios
     )
     note = (
-        f"D / N of the best run with C = {largest_flops(study.points):.3g} FLOP, the largest compute here, against "
-        f"{RULE:g} (Hoffmann et al. 2022). The verdict compares the interval with the rule."
+        f"D / N of the compute-optimal run at C = {largest_flops(study.points):.3g} FLOP, the largest compute here, "
+        f"against {RULE:g} (Hoffmann et al. 2022). The verdict compares the interval with the rule."
     )
     head = ("approach", "tokens per parameter", "range", "verdict", f"times {RULE:g}")
     return Table(f"Tokens per parameter against {RULE:g}", head, rows, note)

@@ -20,9 +20,9 @@ from tests.analysis.sections.text_study import (
 from vsweep import analysis
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.source import Convention, Refusal
-from vsweep.analysis.sections import law
+from vsweep.analysis.sections import law, runs
 from vsweep.analysis.sections.base import LossStudy, begin
-from vsweep.analysis.sections.further_laws import language
+from vsweep.analysis.sections.further_laws import downstream, language
 from vsweep.analysis.sections.further_laws.language import AGREES, FEWER, MORE, UNKNOWN, TokensPerParameter
 
 PER_BIT = math.log(2) * BYTES_PER_TOKEN
@@ -133,6 +133,21 @@ def test_unknown_bytes_per_token_are_said(tmp_path):
     assert found.best.bits_per_byte is None
     assert any(text.startswith("bits per byte are not shown") for text in texts(study))
     assert not any("None" in text for text in texts(study))
+
+
+def test_a_setting_that_follows_the_width_leaves_no_run_out(workdir):
+    source = load(workdir)
+    study = begin(
+        replace(source, runs=source.runs.assign(lr=0.1 / source.runs["width"])), Convention("val_loss"), bootstrap=0
+    )
+    told = [finding.text for finding in runs.SECTION.findings(study, study.result(runs.SECTION))]
+    assert "The sweep also varies lr, but only from one cell of size and budget to another" in told[1]
+    assert not any("slightly optimistic" in text for text in told)
+    assert len(study.points.table) == len(source.runs)
+
+
+def test_columns_of_other_tasks_are_no_refusals(studied):
+    assert studied[0].result(downstream.SECTION) == ()
 
 
 def test_other_studies_have_no_such_section(tmp_path):
