@@ -186,6 +186,15 @@ FIELDS = (
         kind=RESUMABLE,
     ),
     Field(
+        "train",
+        "mixture",
+        "",
+        Values(str, "source:share,source:share with shares that sum to 1", separator=";"),
+        "sources of the task that a run sees, and their shares of its examples; none: every training example alike",
+        unit="shares",
+        kind=OPTIONAL,
+    ),
+    Field(
         "train", "matmul_precision", "highest", one_of(MATMUL_PRECISIONS), "jax_default_matmul_precision in training"
     ),
     Field("train", "share_trunks", True, SWITCH, "runs of wsd that differ in their budget share their stable phase"),
@@ -235,6 +244,7 @@ FIELDS = (
         kind=RESUMABLE,
     ),
 )
+HOST_AXES = ("mixture",)  # optional axes of the data order, which the host decides: programs do not know them
 STATIC_FIELDS = tuple(field.name for field in FIELDS if field.kind == STATIC)
 STACKED_FIELDS = tuple(field.name for field in FIELDS if field.kind == STACKED)
 AXES = STATIC_FIELDS + STACKED_FIELDS  # with a column in every runs.csv

@@ -21,7 +21,7 @@ from vsweep.config.design import axes as sweep_axes
 from vsweep.config.design import checks, formula, points, reading
 from vsweep.config.design.options import BY_NAME, ISOFLOP, Design
 from vsweep.config.field import SPLITTING, Field
-from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, STATIC_FIELDS, SWEPT
+from vsweep.config.fields import AXES, DEFAULT_NAMES, HOST_AXES, OPTIONAL_AXES, SECTIONS, STATIC_FIELDS, SWEPT
 from vsweep.config.model_options import TRANSFORMER_OPTIONS
 from vsweep.config.problems import ConfigError, Problem, without_repeats
 from vsweep.config.unset import HELD_AS, UNSET, Anything
@@ -88,8 +88,8 @@ class SweepConfig:
     @property
     def stacked_axes(self) -> tuple[str, ...]:
         """Those of the optional axes that are vectors over the slots of a stack."""
-        splitting = self.splitting_axes
-        return tuple(axis for axis in self.optional_axes if axis not in splitting)
+        others = (*self.splitting_axes, *HOST_AXES)
+        return tuple(axis for axis in self.optional_axes if axis not in others)
 
     def to_dict(self) -> dict:
         """The config as plain dicts and lists, as config.json holds it.
@@ -101,6 +101,8 @@ class SweepConfig:
             section, name = path.split(".")
             if name in sections[section] and sections[section][name] == default:
                 del sections[section][name]
+        if self.task.name == "text" and not sections["task"].get("sources"):
+            sections["task"].pop("sources", None)
         return {
             "name": self.name,
             **sections,
@@ -111,6 +113,7 @@ class SweepConfig:
 LATER = {  # which sweeps had before they had a name
     "model.name": DEFAULT_NAMES["model"],
     "model.aspect_ratio": 0.0,
+    "train.mixture": "",
     "train.gradient_statistics": False,
     **{field.path: field.default for field in TRANSFORMER_OPTIONS},
 }

@@ -1,10 +1,12 @@
 """Tasks. Constructing one is cheap (it serves `--plan`); its arrays are built on first use."""
 
+import re
 from typing import Any
 
 from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import TaskConfig
+from vsweep.tasks import mixture
 from vsweep.tasks.base import CompletedTask, Task
 
 
@@ -43,6 +45,24 @@ def _touch(task: Task) -> tuple[Any, ...]:
         for name, value in (("vocabulary", task.vocabulary), ("sequence_length", task.sequence_length))
         if not isinstance(value, int) or value < 2
     ]
-    if problems:
+    if problems := problems or _source_problems(task):
         raise ConfigError(problems)
     return (task.train_examples, task.mean_label_tokens, task.floor)
+
+
+def _source_problems(task: CompletedTask) -> list[Problem]:
+    """Of the ranges of examples that are sources."""
+    found = []
+    for name, numbers in task.sources.items():
+        of = f"source {name} of {task.name}"
+        if not re.fullmatch(mixture.NAME, str(name)):
+            found.append(Problem("task.name", f"{of} has a bad name", repr(name), "letters, digits and _"))
+        if not isinstance(numbers, range) or numbers.step != 1 or not numbers or numbers.start < 0:
+            found.append(Problem("task.name", f"{of} is no set of examples", repr(numbers), "range(first, end)"))
+        elif numbers.stop > task.train_examples and not task.has_rows:
+            got, allowed = repr(numbers), f"up to {task.train_examples}, the number of examples, or a task with rows"
+            found.append(Problem("task.name", f"{of} has examples that there are not", got, allowed))
+        elif numbers.stop > task.train_examples and not isinstance(task.label_tokens, int):
+            allowed = f"up to {task.train_examples}, or label_tokens that are the same for all"
+            found.append(Problem("task.name", f"{of} has examples without label_tokens", repr(numbers), allowed))
+    return found

@@ -28,6 +28,7 @@ class Addition:
     eos = EOS
     metrics: ClassVar[dict] = {}
     more_held_out: ClassVar[dict] = {}
+    sources: ClassVar[dict] = {}
     multiples: ClassVar[dict] = {}
     facts: ClassVar[dict] = {}
 
