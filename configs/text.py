@@ -1,6 +1,6 @@
 """Language on a laptop: the loss of a next-byte model at every width and budget, and the law through them.
 
-    python launch.py --config=configs/text.py:laptop       bundled speeches as bytes: 6 widths x 5 budgets x 2 seeds = 60 runs
+    python launch.py --config=configs/text.py:laptop       speeches as bytes: 6 widths x 5 budgets x 2 seeds = 60 runs
     python launch.py --config=configs/text.py:smoke        the same speeches, one layer: shows that everything works
     python launch.py --config=configs/text.py:mycorpus --config.task.corpus=FOLDER
                                                            your own texts: 5 widths x 5 budgets x 2 seeds = 50 runs
@@ -17,8 +17,8 @@ need the package tokenizers, and `full` the package datasets and network access 
 Another place is `--config.task.corpus=STORE`.
 
 Cost, by estimate (`--plan` says it for your machine): `smoke` under a minute, most of it compiling; `laptop` about 12
-minutes on two quiet CPU cores, `mycorpus` and `bpe` less; `full` 1.5e17 FLOP, so hours on one GPU. Its store is 1.4 GB of
-text, half an hour of tokenising at 0.8 MB/s.
+minutes on two quiet CPU cores, `mycorpus` and `bpe` less; `full` 1.5e17 FLOP, so hours on one GPU. Its store holds 1.4
+GB of text: half an hour of tokenising at 0.8 MB/s.
 
 Expect: `val_loss` in nats per byte falls from ln 256 = 5.5 to about 1.4; task.json has the losses of models that know
 nothing but how often bytes and pairs of bytes occur, about 3.0 and 2.4 in English. The first to fall below the second
@@ -32,7 +32,6 @@ from its widest model with 1 / width. No pilot has been trained for `bpe` and `f
 from ml_collections import ConfigDict
 
 from vsweep.config import default_dict
-
 
 LR = "0.064 / width ** 0.5"  # docs/pilot.md
 BUDGETS = tuple(250_000 * 2**doubling for doubling in range(5))
