@@ -20,10 +20,10 @@ Cost, by estimate (`--plan` says it for your machine): `smoke` under a minute, m
 minutes on two quiet CPU cores, `mycorpus` and `bpe` less; `full` 1.5e17 FLOP, so hours on one GPU. Its store holds 1.4
 GB of text: half an hour of tokenising at 0.8 MB/s.
 
-Expect: `val_loss` in nats per byte falls from about 6 to about 1.4. Equal probabilities give ln 256 = 5.5, and task.json
+Expect: `val_loss` in nats per byte falls from about 6 to about 1.4. Equal probabilities give ln 256 = 5.5. task.json
 has the losses of models that know nothing but how often bytes and pairs of bytes occur, about 3.0 and 2.4 in English.
-The first to fall below the second are the widest. Nobody knows the entropy of text, so E is fitted. runs.csv has bits per byte too, which compare `bpe`
-with `laptop`: both hold out the same speeches.
+The first to fall below the second are the widest. Nobody knows the entropy of text, so E is fitted. runs.csv has bits
+per byte too, which compare `bpe` with `laptop`: both hold out the same speeches.
 
 The lr falls with the square root of the width, by a pilot with three widths of bytes (docs/pilot.md). `full` goes on
 from its widest model with 1 / width. No pilot has been trained for `bpe` and `full`.
