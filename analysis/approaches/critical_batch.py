@@ -22,7 +22,9 @@ COLUMNS = ("run_id", "steps", "tokens", "loss")  # of an evaluation
 LEVELS = 8
 MIN_LEVELS = 3  # to fit B_crit(L) to
 MIN_BATCHES = 4  # two parameters a level, and a rival with two
-BEYOND = 10.0  # how far outside the batch sizes a B_crit may lie: further, the curves are straight for all of them
+SEARCHED = 100.0  # how far outside the batch sizes a B_crit is sought
+BEYOND = 3.0  # how far outside one may lie: further, the curves are straight for all of them
+CLOSER = 1.5  # how many times closer than a power of B the equation must be
 MOST_MISFIT_LOG = 0.1  # of E: beyond, the equation does not describe the curves
 FIRST_SHARE = 1 / 100  # of a run's tokens, before which no level is sought: the warmup
 RESAMPLES = 200
@@ -96,8 +98,8 @@ def _of_runs(runs: list["_Run"]) -> CriticalBatch | Refusal:
     if len(known) < MIN_LEVELS:
         why = f"B_crit lies among the batch sizes at {len(known)} of {len(fits)} losses; {MIN_LEVELS} are needed"
         return Refusal(METHOD, why)
-    if rival <= misfit:
-        return Refusal(METHOD, "cannot tell: tokens as a power of the batch size fit as well as a critical batch")
+    if rival < CLOSER * misfit:
+        return Refusal(METHOD, "cannot tell: tokens as a power of the batch size fit nearly as well")
     table = pd.DataFrame([f.row() for f in known])
     weights = [f.weight for f in known]
     slope, intercept = np.polyfit(np.log(table["loss"]), np.log(table["B_crit"]), 1, w=weights)
@@ -214,13 +216,13 @@ class _Level:
         def spread(log_b: float) -> float:
             return float(np.var(log_e - np.log(batch + np.exp(log_b))))
 
-        bounds = np.log(batch.min() / BEYOND), np.log(batch.max() * BEYOND)
+        bounds = np.log(batch.min() / SEARCHED), np.log(batch.max() * SEARCHED)
         found = minimize_scalar(spread, bounds=bounds, method="bounded", options={"xatol": 1e-6})
         b_crit = float(np.exp(found.x))
         s_min = float(np.exp(np.mean(log_e - np.log(batch + b_crit))))
         power = np.polyval(np.polyfit(np.log(batch), log_e, 1), np.log(batch))
         rival = float(np.mean((log_e - power) ** 2))
-        inside = bounds[0] + 0.05 < found.x < bounds[1] - 0.05  # and not at an end, where the search stopped
+        inside = batch.min() / BEYOND < b_crit < batch.max() * BEYOND
         weight = float(np.mean([run.steepness(loss) for run in reached]))
         return cls(loss, s_min, b_crit, len(set(batch)), float(found.fun), rival, inside, weight)
 
