@@ -7,9 +7,10 @@ for ordered quantities and Okabe and Ito's set for the approaches, which colour-
 import contextlib
 import functools
 import io
+import itertools
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -233,6 +234,12 @@ def _edges(values: np.ndarray, count: int) -> np.ndarray:
     if low <= 0:
         return np.linspace(low, max(high, low + 1e-9), count + 1)
     return np.geomspace(low * (1 - 1e-9), max(high, low * (1 + 1e-9)) * (1 + 1e-9), count + 1)
+
+
+def level_lines(axes: Axes, levels: Mapping[str, float]) -> None:
+    """A thin horizontal line for each named level of the y axis, with its name and number for the legend."""
+    for (name, level), style in zip(levels.items(), itertools.cycle((":", "--", "-."))):
+        axes.axhline(level, color=BLACK, lw=0.8, ls=style, label=f"{name} level, {level:.3f}")
 
 
 def legend_above(figure: Figure, columns: int) -> None:
