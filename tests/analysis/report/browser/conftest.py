@@ -82,9 +82,9 @@ class Opened:
 
     def wait_for_dots(self, name: str, count: int) -> None:
         """Until a figure in view shows so many runs: it is drawn again when it is seen again."""
-        self.figure(name)
-        dots = f"document.querySelectorAll('#figure-{name} .chart svg g circle').length"
-        self.page.wait_for_function(f"{dots} === {count}")
+        from playwright.sync_api import expect
+
+        expect(self.figure(name).locator(".chart svg g circle")).to_have_count(count, timeout=PATIENCE_MS)
 
     def point_at(self, mark: object, *, click: bool = False) -> None:
         """Moves the pointer to the middle of a mark, and clicks there."""

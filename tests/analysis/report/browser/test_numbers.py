@@ -143,7 +143,7 @@ def test_an_exponent_says_what_it_buys(opened):
 def test_a_split_off_the_optimum_gives_loss_up(opened, report):
     figure = opened.figure("split")
     figure.locator('[data-control="shift"]').fill("1")
-    opened.page.wait_for_function("!document.querySelector('#figure-split .answer').textContent.includes(' 0.0 %')")
+    figure.locator(".answer", has_not_text=", 0.0 %").wait_for()
     text = figure.locator(".answer").inner_text()
     given_up = re.search(r"([\d.]+) % of the loss above the floor given up", text)[1]
     law = parametric.Law(
