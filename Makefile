@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 CONFIG = configs/addition.py
 
-.PHONY: help laptop full smoke bench test slow format clean
+.PHONY: help laptop full smoke bench test slow format web clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,9 @@ slow: $(VENV)/installed-dev  ## the long tests
 
 format: $(VENV)/installed-dev  ## rewrites the code in its own style
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+web: $(VENV)/installed  ## renews the libraries inside report.html, as static/vendor/vendor.json names them; needs npm
+	$(BIN)/python -m vsweep.analysis.report.interactive.vendor
 
 clean:  ## forgets the environment and the test caches; results in runs/ stay
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache

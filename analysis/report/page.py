@@ -18,6 +18,7 @@ from vsweep.analysis.plotting import Drawing
 from vsweep.analysis.report import appendix, definitions
 from vsweep.analysis.report.first_screen import FirstScreen, first_screen
 from vsweep.analysis.report.inline_svg import Shared, inline, sprite
+from vsweep.analysis.report.interactive import bundle, data
 from vsweep.analysis.sections import loss_curves, optimum
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
 
@@ -100,12 +101,17 @@ def render(
         for section in _in_order(source, screen)
     ]
     lead_figure = as_figure(lead, shared) if lead else None
+    numbers = data.content(source, studies)
+    scripts = bundle.scripts() if numbers else ()
     return (
         environment()
         .get_template("report.html")
         .render(
             title=source.title,
-            policy=POLICY,
+            policy=bundle.policy(scripts) if scripts else POLICY,
+            numbers=data.as_json(numbers) if numbers else "",
+            thinned=numbers["thinned"] if numbers else "",
+            scripts=scripts,
             styles=styles(shared),
             sprite=sprite(shared),
             banner=appendix.banner(source),

@@ -4,9 +4,12 @@
 """
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import app, logging
 from absl import flags as absl_flags
@@ -30,6 +33,12 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = absl_flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
 PLAN = absl_flags.DEFINE_bool(
     "plan", False, "Print what would be trained, its cost, and how well it would tell exponents apart; touch nothing."
+)
+PLAN_DEVICE = absl_flags.DEFINE_string(
+    "plan_device",
+    None,
+    "With --plan: a GPU that need not be here, T4, A100-40GB, A100-80GB or H100-80GB, of which train.devices says the "
+    "number; example: --plan_device=A100-40GB",
 )
 PLAN_FIGURE = absl_flags.DEFINE_string(
     "plan_figure", None, "With --plan: write its picture of sizes and tokens there; example: --plan_figure=design.png"
@@ -79,45 +88,74 @@ def launch() -> int:
     with flags.reading_variables():  # here: a bad flag is answered before jax is loaded
         from vsweep.host import progress
         from vsweep.plan import table
-        from vsweep.session import preflight
         from vsweep.train import sweep
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = progress.standard_console()
-    display = progress.for_console(console)
     begin = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value, "extend": EXTEND.value}
-    place, note = WORKDIR.value, None
     if PLAN.value:
-        place, note = preflight.free_place(CONFIG.value, place, extend=EXTEND.value)
-    events = sweep.run_sweep(CONFIG.value, place, **begin, progress=display)
+        return show_plan(console, begin)
+    display = progress.for_console(console)
+    events = sweep.run_sweep(CONFIG.value, WORKDIR.value, **begin, progress=display)
     planned = next(events)
     if planned.wall_problems:
         raise ConfigError(list(planned.wall_problems))
     for line in planned.extension.lines if planned.extension else ():
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _print(console, line)
     table.show_plan(planned.plan, console)
-    if PLAN.value:
-        from vsweep.cli import design_shown
-
-        judged_by = {"assume": ASSUME.value, "seed_spread": SEED_SPREAD.value}
-        design_shown.show(planned.plan, console, **judged_by)
-        if PLAN_FIGURE.value:
-            design_shown.draw(planned.plan, Path(PLAN_FIGURE.value), **judged_by)
-            console.print(f"figure  {PLAN_FIGURE.value}", highlight=False, markup=False, soft_wrap=True)
-        console.print(note or "", end="\n" if note else "", highlight=False, markup=False, soft_wrap=True)
-        return 0
     with display:
         display.say(f"work directory: {planned.workdir}; the same command continues a sweep that was stopped")
         return follow(events, display, changed=planned.extension is not None)
 
 
+def show_plan(console, begin: Mapping[str, Any]) -> int:
+    """`--plan`: what would be trained, here or on the device that was asked for, and what it would tell; 0."""
+    from vsweep.cli import design_shown
+    from vsweep.plan import table
+    from vsweep.session import preflight
+
+    note = None
+    if PLAN_DEVICE.value is not None:
+        sweep = preflight.plan_for(CONFIG.value, PLAN_DEVICE.value)
+    else:
+        place, note = preflight.free_place(CONFIG.value, WORKDIR.value, extend=EXTEND.value)
+        ready = preflight.prepare(CONFIG.value, place, **begin, planning=True)
+        if problems := preflight.wall_problems(ready):
+            raise ConfigError(problems)
+        for line in ready.extension.lines if ready.extension else ():
+            _print(console, line)
+        sweep = ready.sweep
+    table.show_plan(sweep, console)
+    judged_by = {"assume": ASSUME.value, "seed_spread": SEED_SPREAD.value}
+    design_shown.show(sweep, console, **judged_by)
+    if PLAN_FIGURE.value:
+        design_shown.draw(sweep, Path(PLAN_FIGURE.value), **judged_by)
+        _print(console, f"figure  {PLAN_FIGURE.value}")
+    if note:
+        _print(console, note)
+    return 0
+
+
+def _print(console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def plan_flag_problems() -> list[Problem]:
     """What is wrong with the flags that a plan alone reads."""
-    of_a_plan = {"--plan_figure": PLAN_FIGURE, "--assume": ASSUME, "--seed_spread": SEED_SPREAD}
+    of_a_plan = {
+        "--plan_device": PLAN_DEVICE,
+        "--plan_figure": PLAN_FIGURE,
+        "--assume": ASSUME,
+        "--seed_spread": SEED_SPREAD,
+    }
     given = {name: flag.value for name, flag in of_a_plan.items() if flag.value is not None}
     if given and not PLAN.value:
         return [Problem(name, "nothing reads it", repr(value), "with --plan") for name, value in given.items()]
     problems = []
+    of_a_place = {"--resume_from": RESUME_FROM.value, "--extend": EXTEND.value, "--workdir": WORKDIR.value}
+    if PLAN_DEVICE.value is not None:
+        what = "not with --plan_device, which plans for no place"
+        problems = [Problem(name, what, repr(value), "one of both") for name, value in of_a_place.items() if value]
     if PLAN_FIGURE.value is not None:
         path = Path(PLAN_FIGURE.value)
         if path.suffix.lower() not in FIGURES:
@@ -163,12 +201,23 @@ def follow(events: Iterator, display, *, changed: bool = False) -> int:
 
 
 def report(workdir: Path, what: str, display, *, final: bool) -> int:
-    """Redoes the analysis of what is there, without the bootstrap unless it is the final one; its status."""
+    """Redoes the analysis of what is there, without the bootstrap unless it is the final one; its status.
+
+    A mistake in the analysis has its traceback on stderr, and never ends training: what was trained is saved.
+    """
     from vsweep.analysis import commands
 
     display.drawing()
     with interruption.leaving():  # an analysis can be done again
-        return commands.redo(workdir, lambda path: display.say(f"{what}: {workdir / RUNS_FILE}, {path}"), final=final)
+        try:
+            return commands.redo(
+                workdir, lambda path: display.say(f"{what}: {workdir / RUNS_FILE}, {path}"), final=final
+            )
+        except Exception:  # of a program that went wrong, which no user's input explains
+            traceback.print_exc()
+            again = f"{program.command('analyse')} {workdir}"
+            display.say(f"{what}: no report, because the analysis failed; to try again: {again}")
+            return os.EX_SOFTWARE
 
 
 def has_final_report(workdir: Path, runs: int) -> bool:

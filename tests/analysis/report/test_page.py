@@ -64,7 +64,13 @@ def test_only_templates_make_html():
     assert [name for name, text in sources.items() if "Markup" in text or "<td" in text] == []
     templates = "".join(path.read_text(encoding="utf-8") for path in (SOURCES / "report" / "templates").iterdir())
     trusted = re.findall(r"[^{]*\|\s*safe|autoescape", templates)
-    assert sorted(trusted) == [" figure.svg | safe", " sprite | safe", " styles | safe"]
+    assert sorted(trusted) == [
+        " figure.svg | safe",
+        " numbers | safe",
+        " script | safe",
+        " sprite | safe",
+        " styles | safe",
+    ]
 
 
 def test_a_missing_name_is_an_error():

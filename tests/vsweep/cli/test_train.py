@@ -127,3 +127,19 @@ def test_an_interrupted_sweep_says_how_to_go_on(workdir, drawn):
     assert train.follow(iter([event]), told) == EXIT_STATUS
     assert told.lines == [f"SIGTERM received: everything is saved in {workdir}; run the same command again to go on"]
     assert drawn == []
+
+
+def test_a_mistake_in_a_report_does_not_end_training(workdir, drawn, monkeypatch, capsys):
+    def broken(workdir, then, *, final):
+        drawn.append(final)
+        raise AttributeError("a mistake")
+
+    monkeypatch.setattr(commands, "redo", broken)
+    told = Told()
+    events = [boundary(workdir, 9, 6), boundary(workdir, 9, 12), finished(workdir)]
+    assert train.follow(iter(events), told) == os.EX_SOFTWARE
+    assert drawn == [False, True]
+    assert told.lines[-1] == (
+        f"all runs have ended: no report, because the analysis failed; to try again: python -m analysis {workdir}"
+    )
+    assert "AttributeError: a mistake" in capsys.readouterr().err

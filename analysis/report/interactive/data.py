@@ -1,0 +1,107 @@
+"""The numbers of the interactive figures: one JSON in the page, the same as in runs.csv, curves.csv and fits.json.
+
+A page of many runs does not hold everything. What it leaves out it names in `thinned`.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from vsweep.analysis.approaches import isoflop
+from vsweep.analysis.data.source import Source
+from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS
+from vsweep.analysis.report.fits_json import finite
+from vsweep.analysis.sections import law, loss_curves, runs, valleys
+from vsweep.analysis.sections.base import LossStudy
+
+MOST_CURVE_POINTS = 20_000  # rows of curves.csv in a page
+RUN_COLUMNS = (
+    *("params", "params_non_embedding", "budget", "tokens", "flops_6nd", "flops_counted"),
+    *("seed", "exact_match"),
+)
+# What a script or a comment of HTML could begin with; inside a JSON text the escapes mean the same.
+ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def content(source: Source, studies: Sequence[LossStudy]) -> dict | None:
+    """The numbers of a source with N, D and loss; None where nothing could be drawn by a script."""
+    if source.variable or studies[0].empty:
+        return None
+    losses = [study.loss for study in studies]
+    convention = studies[0].convention
+    curves, thinned = _curves(source, losses)
+    return {
+        "unit": source.loss_unit,
+        "workdir": source.is_workdir,
+        "losses": {loss: LOSS_LABELS[loss] for loss in losses},
+        "sizes": {name: SIZE_LABELS[name] for name in SIZE_LABELS if name in source.runs},
+        "flops": _compute_labels(source, convention.flops),
+        "size": convention.size,
+        "compute": convention.flops,
+        "runs": _columns(source.runs, ("run_id", "status", *RUN_COLUMNS, *losses)),
+        "curves": curves,
+        "thinned": thinned,
+        "studies": {study.loss: _of_loss(study) for study in studies},
+    }
+
+
+def as_json(content: dict) -> str:
+    """Text that stands in a script element and stays a text there, whatever names it holds."""
+    text = json.dumps(finite(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return "".join(ESCAPED.get(letter, letter) for letter in text) if any(map(text.count, ESCAPED)) else text
+
+
+def _compute_labels(source: Source, used: str) -> dict[str, str]:
+    if not source.is_workdir:
+        return {used: FLOP_LABELS[used]}
+    return {name: FLOP_LABELS[name] for name in ("flops_6nd", "flops_counted") if name in source.runs}
+
+
+def _columns(table: pd.DataFrame, names: Sequence[str]) -> dict[str, list]:
+    known = [name for name in dict.fromkeys(names) if name in table]
+    return {name: _plain(table[name]) for name in known}
+
+
+def _plain(column: pd.Series) -> list:
+    """Values as JSON has them: whole numbers without a point, and null for what is missing."""
+    values = column.astype(object).where(column.notna(), None).tolist()
+    whole = (float, np.floating)
+    return [int(value) if isinstance(value, whole) and value.is_integer() else value for value in values]
+
+
+def _curves(source: Source, losses: list[str]) -> tuple[dict | None, str]:
+    """The loss curves with the row of each run; evenly chosen runs where all would be too many."""
+    if source.curves is None or source.curves.empty:
+        return None, ""
+    table, names = source.curves, source.runs["run_id"].astype(str)
+    rows = pd.Series(range(len(names)), index=names)
+    keep = -(-len(table) // MOST_CURVE_POINTS)
+    note = ""
+    if keep > 1:
+        chosen = set(names.iloc[::keep])
+        table = table[table["run_id"].astype(str).isin(chosen)]
+        note = f"The page holds the loss curves of {len(chosen):,} of {len(names):,} runs. curves.csv has all."
+    numbers = _columns(table, ("tokens", *losses))  # along a run its compute grows as its tokens
+    return {"run": rows.reindex(table["run_id"].astype(str)).tolist(), **numbers}, note
+
+
+def _of_loss(study: LossStudy) -> dict:
+    """The fits of one loss, as fits.json has them, and the points that they saw."""
+    fitted = law.SECTION.to_json(study, study.result(law.SECTION))
+    of_runs = runs.SECTION.to_json(study, study.result(runs.SECTION))
+    return {
+        "used": study.points.table["run_id"].tolist(),
+        "convention": of_runs["convention"],
+        "range": of_runs["range"],
+        "seed_noise_log": of_runs["seed_noise_log"],
+        "parametric": fitted["parametric"],
+        "standing": fitted["standing"],
+        **loss_curves.SECTION.to_json(study, study.result(loss_curves.SECTION)),
+        "isoflop_parabola": valleys.SECTION.to_json(study, study.result(valleys.SECTION))["isoflop_parabola"],
+        "valleys": [
+            {"flops": one.flops, "params": one.params, "tokens": one.tokens, "loss": one.loss}
+            for one in isoflop.valleys(study.points)
+        ],
+    }

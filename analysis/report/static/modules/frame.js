@@ -1,0 +1,200 @@
+// The frame of every live figure: its toolbar, its redrawing, its files. The drawing itself is the figure's own.
+import { study } from "./study.js";
+import { address, change, onChange, pin, view } from "./view.js";
+import { metric } from "./format.js";
+import { saveCsv, saveSvg } from "./export.js";
+
+const PICKERS = ["loss", "size", "flops"];
+const MOST_SIZES = 12; // with a button each; more are a colour bar
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+// draw(state) gives {chart, rows}: an element of Plot and the numbers that it shows. `controls` make more of the toolbar.
+export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = false } = {}) {
+  const figure = document.querySelector(`[data-figure="${name}"], [data-live="${name}"]`);
+  if (!figure) return;
+  const box = element("div", { class: "live" });
+  const bar = element("div", { class: "bar", role: "group", "aria-label": "Options of this figure" });
+  const plot = element("div", { class: "chart" });
+  const state = { width: 0, log: { x: true, y: true }, ...Object.fromEntries(controls.map((one) => [one.name, one.value])) };
+  box.append(bar, plot);
+  figure.prepend(box);
+  figure.hidden = false;
+  figure.classList.add("is-live");
+  let last = null;
+  let seen = false;
+  const redraw = () => {
+    state.width = Math.max(280, Math.min(760, plot.clientWidth || 640));
+    last = draw(state, view);
+    last.chart.setAttribute("data-chart", name);
+    entitle(last.chart, figure);
+    plot.replaceChildren(last.chart, ...(last.note ? [element("p", { class: "note" }, last.note)] : []));
+    listen(last, redraw);
+  };
+  const again = () => seen && redraw();
+  bar.append(...pickersOf(pickers));
+  bar.append(...controls.map((one) => control(one, state, again)));
+  bar.append(...buttons(name, figure, () => last));
+  if (sizes) box.insertBefore(legend(), plot);
+  // A figure is drawn when it is nearly seen, so that the page answers at once.
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    seen = true;
+    redraw();
+  }, { rootMargin: "400px" }).observe(figure);
+  let width = 0;
+  new ResizeObserver(() => {
+    if (Math.abs(plot.clientWidth - width) < 2) return;
+    width = plot.clientWidth;
+    again();
+  }).observe(plot);
+  onChange(again);
+  dark.addEventListener("change", again);
+}
+
+// A drawing is one picture to a screen reader; what it shows stands in the tables and in the CSV file.
+function entitle(chart, figure) {
+  const title = figure.querySelector("figcaption b")?.textContent ?? "Figure";
+  for (const svg of chart.matches("svg") ? [chart] : chart.querySelectorAll("svg")) {
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", title);
+    for (const group of svg.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
+  }
+}
+
+// A click on what the pointer of Plot has found pins its run, or does what the figure says.
+function listen({ chart, click }, redraw) {
+  const drawings = chart.matches("svg, figure") ? [chart] : [...chart.querySelectorAll(":scope > svg, :scope > figure")];
+  for (const drawing of drawings) {
+    drawing.addEventListener("click", () => {
+      if (!drawing.value) return;
+      if (!click) return pin(drawing.value.id);
+      click(drawing.value);
+      redraw();
+    });
+  }
+}
+
+// A button for each size, which hides it everywhere.
+function legend() {
+  const box = element("div", { class: "bar sizes", role: "group", "aria-label": "Sizes shown" });
+  const show = () => {
+    const sizes = [...new Set(study.runs[view.size])].sort((a, b) => a - b);
+    const colour = d3.scaleSequentialLog(d3.extent(sizes), shade());
+    box.hidden = sizes.length > MOST_SIZES;
+    if (box.hidden) return;
+    const buttons = sizes.map((size) => {
+      const button = element("button", { type: "button", "data-size": size, "aria-pressed": String(!view.hidden.has(size)) }, metric(size));
+      const swatch = element("span", { class: "swatch" });
+      swatch.style.background = colour(size);
+      button.prepend(swatch);
+      button.addEventListener("click", () => toggle(size));
+      return button;
+    });
+    box.replaceChildren("N: ", ...buttons);
+  };
+  onChange(show);
+  dark.addEventListener("change", show);
+  show();
+  return box;
+}
+
+function toggle(size) {
+  const hidden = new Set(view.hidden);
+  if (!hidden.delete(size)) hidden.add(size);
+  change({ hidden });
+}
+
+function pickersOf(wanted) {
+  const made = [];
+  const names = { loss: "Loss", size: "N", flops: "C" };
+  const options = { loss: study.losses, size: study.workdir ? study.sizes : {}, flops: study.flops };
+  for (const [key, labels] of Object.entries(options)) {
+    if (!wanted.includes(key) || Object.keys(labels).length < 2) continue;
+    const select = element("select", { "data-picker": key });
+    for (const [value, label] of Object.entries(labels)) select.append(new Option(label, value));
+    const show = () => (select.value = view[key]);
+    select.addEventListener("change", () => change({ [key]: select.value }));
+    onChange(show);
+    show();
+    made.push(labelled(names[key], select));
+  }
+  return made;
+}
+
+// A control is a choice ({options}), a slider ({min, max, step}) or a switch; `say` puts its value into words.
+function control(one, state, redraw) {
+  if (one.options) {
+    const select = element("select", { "data-control": one.name });
+    for (const [value, label] of Object.entries(one.options)) select.append(new Option(label, value));
+    select.addEventListener("change", () => set(select.value));
+    return labelled(one.label, select);
+  }
+  if (one.max !== undefined) {
+    const slider = element("input", { type: "range", min: one.min, max: one.max, step: one.step, "data-control": one.name });
+    slider.value = one.value;
+    const shown = element("output", {}, one.say(one.value));
+    slider.addEventListener("input", () => {
+      shown.textContent = one.say(Number(slider.value));
+      set(Number(slider.value));
+    });
+    return labelled(one.label, slider, shown);
+  }
+  const button = element("button", { type: "button", "data-control": one.name, "aria-pressed": String(one.value) }, one.label);
+  button.addEventListener("click", () => {
+    set(!state[one.name]);
+    button.setAttribute("aria-pressed", String(state[one.name]));
+  });
+  return button;
+
+  function set(value) {
+    state[one.name] = value;
+    redraw();
+  }
+}
+
+function buttons(name, figure, last) {
+  const svg = element("button", { type: "button", "data-save": "svg" }, "SVG");
+  const csv = element("button", { type: "button", "data-save": "csv" }, "CSV");
+  const link = element("a", { href: `#${figure.id}`, class: "link" }, "link");
+  svg.addEventListener("click", () => last() && saveSvg(svgOf(last().chart), name));
+  csv.addEventListener("click", () => last() && saveCsv(last().rows, name));
+  link.addEventListener("pointerdown", () => (link.href = address(figure.id)));
+  link.addEventListener("focus", () => (link.href = address(figure.id)));
+  return [svg, csv, link];
+}
+
+function svgOf(chart) {
+  return chart.tagName === "svg" ? chart : chart.querySelector("svg:last-of-type");
+}
+
+export function labelled(text, ...inputs) {
+  const label = element("label", {}, `${text} `);
+  label.append(...inputs);
+  return label;
+}
+
+export function element(tag, attributes = {}, text = "") {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.textContent = text;
+  return made;
+}
+
+// The colour of a size, light enough in the dark: viridis, which colour-blind readers can order.
+export function sizeScale(size) {
+  const sizes = study.runs[size];
+  const legend = new Set(sizes).size > MOST_SIZES;
+  return { type: "log", domain: d3.extent(sizes), interpolate: shade(), legend, label: study.sizes[size], tickFormat: "~s" };
+}
+
+function shade() {
+  const [low, high] = dark.matches ? [0.28, 1] : [0, 0.88];
+  return (t) => d3.interpolateViridis(low + (high - low) * t);
+}
+
+// Marks of an axis: powers of ten of a compute, plain numbers of a loss.
+export function compute(value) {
+  const power = Math.round(Math.log10(value));
+  return Math.abs(value / 10 ** power - 1) < 1e-9 ? `10${[...String(power)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit] ?? "⁻").join("")}` : "";
+}
