@@ -65,12 +65,13 @@ def three_back(shape, *, gain=1.0):
     """Logits from the token two positions back, which is what follows in the second half."""
     specs = {
         "embed": ParamSpec((shape.vocabulary, shape.width), Role.EMBEDDING, 1.0),
+        "hidden": ParamSpec((shape.width, shape.width), Role.HIDDEN, 0.5),
         "head": ParamSpec((shape.width, shape.vocabulary), Role.OUTPUT, 0.5),
     }
 
     def apply(params, tokens_BxT, *, dropout_key=None, dropout=0.0):
         x_BxTxW = params["embed"][jnp.pad(tokens_BxT, ((0, 0), (2, 0)))[:, : tokens_BxT.shape[1]]]
-        return gain * x_BxTxW @ params["head"]
+        return gain * x_BxTxW @ params["hidden"] @ params["head"]
 
     return specs, apply
 
@@ -131,7 +132,7 @@ def test_all_of_ones_own_is_killed_resumed_generates_is_evaluated_and_reported(f
     runs = read_runs(folder / "cut")
     assert set(runs["status"]) == {schema.FINISHED}
     assert set(runs["decay"]) == {0.5, 0.9}
-    assert set(runs["params"]) == {2 * 4 * 4, 2 * 8 * 4}
+    assert set(runs["params"]) == {3 * 4 * 4, 2 * 8 * 4 + 8 * 8}
     assert runs["metric_last_accuracy"].max() > 0.9 > runs["metric_last_accuracy"].min()
     report = (folder / "cut" / "analysis" / "report.html").read_text()
     assert "metric_last_accuracy" in report
