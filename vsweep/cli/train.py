@@ -196,8 +196,22 @@ def follow(events: Iterator, display, *, changed: bool = False) -> int:
                 display.say(f"all runs have ended: {paths}; to draw it again: {again}")
                 status = 0
             case Finished():
+                write_samples(event.workdir, display)
                 status = report(event.workdir, "all runs have ended", display, final=True)
     return status
+
+
+def write_samples(workdir: Path, display) -> None:
+    """Text from the best runs of a sweep of text, for the report; what goes wrong is a note, and costs no report."""
+    from vsweep.after import samples
+
+    with interruption.leaving():  # the same command makes them again
+        try:
+            note = samples.write(workdir)
+        except Exception as error:  # whatever it is, all runs have ended and only this file is missing
+            note = f"no samples of text ({type(error).__name__}: {error})"
+    if note:
+        display.say(note)
 
 
 def report(workdir: Path, what: str, display, *, final: bool) -> int:
