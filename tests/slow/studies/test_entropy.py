@@ -9,7 +9,7 @@ import pytest
 
 from vsweep.tables import read_runs
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.slow
 
