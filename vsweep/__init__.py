@@ -20,6 +20,7 @@ PUBLIC = {  # name -> the module that has it
     "check": "vsweep.analysis.public",
     "plan_repeated": "vsweep.analysis.public",
     "predict_loss": "vsweep.analysis.public",
+    "show": "vsweep.analysis.public",
 }
 __all__ = ["PUBLIC", "__version__", *PUBLIC]
 

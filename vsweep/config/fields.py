@@ -44,6 +44,7 @@ SECTIONS = {
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
 MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
+KEEPING = ("all", "longest", "none")
 TASKS = ("addition", "modular_arithmetic", "markov", "text")
 MODELS = ("transformer", "moe", "lstm", "gru", "mlp")
 OPTIMIZERS = ("adamw", "adam", "sgd", "lion", "muon", "adafactor")
@@ -224,6 +225,13 @@ FIELDS = (
         False,
         SWITCH,
         "measure each run's gradient: columns grad_norm and noise_scale_tokens of curves.csv",
+    ),
+    Field(
+        "train",
+        "keep_finished",
+        "all",
+        one_of(KEEPING),
+        "finished runs whose parameters stay: all, those of each stack with the most steps, or none",
     ),
     Field(
         "train",

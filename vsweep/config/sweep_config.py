@@ -101,8 +101,9 @@ class SweepConfig:
             section, name = path.split(".")
             if name in sections[section] and sections[section][name] == default:
                 del sections[section][name]
-        if self.task.name == "text" and not sections["task"].get("sources"):
-            sections["task"].pop("sources", None)
+        for name, default in LATER_OF_TASKS.get(self.task.name, {}).items():
+            if sections["task"][name] == default:
+                del sections["task"][name]
         return {
             "name": self.name,
             **sections,
@@ -115,8 +116,10 @@ LATER = {  # which sweeps had before they had a name
     "model.aspect_ratio": 0.0,
     "train.mixture": "",
     "train.gradient_statistics": False,
+    "train.keep_finished": "all",
     **{field.path: field.default for field in TRANSFORMER_OPTIONS},
 }
+LATER_OF_TASKS = {"text": {"made_from": "", "expected_tokens": 0, "sources": ""}}
 LONGEST_SHOWN = 300  # characters of a value that differs
 CLASSES = {section: class_of(section) for section in SECTIONS}
 

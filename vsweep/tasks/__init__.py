@@ -10,8 +10,11 @@ from vsweep.tasks import mixture
 from vsweep.tasks.base import CompletedTask, Task
 
 
-def build(config: TaskConfig) -> Task:
+def build(config: TaskConfig, *, planning: bool = False) -> Task:
     """The task that a configuration names, built in or by import path. Its arrays are not built yet.
+
+    `planning`: only its numbers are needed. A class with `expected(options)` may then give a task that has no data,
+    or None, and then the task itself is made.
 
     Raises:
       ConfigError: a user's own task cannot be made.
@@ -26,7 +29,7 @@ def build(config: TaskConfig) -> Task:
         raise ConfigError([error.problem]) from error
     options = {name: value for name, value in vars(config).items() if name != "name"}
     try:
-        own = kind(kind.Options(**options)) if hasattr(kind, "Options") else kind()
+        own = _own(kind, options, planning=planning)
         task = CompletedTask(config.name, own)
         _touch(task)
     except ConfigError:  # it says already what is wrong
@@ -36,6 +39,14 @@ def build(config: TaskConfig) -> Task:
             [Problem("task.name", f"{config.name} cannot be made ({registry.in_short(error)})")]
         ) from error
     return task
+
+
+def _own(kind: Any, options: dict[str, Any], *, planning: bool) -> Any:
+    if not hasattr(kind, "Options"):
+        return kind()
+    given = kind.Options(**options)
+    expected = kind.expected(given) if planning and hasattr(kind, "expected") else None
+    return kind(given) if expected is None else expected
 
 
 def _touch(task: Task) -> tuple[Any, ...]:

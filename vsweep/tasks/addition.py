@@ -30,6 +30,7 @@ class Addition:
     more_held_out: ClassVar[dict] = {}
     sources: ClassVar[dict] = {}
     multiples: ClassVar[dict] = {}
+    notes: ClassVar[tuple] = ()
     facts: ClassVar[dict] = {}
 
     def __init__(self, config: TaskConfig):

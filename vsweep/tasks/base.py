@@ -3,8 +3,9 @@
 A user's own needs `vocabulary`, `sequence_length`, `held_out`, and its training examples in one of two ways:
 `train_tokens_NxS`, one array, or `rows(examples)` with `train_examples`, for data that no array should hold as a whole.
 `sources` may name ranges of them, or further ones that `rows` knows, which `train.mixture` mixes.
-Everything else is optional. For `vsweep evaluate` it may bring `answers`, `example` and `evaluation_set`, which
-vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables `multiples`.
+Everything else is optional. `notes`, texts, stand below a plan. For `vsweep evaluate` it may bring `answers`, `example`
+and `evaluation_set`, which vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables
+`multiples`.
 """
 
 import dataclasses
@@ -58,6 +59,7 @@ class Task(Protocol):
     more_held_out: Mapping[str, HeldOut]  # further sets by name: their losses are columns val_loss_NAME
     sources: Mapping[str, range]  # by name: numbers that `rows` takes, for mixtures; may lie beyond `train_examples`
     metrics: Mapping[str, Metric]  # by name: their means over held-out examples are columns metric_NAME
+    notes: tuple[str, ...]  # what a plan should say of the data
     multiples: Mapping[str, tuple[str, float]]  # further column -> (column, factor): such as bits per byte of val_loss
 
     @property
@@ -153,6 +155,7 @@ class CompletedTask:
         pad = getattr(own, "pad", None)
         self.pad = NO_PAD if pad is None else pad
         self.eos = getattr(own, "eos", None)
+        self.notes = tuple(getattr(own, "notes", ()))
         self.metrics = dict(getattr(own, "metrics", {}))
         self.multiples = dict(getattr(own, "multiples", {}))
         self.sources: dict[str, range] = dict(getattr(own, "sources", {}))

@@ -18,10 +18,11 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.registry import option
 from vsweep.corpus.split import HELD_OUT, TRAIN
 from vsweep.corpus.store import Store
-from vsweep.tasks import corpora
+from vsweep.tasks import corpora, expected
 from vsweep.tasks.base import HeldOut
 from vsweep.tasks.corpora import CORPUS, ShuffledBlocks, TextSet, is_store, open_corpus, parse_sets, read_set
 
+MOST_TOKENS = 10**15
 MOST_BLOCKS = 2**27  # an epoch's order is a permutation of them in memory
 
 
@@ -41,6 +42,17 @@ class Options:
     separator: str = option(
         "", r"what separates documents in a .txt, such as \n\n; default: files, or paragraphs of one"
     )
+    made_from: str = option(
+        "", "what `vsweep tokenise` makes the corpus of: the message that it is missing names it", kind=RESUMABLE
+    )
+    expected_tokens: int = option(
+        0,
+        "training tokens of the corpus, for `--plan` before it is there",
+        unit="tokens",
+        allowed=f"an integer from 0 to {MOST_TOKENS:.0e} (0: the corpus must be there)",
+        test=lambda n: 0 <= n <= MOST_TOKENS,
+        kind=RESUMABLE,
+    )
     sources: str = option(
         "", "further corpora that train.mixture may name, name:folder,...; `corpus` is the main one", kind=RESUMABLE
     )
@@ -55,6 +67,8 @@ class Text:
     def __init__(self, options: Options):
         """Raises ConfigError with everything that is wrong with the corpora; texts are tokenised here, once."""
         self.options = options
+        if options.made_from and expected.is_missing(options):
+            raise ConfigError([expected.problem(options)])
         self.store = open_corpus(options.corpus, options.tokenizer, options.separator)
         self.vocabulary, self.eos = self.store.vocabulary, self.store.eos
         self.sequence_length = options.context + 1
@@ -64,6 +78,12 @@ class Text:
         problems += self._read_sets()
         if problems := [*problems, *self._size_problems()]:
             raise ConfigError(problems)
+
+    @classmethod
+    def expected(cls, options: Options) -> expected.ExpectedText | None:
+        """What a plan needs of a corpus that is not there yet, where the options tell it; else None."""
+        told = options.expected_tokens and not options.sources
+        return expected.ExpectedText(options) if told and expected.is_missing(options) else None
 
     def rows(self, examples: np.ndarray) -> np.ndarray:
         """[..., S]: training blocks by number, from the mapped file; those of the sources come after the corpus."""

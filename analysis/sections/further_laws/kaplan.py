@@ -154,7 +154,7 @@ def against_tokens(result: KaplanCurves, language: Language) -> Drawing:
     """Loss against tokens, with the unigram and the bigram level."""
     figure, (axes,) = plotting.new_figure()
     _curves(axes, result, "tokens", 1.0)
-    _levels(axes, language)
+    plotting.level_lines(axes, language.levels)
     _finish(figure, axes, result, TOKENS_LABEL, units=True)
     if axes.get_legend_handles_labels()[0]:
         plotting.legend_above(figure, 2)
@@ -177,7 +177,7 @@ def kinks(result: KaplanCurves, language: Language) -> Drawing | Refusal:
         axes.plot(tokens, kink.curve(tokens), lw=1, **style)
         axes.plot(ends, kink.slopes(ends), lw=0.7, ls=":", **style)
         axes.plot(kink.tokens, kink.loss, "o", ms=5, mfc=style["color"] if kink.shown else "none", **style)
-    _levels(axes, language)
+    plotting.level_lines(axes, language.levels)
     _finish(figure, axes, result, TOKENS_LABEL, units=True)
     if axes.get_legend_handles_labels()[0]:
         plotting.legend_above(figure, 2)
@@ -195,12 +195,6 @@ def _curves(axes: Axes, result: KaplanCurves, x: str, unit: float) -> None:
     dense = len(result.curves) > plotting.MANY_CURVE_POINTS
     for (size, _), run in result.curves.groupby(["size", "run_id"]):
         axes.plot(run[x] / unit, run["loss"], lw=0.9, alpha=0.75, color=colour.to_rgba(size), rasterized=dense)
-
-
-def _levels(axes: Axes, language: Language) -> None:
-    for name, style in (("unigram", ":"), ("bigram", "--")):
-        if level := getattr(language, name):
-            axes.axhline(level, color=plotting.BLACK, lw=0.8, ls=style, label=f"{name} level, {level:.3f}")
 
 
 def _finish(figure: Figure, axes: Axes, result: KaplanCurves, x_label: str, *, units: bool = False) -> None:

@@ -42,6 +42,7 @@ class CountedTask:
     more_held_out: Mapping[str, HeldOut] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, range] = dataclasses.field(default_factory=dict)
     metrics: Mapping = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def mean_label_tokens(self) -> float:
