@@ -96,12 +96,19 @@ def laptop(config: ConfigDict) -> None:
     config.optimizer.lr = 6e-3
     config.optimizer.beta2 = 0.95
     config.optimizer.warmup_steps = 20
-    config.train.batch_size = 16
     config.train.curve_points = 40
     config.train.curve_examples = 128
     config.train.final_examples = 512
-    config.sweep.width = (8, 12, 16, 24, 32, 48)
-    config.sweep.budget = (1_000_000,)
+    config.sweep.budget = (2**21,)
+    config.sweep.seed = (0, 1)
+    with_batch_sizes(config, widths=(8, 12, 16, 24, 32, 48), study_width=16, batch_sizes=(4, 8, 32, 64, 128))
+
+
+def with_batch_sizes(config: ConfigDict, widths: tuple, study_width: int, batch_sizes: tuple) -> None:
+    """Every width at one batch size of 16, and one width at others too: what C_min is computed from."""
+    config.sweep.paired = (("width", "batch_size"),)
+    config.sweep.width = (*widths, *(study_width for _ in batch_sizes))
+    config.sweep.batch_size = (*(16 for _ in widths), *batch_sizes)
 
 
 def smoke(config: ConfigDict) -> None:
@@ -112,5 +119,5 @@ def smoke(config: ConfigDict) -> None:
     config.train.curve_points = 20
     config.train.curve_examples = 64
     config.train.final_examples = 256
-    config.sweep.width = (8, 12, 16, 24)
-    config.sweep.budget = (100_000,)
+    config.sweep.budget = (2**17,)
+    with_batch_sizes(config, widths=(8, 12, 16, 24, 32), study_width=8, batch_sizes=(4, 8, 32))

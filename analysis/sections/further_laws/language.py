@@ -13,6 +13,7 @@ from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import count, metric, printable
 from vsweep.analysis.sections import law, loss_curves, valleys
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assessed
 from vsweep.analysis.uncertainty.estimates import largest_flops, law_quantities, quantities
 from vsweep.analysis.uncertainty.intervals import Range, in_percent
@@ -99,7 +100,7 @@ class TextOfStudy:
 class LanguageSection(Section[TextOfStudy | None]):
     """Bits per byte, levels and tokens per parameter of a study of text; None in other studies."""
 
-    name, title = "language", "Bits per byte, and what the text demands"
+    name, title = "language", "Bits per byte, levels and tokens per parameter"
 
     def compute(self, study: LossStudy) -> TextOfStudy | Refusal | None:
         language = study.source.language
@@ -116,7 +117,8 @@ class LanguageSection(Section[TextOfStudy | None]):
         if result is None or isinstance(result, Refusal):
             return []
         losses = _about_losses(result, study.source.language)
-        return self.about(study, 45, [*losses, *map(_about_level, result.levels), *_about_ratios(study, result)])
+        told = [*losses, *map(_about_level, result.levels), *_about_ratios(study, result), *_doubt(study, result)]
+        return self.about(study, 45, told)
 
     def tables(self, study: LossStudy, result: TextOfStudy | Refusal | None) -> list[Table]:
         if result is None or isinstance(result, Refusal):
@@ -234,15 +236,14 @@ def _about_losses(result: TextOfStudy, language: Language) -> list[str]:
 
 
 def _about_level(level: Level) -> str:
-    sizes = len(level.first)
-    counted = f"{level.below} of {count(level.cells, 'cell')}"
-    text = f"the {level.name} level is {_both(level.nats, level.bits_per_byte)}: {counted} end below it"
-    reached = [(budget, size) for size, budget in level.first.items() if budget is not None]
-    if reached:
-        budget, size = min(reached)
-        text += f", at D = {metric(budget)} first N = {metric(size)}"
+    text = f"the {level.name} level is {_both(level.nats, level.bits_per_byte)}"
+    cells = count(level.cells, "cell")
+    if not level.below:
+        return f"{text}: none of {cells} ends below it."
+    budget, size = min((budget, size) for size, budget in level.first.items() if budget is not None)
+    text += f": {level.below} of {cells} end below it, at D = {metric(budget)} first N = {metric(size)}"
     if not level.never:
-        return f"{text}. Each of {count(sizes, 'size')} gets below it at some budget."
+        return f"{text}. Each of {count(len(level.first), 'size')} gets below it at some budget."
     named = ", ".join(metric(size) for size in level.never[:NAMED])
     more = f" and {len(level.never) - NAMED} more" if len(level.never) > NAMED else ""
     return f"{text}. No budget here takes N = {named}{more} below it."
@@ -279,6 +280,13 @@ def _span(ratio: TokensPerParameter) -> str:
     return "" if ratio.low is None else f"{metric(ratio.low)} to {metric(ratio.high)}, {ratio.form}"
 
 
+def _doubt(study: LossStudy, result: TextOfStudy) -> list[str]:
+    """A warning where the law whose losses and ratio are given is not one that these runs show."""
+    if not result.of_law or (verdict := law.standing(study).verdict) == verdicts.DESCRIBES:
+        return []
+    return [f"the parametric law is {verdict} on these runs, and so are its losses and its tokens per parameter here."]
+
+
 # Tables
 
 
@@ -296,7 +304,7 @@ def _losses(study: LossStudy, result: TextOfStudy) -> Table:
         first = (level.first[size] for level in result.levels)
         reached = ("none" if budget is None else metric(budget) for budget in first)
         numbers = (metric(found.params), metric(found.tokens), *_cells(found.nats, found.bits_per_byte))
-        rows.append(("largest budget of a size", *numbers, *reached))
+        rows.append(("largest budget", *numbers, *reached))
     rows += [(f"{each.name} level", "", "", *_cells(each.nats, each.bits_per_byte), *empty) for each in result.levels]
     note = (
         "Bits per byte = nats per token / (ln 2 x bytes per token). They do not depend on the tokenizer. Losses of a "

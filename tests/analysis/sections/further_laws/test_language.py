@@ -128,6 +128,21 @@ def test_an_interval_judges_the_rule(low, high, form, verdict):
     assert TokensPerParameter("parametric", "law", 20.0, low, high, form).verdict == verdict
 
 
+def test_a_law_that_is_not_shown_casts_doubt_on_its_losses(studied, tmp_path):
+    assert not any("and so are its losses" in text for text in texts(studied[0]))
+    study, _ = of(write_text_study(tmp_path, Planted(budgets=(BUDGETS[0], BUDGETS[-1]), seeds=(0,))))
+    verdict = law.standing(study).verdict
+    assert verdict in ("doubtful", "not shown")
+    assert any(text.startswith(f"the parametric law is {verdict} on these runs") for text in texts(study))
+
+
+def test_a_level_that_nobody_passes_is_said_shortly(tmp_path):
+    levels = {"unigram": UNIGRAM, "bigram": 0.5}
+    study, _ = of(write_text_study(tmp_path, facts={**FACTS, "levels_nats_per_token": levels}))
+    sentence = next(text for text in texts(study) if text.startswith("the bigram level"))
+    assert sentence.endswith(": none of 30 cells ends below it.")
+
+
 def test_unknown_bytes_per_token_are_said(tmp_path):
     study, found = of(write_text_study(tmp_path, facts={**FACTS, "bytes_per_token": {}}))
     assert found.best.bits_per_byte is None
