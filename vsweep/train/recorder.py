@@ -194,6 +194,8 @@ class StackRecorder:
             for run in due:
                 self._record(run, evaluations)
         self.results.slot_steps = self.plan.slots * chunk.step
+        news = {run.run_id: self.results.runs[run.run_id].newest for due, _ in measured for run in due}
+        self.recorder.clock.progress.measured(self.plan.name, step=chunk.step, steps=self.plan.steps, news=news)
         self.recorder.clock.advance(chunk.step, self._trained_s())
         if chunk.snapshot is not None:
             self._end_runs(chunk.step)
