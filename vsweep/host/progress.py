@@ -26,8 +26,8 @@ class SilentProgress:
     def drawing(self) -> None:
         """A report is drawn, which may take minutes."""
 
-    def measured(self, stack: str, *, step: int, steps: int, news: Mapping[str, Mapping]) -> None:
-        """After a chunk, before `update`: the stack is at `step` of `steps`.
+    def measured(self, stack: str, *, step: int, steps: int, batch_size: int, news: Mapping[str, Mapping]) -> None:
+        """After a chunk, before `update`: the stack is at `step` of `steps`; a step takes `batch_size` examples.
 
         `news`: run_id -> its newest evaluation, or `diverged_at_step`, of the runs that were evaluated.
         """

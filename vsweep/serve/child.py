@@ -19,21 +19,21 @@ ENDS_IN_S = 2.0
 
 
 @contextlib.contextmanager
-def page(workdir: Path, *, port: int, keep: bool, say: Callable[[str], None]) -> Iterator[None]:
-    """The page of `workdir` stands while the block runs. Raises ConfigError for a port that is in use.
+def page(workdir: Path, *, port: int, keep: bool, say: Callable[[str], None]) -> Iterator[int | None]:
+    """The page of `workdir` stands while the block runs, which gets the process id of its server.
 
-    A page that cannot be started is said, and is no reason not to train.
+    Raises ConfigError for a port that is in use. A page that cannot be started is said, and is no reason not to train.
     """
     with link.listen(port, "--serve_port") as listening:
         token = link.new_token()
         address = link.address(listening, token)
         process = _start(workdir, listening.fileno(), token, keep=keep, say=say)
     if process is None:
-        yield
+        yield None
         return
     say(f"live page, for this machine only: {address}")
     try:
-        yield
+        yield process.pid
     finally:
         if keep:
             say(f"the live page stays: {address}; to end it: kill {process.pid}")

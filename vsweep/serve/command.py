@@ -9,10 +9,14 @@ import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.schema import LIVE_FILE, RUNS_FILE
-from vsweep.serve import link, server
+from vsweep.serve import link
+
+if TYPE_CHECKING:
+    from vsweep.serve import server
 
 RUNS = Path("runs")  # where `vsweep train` puts work directories
 MARKS = ("config.json", RUNS_FILE, LIVE_FILE)  # one of these makes a folder a work directory
@@ -37,9 +41,16 @@ def main(arguments: Sequence[str]) -> int:
     _say(address, workdirs, named=bool(options.workdirs))
     if options.open:
         webbrowser.open(address)
-    with contextlib.suppress(KeyboardInterrupt), server.PageServer(listening, token, workdirs) as page:
+    with contextlib.suppress(KeyboardInterrupt), _page(listening, token, workdirs) as page:
         page.serve_forever()
     return 0
+
+
+def _page(listening: socket.socket, token: str, workdirs: Sequence[Path]) -> "server.PageServer":
+    """Loaded late: pandas takes its time, and the link, which listens already, is told before."""
+    from vsweep.serve import server
+
+    return server.PageServer(listening, token, workdirs)
 
 
 def find(given: Sequence[Path]) -> list[Path]:
@@ -84,14 +95,14 @@ def _beside_training(listening: socket.socket, workdirs: list[Path], *, keep: bo
     token = sys.stdin.readline().strip()
     if not token:
         return 0
-    with server.PageServer(listening, token, workdirs) as page:
+    with _page(listening, token, workdirs) as page:
         if not keep:
             threading.Thread(target=_end_with_training, args=(page,), daemon=True).start()
         page.serve_forever()
     return 0
 
 
-def _end_with_training(page: server.PageServer) -> None:
+def _end_with_training(page: "server.PageServer") -> None:
     sys.stdin.read()
     page.shutdown()
 

@@ -61,9 +61,9 @@ class LiveProgress(SilentProgress):
             self._state["doing"] = "drawing"
             self._write(now=True)
 
-    def measured(self, stack: str, *, step: int, steps: int, news: Mapping[str, Mapping]) -> None:
-        self.display.measured(stack, step=step, steps=steps, news=news)
-        self._state |= {"doing": "training", "stack": stack, "step": step, "steps": steps}
+    def measured(self, stack: str, *, step: int, steps: int, batch_size: int, news: Mapping[str, Mapping]) -> None:
+        self.display.measured(stack, step=step, steps=steps, batch_size=batch_size, news=news)
+        self._state |= {"doing": "training", "stack": stack, "step": step, "steps": steps, "batch_size": batch_size}
         for run_id, point in news.items():
             if "diverged_at_step" in point:
                 self._state["diverged"][run_id] = point["diverged_at_step"]
@@ -111,7 +111,7 @@ def read(workdir: Path) -> dict:
         values = json.loads(files.read(workdir, LIVE_FILE))
     except FileNotFoundError:
         return {}
-    except RecursionError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{LIVE_FILE}: damaged") from None
     if not isinstance(values, dict) or not all(isinstance(values.get(name), kind) for name, kind in KINDS.items()):
         raise ValueError(f"{LIVE_FILE}: damaged")

@@ -10,7 +10,9 @@
 
 import hmac
 import re
+import select
 import socket
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -25,6 +27,7 @@ OWN_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORE
 STATIC = {"": "live.html", "live.css": "live.css", "live.js": "live.js", "chart.js": "chart.js"}  # path -> file
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 MOST_STREAMS = 32
+SIGN_OF_LIFE_S = 15.0  # a stream that says nothing for longer may be closed by what lies between
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-src 'self'; "
     "img-src data:; "
@@ -123,10 +126,18 @@ class Handler(BaseHTTPRequestHandler):
                 return
             self.close_connection = True
             self._begin(HTTPStatus.OK, "text/event-stream", {"Connection": "close"})
-            seen = [0] * len(self.server.watcher.directories)
-            while self.command == "GET":
-                messages = [f"data: {message}\n\n" for message in self.server.watcher.news(seen)]
-                self.wfile.write("".join(messages or [": still here\n\n"]).encode())
+            if self.command == "GET":
+                self._stream()
+
+    def _stream(self) -> None:
+        seen, said_at = [0] * len(self.server.watcher.directories), time.monotonic()
+        while not select.select([self.connection], [], [], 0)[0]:  # readable: the reader is gone, it has no more to say
+            messages = [f"data: {message}\n\n" for message in self.server.watcher.news(seen)]
+            if not messages and time.monotonic() - said_at > SIGN_OF_LIFE_S:
+                messages = [": still here\n\n"]
+            if messages:
+                said_at = time.monotonic()
+                self.wfile.write("".join(messages).encode())
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
         self._begin(status, kind, {"Content-Length": str(len(content)), **(headers or {})})

@@ -12,7 +12,6 @@ from vsweep.serve.state.directory import Directory
 
 EVERY_S = 1.0
 REST = 10  # the next look waits so many times what the last one took: training has the processor
-SIGN_OF_LIFE_S = 15.0  # a stream that says nothing for longer may be closed by what lies between
 
 
 class Watcher:
@@ -43,10 +42,10 @@ class Watcher:
     def news(self, seen: list[int]) -> Iterator[str]:
         """Messages about directories with a version above the one in `seen`, which follows them.
 
-        Waits for one, up to `SIGN_OF_LIFE_S` seconds.
+        Waits for one, up to `EVERY_S` seconds.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._new(seen), timeout=SIGN_OF_LIFE_S)
+            self._changed.wait_for(lambda: self._new(seen), timeout=EVERY_S)
             messages = []
             for place in self._new(seen):
                 here = self.directories[place]

@@ -61,12 +61,20 @@ class Directory:
                 state.runs = tables.read(files.read(path, RUNS_FILE), files.read(path, CURVES_FILE))
         with self._telling():
             if self._stamps[2]:
-                state.stacks = stacks.read(files.read(path, PLAN), state.runs)
+                state.stacks = stacks.read(files.read(path, PLAN))
+        self._add_planned()
         with self._telling():
             self._add_live()
-        for place in (place for stack in state.stacks for place in stack.places):
-            if place.run_id in state.runs:
-                state.runs[place.run_id].horizon = place.horizon
+
+    def _add_planned(self) -> None:
+        """The steps of every run, and runs that the tables do not have yet."""
+        runs, batch_size = self.state.runs, self.state.live.get("batch_size")
+        for stack in self.state.stacks:
+            for place in stack.places:
+                if place.run_id not in runs:
+                    known = batch_size if stack.name == self.state.live.get("stack") else None
+                    runs[place.run_id] = tables.planned(place.run_id, stack.name, known or 1)
+                runs[place.run_id].horizon = place.horizon
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

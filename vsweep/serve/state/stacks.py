@@ -50,21 +50,18 @@ class StackShown:
         return place.start + run.steps - place.before if run.steps > place.before else 0
 
 
-def read(plan_json: bytes, runs: Mapping[str, Run]) -> list[StackShown]:
-    """The stacks that hold runs of the table: a sweep that was extended may have replaced others.
+def read(plan_json: bytes) -> list[StackShown]:
+    """The stacks that are trained: not those that an extension has replaced.
 
     Raises ValueError for a file that no sweep has written.
     """
     try:
-        stacks = [_stack(stack) for stack in json.loads(plan_json)["stacks"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        plan = json.loads(plan_json)
+        replaced = {name for generation in plan.get("generations", ()) for name in generation["replaced"]}
+        stacks = [_stack(stack) for stack in plan["stacks"] if stack["name"] not in replaced and stack["entries"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"plan.json: damaged - {error!r}") from error
-    shown = [stack for stack in stacks if not runs or all(_is_of(place, stack, runs) for place in stack.places)]
-    return [stack for stack in shown if stack.places]
-
-
-def _is_of(place: Place, stack: StackShown, runs: Mapping[str, Run]) -> bool:
-    return place.run_id in runs and runs[place.run_id].stack == stack.name
+    return stacks
 
 
 def _stack(values: Mapping) -> StackShown:

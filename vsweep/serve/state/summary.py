@@ -11,7 +11,7 @@ from pathlib import Path
 from vsweep.schema import DIVERGED, FINISHED, QUEUED, RUNNING
 from vsweep.serve import live_file
 from vsweep.serve.state import files
-from vsweep.serve.state.drift import SIGMAS, Judged
+from vsweep.serve.state.drift import Judged
 from vsweep.serve.state.forecast import Miss
 from vsweep.serve.state.stacks import StackShown
 from vsweep.serve.state.tables import Run
@@ -143,7 +143,7 @@ def _percent(off: float) -> str:
 
 
 def _limit(limit: float) -> str:
-    return f"{-math.expm1(-limit):.1%} below or {math.expm1(limit):.1%} above ({SIGMAS:g} times the scatter)"
+    return f"{-math.expm1(-limit):.1%} below or {math.expm1(limit):.1%} above"
 
 
 def _judging(verdicts: Verdicts) -> dict:

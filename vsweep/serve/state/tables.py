@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep.config.fields import AXES
-from vsweep.schema import DIVERGED, FINISHED, OPTIONAL_COLUMNS, RUNNING
+from vsweep.schema import DIVERGED, FINISHED, OPTIONAL_COLUMNS, QUEUED, RUNNING
 from vsweep.tables import check_rows
 
 LOSSES = ("excess_loss", "val_loss", "answer_loss")  # the first one that all curves have is judged
@@ -44,6 +44,13 @@ class Run:
         self.curve.setdefault(step, losses)
         if not self.has_ended:
             self.status = RUNNING
+
+
+def planned(run_id: str, stack: str, batch_size: int) -> Run:
+    """A run before there are tables: its settings are not known, so it is compared with no other."""
+    unknown = math.nan
+    sizes = {"params": unknown, "params_non_embedding": unknown}
+    return Run(run_id, stack, QUEUED, 0, batch_size, unknown, sizes, unknown, settings=(run_id,))
 
 
 def read(runs_csv: bytes, curves_csv: bytes) -> dict[str, Run]:

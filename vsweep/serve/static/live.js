@@ -57,6 +57,10 @@ class Sweep {
     this.drawReport();
   }
 
+  wide() {
+    return Math.max(320, this.root.clientWidth);
+  }
+
   drawHead() {
     const now = this.summary;
     this.root.querySelector("h1").textContent = now.title;
@@ -99,7 +103,7 @@ class Sweep {
     const law = judging.why_no_law ? `Not held against a law: ${judging.why_no_law}.` : `${count(judging.by_law)} runs ended after a forecast by the law.`;
     const lead = wrong.length ? "" : "None. ";
     const compared = `${count(judging.compared)} of ${count(judging.under_way)} runs under way are compared with other seeds`;
-    this.part("judging").textContent = `${lead}${compared}${reasons.length ? ` (${reasons.join("; ")})` : ""}. ${law}`;
+    this.part("judging").textContent = `${lead}${compared}${reasons.length ? ` (${reasons.join("; ")})` : ""}; the limit is as rare as 3 standard deviations of the scatter between seeds. ${law}`;
   }
 
   drawCurves() {
@@ -119,7 +123,7 @@ class Sweep {
     }).filter((line) => line.points.length);
     const readout = this.part("readout");
     const pointed = (name, [x, y]) => { readout.textContent = `${name}: ${LOSSES[column]} ${short(y)} nats per token after ${count(x)} examples`; };
-    this.part("chart").replaceChildren(curves(lines, log, `${LOSSES[column]}, nats per token`, pointed));
+    this.part("chart").replaceChildren(curves(lines, log, `${LOSSES[column]}, nats per token`, this.wide(), pointed));
     const shown = Object.keys(drawn).length;
     this.part("key").title = shown < with_curves ? `${shown} of ${with_curves} curves` : "";
     if (shown < with_curves) readout.textContent = `${count(shown)} of ${count(with_curves)} curves are drawn: those that look wrong, those under way, and the newest.`;
@@ -148,7 +152,7 @@ class Sweep {
     if (!plan) return;
     const more = plan.left_out ? ` ${count(plan.left_out)} more runs are not drawn.` : "";
     this.part("slots").querySelector("p").textContent = `Slots of ${plan.stack}: one row a slot, one box a run.${more}`;
-    this.part("plan").replaceChildren(slots(plan));
+    this.part("plan").replaceChildren(slots(plan, this.wide()));
   }
 
   drawReport() {
@@ -209,5 +213,6 @@ function listen() {
   });
 }
 
+addEventListener("resize", () => sweeps.forEach((sweep) => { sweep.drawCurves(); sweep.drawStacks(); }));
 setInterval(() => sweeps.forEach((sweep) => sweep.tick()), 1000);
 listen();
