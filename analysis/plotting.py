@@ -7,9 +7,10 @@ for ordered quantities and Okabe and Ito's set for the approaches, which colour-
 import contextlib
 import functools
 import io
+import itertools
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from vsweep import atomic
@@ -64,7 +66,7 @@ STYLE = {
     "legend.fontsize": 9,
     "svg.hashsalt": "vsweep",
 }
-ONE_PANEL, TWO_PANELS = (5.6, 3.9), (8.4, 4.0)  # inches: text is still readable when a column shrinks one to 3.3
+ONE_PANEL, TWO_PANELS = (5.6, 3.9), (7.4, 3.9)  # inches: text is still readable when a column shrinks one to 3.3
 DPI = 160
 LONGEST_LABEL = 120  # characters of a name, which would leave no room for the figure
 LONGEST_FILE = 60  # letters of a name that go into the name of a file
@@ -72,6 +74,7 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell o
 MANY_MARKS = 2_000  # from here on a cloud of dots is a blot: a figure shows their density
 MANY_CURVE_POINTS = 20_000  # of all curves of a figure
 MANY_LINES, SOME_LINES = 30, 12  # a figure of more lines than this shows a dozen of them
+FEW_COLOURS = 3  # values, up to which a legend names each
 BINS = 70, 50  # of a density, across and up
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # More tick marks the fewer decades an axis spans: (decades at least, marks within a decade);
@@ -119,7 +122,7 @@ def new_grid(panels: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """As `new_figure`, with the panels in rows of `columns`; axes beyond `panels` are not made."""
     rows, columns = -(-panels // columns), min(panels, columns)
     with matplotlib.rc_context(STYLE):
-        size = ONE_PANEL if panels == 1 else (2.8 * columns + 1.0, 2.6 * rows + 0.5)
+        size = ONE_PANEL if panels == 1 else (2.5 * columns + 0.9, 2.4 * rows + 0.5)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         return figure, [figure.add_subplot(rows, columns, at + 1) for at in range(panels)]
@@ -142,7 +145,8 @@ def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None
     decades = np.log10(high) - np.log10(low)
     powers = not units and (high > 2e3 or low < 1e-4)
     marks = next((marks for least, marks in MARKS if decades >= least), None)
-    if powers and decades >= MOST_DECADES_OF_THREES:
+    narrow = which == "x" and len(axes.figure.axes) > 1
+    if powers and decades >= MOST_DECADES_OF_THREES / (2 if narrow else 1):
         marks = (1,)
     axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(6))
     axis.set_minor_locator(ticker.NullLocator())
@@ -179,11 +183,18 @@ def colours(values: np.ndarray, name: str = "viridis") -> ScalarMappable:
 def colour_bar(
     figure: Figure, axes: Axes | list[Axes], scale: ScalarMappable, values, label: str, *, units: bool = True
 ) -> None:
-    """A bar for the colours of `values`; for a single value a line of text, because a bar would show an empty range."""
-    if len(np.unique(values)) == 1:
-        name = label.split(" (")[0]
-        last = axes[-1] if isinstance(axes, list) else axes
-        last.set_title(f"{name} = {_metric(float(np.min(values)))}", loc="right", fontsize=9)
+    """A bar for the colours of `values`; for one value a line of text, and for few a legend: a bar would say less."""
+    few, name = np.unique(values), label.split(" (")[0]
+    last = axes[-1] if isinstance(axes, list) else axes
+    if len(few) == 1:
+        last.set_title(f"{name} = {_metric(float(few[0]))}", loc="right", fontsize=9)
+        return
+    if len(few) <= FEW_COLOURS:
+        say = _metric if units else _plain
+        lines = [Line2D([], [], color=scale.to_rgba(value), lw=4, label=say(float(value))) for value in few[::-1]]
+        last.legend(
+            handles=lines, title=name, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2, frameon=False
+        )
         return
     bar = figure.colorbar(scale, ax=axes, pad=0.02, aspect=30)
     log_axis(bar.ax, "y", label, units=units)
@@ -223,6 +234,12 @@ def _edges(values: np.ndarray, count: int) -> np.ndarray:
     if low <= 0:
         return np.linspace(low, max(high, low + 1e-9), count + 1)
     return np.geomspace(low * (1 - 1e-9), max(high, low * (1 + 1e-9)) * (1 + 1e-9), count + 1)
+
+
+def level_lines(axes: Axes, levels: Mapping[str, float]) -> None:
+    """A thin horizontal line for each named level of the y axis, with its name and number for the legend."""
+    for (name, level), style in zip(levels.items(), itertools.cycle((":", "--", "-."))):
+        axes.axhline(level, color=BLACK, lw=0.8, ls=style, label=f"{name} level, {level:.3f}")
 
 
 def legend_above(figure: Figure, columns: int) -> None:

@@ -1,4 +1,4 @@
-"""What the commands `compare`, `plan-from-law` and `check` do, on what a program has at hand."""
+"""What the commands `compare`, `plan-from-law` and `check` do, on what a program has at hand; reports in a notebook."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,12 +14,14 @@ from vsweep.analysis.compare.sources import convention_of, titles
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
 from vsweep.analysis.data.source import FLOP_CONVENTIONS, SIZE_CONVENTIONS, Refusal
+from vsweep.analysis.groups.report import GroupsResult
 from vsweep.analysis.pipeline import Result
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.prediction import Prediction, predict
 from vsweep.analysis.planner.results import Plan
 from vsweep.analysis.planner.saved_law import SavedLaw, read_fits, refuse_unshown
 from vsweep.analysis.planner.scarce_data import ScarceData, plan_scarce, repeats_of
+from vsweep.analysis.report import notebook
 from vsweep.analysis.tables.several_files import Paths
 
 
@@ -203,3 +205,25 @@ def check(
     source = load(new, columns=columns, loss_unit=loss_unit, where=where)
     known = None if curves is None else load(curves)
     return checking.check(saved, source, within=within, beyond=beyond, curves=known)
+
+
+def show(
+    result: str | Path | Result | GroupsResult, figure: str | None = None, *, height: int | None = None
+) -> notebook.Shown:
+    """Displays the report in a notebook: whole, or one figure of it, as alive as in a browser.
+
+    Args:
+      result: what `analyse` returned, a report.html, or a folder or work directory with one.
+      figure: such as `loss_curves` or `anchors`; the whole page by default.
+      height: of the frame in pixels.
+
+    The frame is a document of its own. Nothing in it reaches the notebook, and it asks for no address.
+
+    Raises:
+      ValueError: no such report or figure.
+    """
+    if isinstance(result, Result | GroupsResult):
+        return notebook.show(result.report, figure, height)
+    path = Path(result)
+    inside = [path / "report.html", path / "analysis" / "report.html"]
+    return notebook.show(next((one for one in inside if one.is_file()), path), figure, height)

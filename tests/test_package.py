@@ -110,7 +110,7 @@ def test_the_tested_versions_are_in_the_ranges():
 def test_the_command_lists_commands_and_configs(installed, place):
     text = run(installed / "vsweep", "--help", cwd=place)
     assert "plan-from-law FITS.json" in text
-    assert "Bundled: addition, markov, modular, text." in text
+    assert "Bundled: addition, kaplan, markov, modular, text." in text
 
 
 def test_a_bundled_config_is_planned_by_name(installed, place):

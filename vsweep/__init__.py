@@ -15,12 +15,12 @@ PUBLIC = {  # name -> the module that has it
     "load_run": "vsweep.saved_run",
     "evaluate_runs": "vsweep.after.evaluation",
     "analyse": "vsweep.analysis",
-    "show": "vsweep.serve.notebook",
     "compare": "vsweep.analysis.public",
     "plan_from_law": "vsweep.analysis.public",
     "check": "vsweep.analysis.public",
     "plan_repeated": "vsweep.analysis.public",
     "predict_loss": "vsweep.analysis.public",
+    "show": "vsweep.analysis.public",
 }
 __all__ = ["PUBLIC", "__version__", *PUBLIC]
 

@@ -18,7 +18,8 @@ from vsweep.models.params import mismatches
 from vsweep.plan import cost
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import StackPlan
-from vsweep.schema import RUNS_FILE
+from vsweep.plan.sweep_plan import kept_runs
+from vsweep.schema import FINISHED, RUNS_FILE
 from vsweep.session import extend, preflight
 from vsweep.storage.checkpoint import CheckpointFolder, Origin
 from vsweep.storage.workdir import WorkDir, strange_problems
@@ -76,6 +77,12 @@ class FinishedRuns:
         """Run ids, stack after stack."""
         return [name for folder in self.folders for name in folder.names_of_all()]
 
+    @property
+    def not_kept(self) -> list[str]:
+        """Ids of the runs whose parameters do not stay when they finish, by `train.keep_finished`."""
+        stacks = self.stacks.values()
+        return [run.run_id for of in stacks for run in of.runs if run.run_id not in kept_runs(self.config, of)]
+
     def choose(self, word: str) -> str:
         """The run id that `word` means: itself, or by runs.csv the `best` or the `longest` finished run.
 
@@ -83,13 +90,15 @@ class FinishedRuns:
         trained on most tokens, and among equals is the best.
 
         Raises:
-          ConfigError: there is no such finished run, or no table to choose by.
+          ConfigError: there is no such finished run, its parameters were not kept, or there is no table to choose by.
         """
         names = self.names
         if word in names:
             return word
         if word in BY_RANK and names:
             return self._by_rank(word, names)
+        if word in self.not_kept or (word in BY_RANK and self.not_kept):
+            raise ConfigError([self._not_kept_problem(word, names)])
         hint, allowed = closest(word, names), ", ".join((*names, *BY_RANK) if names else ["none has finished yet"])
         raise ConfigError([Problem("--run", "no finished run of that name", repr(word), allowed, hint)])
 
@@ -98,13 +107,21 @@ class FinishedRuns:
             table = read_runs(self.home.path)
         except (OSError, ValueError) as error:
             raise ConfigError([Problem("--run", f"no table to choose by ({error})", word, "a run id")]) from error
-        table = table[table["run_id"].isin(names)]
+        not_kept = table["run_id"].isin(self.not_kept) & (table["status"] == FINISHED)
+        table = table[table["run_id"].isin(names) | not_kept]
         if table.empty:
             what = f"{RUNS_FILE} has no finished run"
             raise ConfigError([Problem("--run", what, word, "the table of this sweep, or a run id")])
         loss = "answer_loss" if table["answer_loss"].notna().any() else "val_loss"
         by, ascending = ([loss, "run_id"], True) if word == BEST else (["tokens", loss], [False, True])
-        return table.sort_values(by, ascending=ascending)["run_id"].iloc[0]
+        found = table.sort_values(by, ascending=ascending)["run_id"].iloc[0]
+        if found not in names:
+            raise ConfigError([self._not_kept_problem(f"{word}, which is {found}", names)])
+        return found
+
+    def _not_kept_problem(self, word: str, names: Sequence[str]) -> Problem:
+        what = f"its parameters are not kept (train.keep_finished = {self.config.train.keep_finished!r})"
+        return Problem("--run", what, word, ", ".join(names) or "nothing: this sweep keeps the parameters of no run")
 
     def stack_of(self, run_id: str) -> Stack:
         """The runs of the same shape. Raises ConfigError if the config has none of that name."""

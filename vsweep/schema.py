@@ -7,6 +7,7 @@ from vsweep.config.more_options import MORE_OPTIONS
 RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
 TIMES_FILE = "times.csv"
+SAMPLES_FILE = "samples.json"  # of a sweep of text
 LIVE_FILE = "live.json"  # there while a sweep trains
 
 QUEUED, RUNNING, FINISHED, DIVERGED = "queued", "running", "finished", "diverged"

@@ -12,6 +12,7 @@ import pandas as pd
 
 from vsweep.analysis.approaches import compute_frontier
 from vsweep.analysis.approaches.compute_frontier import PF_DAY, ComputeLine
+from vsweep.analysis.approaches.critical_batch import MinimalCompute
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.breaks import NEGLIGIBLE_LOG, Curve, OneVariableLaw, judge
 from vsweep.analysis.fitting.one_variable import Broken, PowerOffset
@@ -85,6 +86,7 @@ class KaplanCurves:
     high: float | None
     resamples: int
     kinks: tuple[Kink, ...]
+    minimal: MinimalCompute | Refusal | None = None  # the same line against C_min; None: nobody asked
 
     @property
     def shown_kinks(self) -> list[Kink]:

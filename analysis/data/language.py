@@ -1,6 +1,7 @@
 """What a work directory tells of its text: `task.json`, which the task `text` and tasks like it write."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,18 @@ class Language:
     bytes_per_token: float | None = None  # of the held-out text
     tokens: int | None = None  # of the training text
     tokenizer: str = ""
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The known ones by name, in nats per token."""
+        known = {"unigram": self.unigram, "bigram": self.bigram}
+        return {name: nats for name, nats in known.items() if nats is not None}
+
+    def bits(self, nats: float | None) -> float | None:
+        """Bits per byte of text: nats per token / (ln 2 x bytes per token). None where one of both is not known."""
+        if nats is None or self.bytes_per_token is None:
+            return None
+        return nats / (math.log(2) * self.bytes_per_token)
 
     @property
     def is_bytes(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema, tables
-from vsweep.analysis.data import language, several_workdirs
+from vsweep.analysis.data import language, samples, several_workdirs
 from vsweep.analysis.data.source import SEED_COLUMNS, SETTING_COLUMNS, Source, seed_blocks
 from vsweep.analysis.tables import conditions, foreign_tables, several_files
 from vsweep.analysis.tables.column_names import named, read_numbers
@@ -135,9 +135,11 @@ def _load_workdir(path: Path) -> Source:
         _raise(path / schema.TIMES_FILE, list(_wrong(times, schema.ACTIVITIES, allow_zero=True).values()))
     axes, warning = _own_axes(path, runs)
     text, unread = language.read(path)
+    written, no_samples = samples.read(path)
     runs["seed_block"] = seed_blocks(runs)
-    settings, warnings = (*SETTING_COLUMNS, *axes), tuple(filter(None, (warning, unread)))
-    return Source(path, True, runs, curves, times=times, warnings=warnings, settings=settings, language=text)
+    settings, warnings = (*SETTING_COLUMNS, *axes), tuple(filter(None, (warning, unread, no_samples)))
+    of_text = {"language": text, "samples": written}
+    return Source(path, True, runs, curves, times=times, warnings=warnings, settings=settings, **of_text)
 
 
 def _warned(source: Source) -> Source:

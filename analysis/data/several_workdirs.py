@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from vsweep import schema
+from vsweep.analysis.data.language import Language
 from vsweep.analysis.data.source import Source, seed_blocks
 from vsweep.analysis.tables.foreign_tables import BadTable
 
@@ -64,8 +65,23 @@ def together(sources: Sequence[Source]) -> Source:
         curves=curves,
         times=_times(sources, names),
         notes=(*notes, *_other_notes(sources, names, configs)),
-        warnings=tuple(_warnings(names, hidden)),
+        language=_language(sources),
+        samples=(),  # the best run of a size is another one now
+        warnings=(*_warnings(names, hidden), *_of_texts(sources)),
     )
+
+
+def _language(sources: Sequence[Source]) -> Language | None:
+    """That of all, None where their texts differ: one level would be shown for both."""
+    first = sources[0].language
+    return first if all(source.language == first for source in sources) else None
+
+
+def _of_texts(sources: Sequence[Source]) -> list[str]:
+    texts = [source.language for source in sources]
+    if _language(sources) is not None or not any(texts):
+        return []
+    return ["Their texts differ (task.json), so no levels and no bits per byte are shown."]
 
 
 def beside(paths: Sequence[Path]) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from vsweep import schema
 from vsweep.analysis.data.language import Language
+from vsweep.analysis.data.samples import Sample
 from vsweep.analysis.fitting.objective import Objective
 from vsweep.analysis.tables.units import NATS
 
@@ -95,6 +96,7 @@ class Source:
     settings: tuple[str, ...] = tuple(SETTING_COLUMNS)  # columns of hyperparameters
     variable: str = ""  # `N`, `D` or `C` of a table that has this one only, and NaN for the others
     language: Language | None = None  # of a study of text
+    samples: tuple[Sample, ...] = ()  # text that its runs wrote
 
     @property
     def title(self) -> str:

@@ -43,6 +43,13 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       none
       compute_line    {a, C0, C0_pf_days, floor, rms_log, vertices} or {refused}: L(C) = floor + (C/C0)^-a under all
                       loss curves (under the runs of a table without curves)
+      language        of a study of text: {bytes_per_token, best, sizes, law, levels, tokens_per_param}. `best` and
+                      `sizes` (each size at its largest budget) are losses {run_id or null, params, tokens, nats,
+                      bits_per_byte}, and `law` lists what the law says {what, nats, bits_per_byte, low, high, form}
+                      with low and high in nats/token. `levels` lists {name, nats, bits_per_byte, cells, below,
+                      first}, `first` with the smallest budget of each size that ends below. `tokens_per_param` lists
+                      {method, value, low, high, form, extrapolated, rule, verdict, refused} at the largest compute;
+                      verdict is "agrees", "more tokens", "fewer tokens" than the rule, or "unknown"
       kaplan          of a study of text: {line, corners, kinks} or {refused}: the line under all curves in Kaplan's
                       reading, the line through two corners, and the break of each size's longest curve
       standing        {verdict, reasons}: whether the runs show the parametric law. `verdict` is "describes", "doubtful"

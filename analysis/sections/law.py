@@ -179,13 +179,13 @@ def _about_optimum(study: LossStudy, approach: Approach) -> str:
     flops = f"{largest_flops(study.points):.3g}"
     parts = [
         f"{text} = {quantity(name, approach.quantities[name])}{best_range(approach, name)}"
-        f"{_extrapolated(study, name, approach.quantities[name])}"
+        f"{extrapolated(study, name, approach.quantities[name])}"
         for name, text in OPTIMUM.items()
     ]
     return f"at C = {flops} FLOP, the largest compute here, the law predicts the optimum {', '.join(parts)}."
 
 
-def _extrapolated(study: LossStudy, name: str, value: float) -> str:
+def extrapolated(study: LossStudy, name: str, value: float) -> str:
     """A mark for N or D of the optimum beyond what was trained."""
     column = {"N_opt": "params", "D_opt": "tokens"}.get(name)
     if column is None:

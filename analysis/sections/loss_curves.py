@@ -79,6 +79,8 @@ def loss_curves(study: LossStudy) -> Drawing | Refusal:
     axes.plot(lowest["flops"], lowest["loss"], color=plotting.BLACK, lw=1, alpha=0.45, label="lower envelope")
     if len(counted):
         axes.scatter(counted["flops"], counted["loss"], color=plotting.ORANGE, s=7, zorder=4, label="used in the fit")
+    if study.source.language is not None and study.loss == "val_loss":
+        plotting.level_lines(axes, study.source.language.levels)
     _finish(figure, axes, study, colour, study.cells["size"])
     plotting.legend_above(figure, 2)
     numbers = curves.assign(loss=np.exp(curves["log_loss"])).drop(columns="log_loss")

@@ -121,11 +121,24 @@ def about_runs(source: Source) -> list[str]:
     sentences = [f"{finished} of {total} runs are finished, {diverged} diverged.", *_about_lost_widths(source)]
     if finished + diverged < total:
         sentences.append("Training is still running: every number below will change.")
-    settings = varying_settings(source.runs, source.settings)
-    if settings:
+    return sentences + _about_settings(source.runs, varying_settings(source.runs, source.settings))
+
+
+def _about_settings(runs: pd.DataFrame, settings: list[str]) -> list[str]:
+    """Which settings vary: within cells, where the best one is chosen, or only from cell to cell, as by a formula."""
+    cells = runs.groupby(["params", "budget"])
+    within = [name for name in settings if (cells[name].nunique(dropna=False) > 1).any()]
+    between = [name for name in settings if name not in within]
+    sentences = []
+    if within:
         sentences.append(
-            f"The sweep also varies {', '.join(settings)}. Each cell of size and budget keeps the setting with the "
+            f"The sweep also varies {', '.join(within)}. Each cell of size and budget keeps the setting with the "
             "lowest mean loss. The others are listed under excluded runs. The best of several is slightly optimistic."
+        )
+    if between:
+        sentences.append(
+            f"The sweep also varies {', '.join(between)}, but only from one cell of size and budget to another: no "
+            "run is left out for it."
         )
     return sentences
 

@@ -80,6 +80,9 @@ COPYING = {  # with --resume_from
 }
 
 
+OF_TEXT = {"writing samples.json": Point(os, "replace", BEFORE, renaming("samples.json"))}
+
+
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -127,7 +130,7 @@ def main() -> None:
     log, point, call, *arguments = sys.argv[1:]
     log_steps(Path(log))
     if point != "nowhere":
-        kill_at({**POINTS, **COPYING}[point], int(call))
+        kill_at({**POINTS, **COPYING, **OF_TEXT}[point], int(call))
     launcher = Path(__file__).parents[2] / "launch.py"
     sys.argv = [str(launcher), *arguments]
     runpy.run_path(str(launcher), run_name="__main__")

@@ -79,7 +79,7 @@ def evaluate_runs(
     )
     if problems:
         raise ConfigError(problems)
-    for note in found.notes:
+    for note in (*_left_out(finished, runs), *found.notes):
         say(note)
     rows = list(_rows(finished, run_ids, found, own, progress))
     table = pd.DataFrame(rows)
@@ -100,12 +100,21 @@ def _collect(problems: list, make: Callable[[], Any]) -> Any:
 def _run_ids(finished: FinishedRuns, runs: str | Sequence[str] | None) -> list[str]:
     names = finished.names if runs is None else [runs] if isinstance(runs, str) else list(runs)
     if not names:
-        raise ConfigError([Problem("--runs", "no run has finished", str(finished.home.path), "finished runs")])
+        what = "no run has finished of which parameters are kept" if finished.not_kept else "no run has finished"
+        raise ConfigError([Problem("--runs", what, str(finished.home.path), "finished runs")])
     problems: list = []
     found = [_collect(problems, functools.partial(finished.choose, name)) for name in names]
     if problems:
         raise ConfigError(problems)
     return list(dict.fromkeys(found))
+
+
+def _left_out(finished: FinishedRuns, runs: str | Sequence[str] | None) -> list[str]:
+    """That of some runs there is nothing to evaluate, where every finished run was asked for."""
+    if runs is not None or not finished.not_kept:
+        return []
+    rule = f"train.keep_finished = {finished.config.train.keep_finished!r}"
+    return [f"note: the parameters of {len(finished.not_kept)} runs are not kept ({rule}), so they are left out"]
 
 
 def _metrics(task: Task, metrics: Metrics) -> dict[str, Metric]:

@@ -8,8 +8,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import app, logging
 from absl import flags as absl_flags
@@ -34,6 +35,12 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = absl_flags.DEFINE_string("workdir", None, "Where everything is written; default: runs/<name of the config>.")
 PLAN = absl_flags.DEFINE_bool(
     "plan", False, "Print what would be trained, its cost, and how well it would tell exponents apart; touch nothing."
+)
+PLAN_DEVICE = absl_flags.DEFINE_string(
+    "plan_device",
+    None,
+    "With --plan: a GPU that need not be here, T4, A100-40GB, A100-80GB or H100-80GB, of which train.devices says the "
+    "number; example: --plan_device=A100-40GB",
 )
 PLAN_FIGURE = absl_flags.DEFINE_string(
     "plan_figure", None, "With --plan: write its picture of sizes and tokens there; example: --plan_figure=design.png"
@@ -98,33 +105,21 @@ def launch() -> int:
     with flags.reading_variables():  # here: a bad flag is answered before jax is loaded
         from vsweep.host import progress
         from vsweep.plan import table
-        from vsweep.session import preflight
         from vsweep.train import sweep
 
     logging.set_verbosity(logging.WARNING)  # orbax and jax tell every step they take
     console = progress.standard_console()
-    display = LiveProgress(progress.for_console(console))
     begin = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value, "extend": EXTEND.value}
-    place, note = WORKDIR.value, None
     if PLAN.value:
-        place, note = preflight.free_place(CONFIG.value, place, extend=EXTEND.value)
-    events = sweep.run_sweep(CONFIG.value, place, **begin, progress=display)
+        return show_plan(console, begin)
+    display = LiveProgress(progress.for_console(console))
+    events = sweep.run_sweep(CONFIG.value, WORKDIR.value, **begin, progress=display)
     planned = next(events)
     if planned.wall_problems:
         raise ConfigError(list(planned.wall_problems))
     for line in planned.extension.lines if planned.extension else ():
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _print(console, line)
     table.show_plan(planned.plan, console)
-    if PLAN.value:
-        from vsweep.cli import design_shown
-
-        judged_by = {"assume": ASSUME.value, "seed_spread": SEED_SPREAD.value}
-        design_shown.show(planned.plan, console, **judged_by)
-        if PLAN_FIGURE.value:
-            design_shown.draw(planned.plan, Path(PLAN_FIGURE.value), **judged_by)
-            console.print(f"figure  {PLAN_FIGURE.value}", highlight=False, markup=False, soft_wrap=True)
-        console.print(note or "", end="\n" if note else "", highlight=False, markup=False, soft_wrap=True)
-        return 0
     display.begin(planned.workdir)
     with contextlib.ExitStack() as stack:
         if SERVE.value != "false":
@@ -141,13 +136,54 @@ def served(workdir: Path, say: Callable[[str], None]) -> contextlib.AbstractCont
     return child.page(workdir, port=SERVE_PORT.value, keep=SERVE.value == "keep", say=say)
 
 
+def show_plan(console, begin: Mapping[str, Any]) -> int:
+    """`--plan`: what would be trained, here or on the device that was asked for, and what it would tell; 0."""
+    from vsweep.cli import design_shown
+    from vsweep.plan import table
+    from vsweep.session import preflight
+
+    note = None
+    if PLAN_DEVICE.value is not None:
+        sweep = preflight.plan_for(CONFIG.value, PLAN_DEVICE.value)
+    else:
+        place, note = preflight.free_place(CONFIG.value, WORKDIR.value, extend=EXTEND.value)
+        ready = preflight.prepare(CONFIG.value, place, **begin, planning=True)
+        if problems := preflight.wall_problems(ready):
+            raise ConfigError(problems)
+        for line in ready.extension.lines if ready.extension else ():
+            _print(console, line)
+        sweep = ready.sweep
+    table.show_plan(sweep, console)
+    judged_by = {"assume": ASSUME.value, "seed_spread": SEED_SPREAD.value}
+    design_shown.show(sweep, console, **judged_by)
+    if PLAN_FIGURE.value:
+        design_shown.draw(sweep, Path(PLAN_FIGURE.value), **judged_by)
+        _print(console, f"figure  {PLAN_FIGURE.value}")
+    if note:
+        _print(console, note)
+    return 0
+
+
+def _print(console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def plan_flag_problems() -> list[Problem]:
     """What is wrong with the flags that a plan alone reads."""
-    of_a_plan = {"--plan_figure": PLAN_FIGURE, "--assume": ASSUME, "--seed_spread": SEED_SPREAD}
+    of_a_plan = {
+        "--plan_device": PLAN_DEVICE,
+        "--plan_figure": PLAN_FIGURE,
+        "--assume": ASSUME,
+        "--seed_spread": SEED_SPREAD,
+    }
     given = {name: flag.value for name, flag in of_a_plan.items() if flag.value is not None}
     if given and not PLAN.value:
         return [Problem(name, "nothing reads it", repr(value), "with --plan") for name, value in given.items()]
     problems = []
+    of_a_place = {"--resume_from": RESUME_FROM.value, "--extend": EXTEND.value, "--workdir": WORKDIR.value}
+    if PLAN_DEVICE.value is not None:
+        what = "not with --plan_device, which plans for no place"
+        problems = [Problem(name, what, repr(value), "one of both") for name, value in of_a_place.items() if value]
     if PLAN_FIGURE.value is not None:
         path = Path(PLAN_FIGURE.value)
         if path.suffix.lower() not in FIGURES:
@@ -197,8 +233,22 @@ def follow(events: Iterator, display, *, changed: bool = False) -> int:
                 display.say(f"all runs have ended: {paths}; to draw it again: {again}")
                 status = 0
             case Finished():
+                write_samples(event.workdir, display)
                 status = report(event.workdir, "all runs have ended", display, final=True)
     return status
+
+
+def write_samples(workdir: Path, display) -> None:
+    """Text from the best runs of a sweep of text, for the report; what goes wrong is a note, and costs no report."""
+    from vsweep.after import samples
+
+    with interruption.leaving():  # the same command makes them again
+        try:
+            note = samples.write(workdir)
+        except Exception as error:  # whatever it is, all runs have ended and only this file is missing
+            note = f"no samples of text ({type(error).__name__}: {error})"
+    if note:
+        display.say(note)
 
 
 def report(workdir: Path, what: str, display, *, final: bool) -> int:

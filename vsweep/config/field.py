@@ -36,6 +36,7 @@ class Values:
     test: Callable[[Any], bool] = lambda value: True
     held: Callable[[Any], Any] = lambda value: value
     off: object = None
+    separator: str = ","  # between the values of an axis, in one text
 
     def fits_type(self, value: object) -> bool:
         """Whether `value` has the type of the field: an int may be a float, a whole float an int, a bool neither."""

@@ -44,6 +44,7 @@ SECTIONS = {
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
 MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
+KEEPING = ("all", "longest", "none")
 TASKS = ("addition", "modular_arithmetic", "markov", "text")
 MODELS = ("transformer", "moe", "lstm", "gru", "mlp")
 OPTIMIZERS = ("adamw", "adam", "sgd", "lion", "muon", "adafactor")
@@ -186,6 +187,15 @@ FIELDS = (
         kind=RESUMABLE,
     ),
     Field(
+        "train",
+        "mixture",
+        "",
+        Values(str, "source:share,source:share with shares that sum to 1", separator=";"),
+        "sources of the task that a run sees, and their shares of its examples; none: every training example alike",
+        unit="shares",
+        kind=OPTIONAL,
+    ),
+    Field(
         "train", "matmul_precision", "highest", one_of(MATMUL_PRECISIONS), "jax_default_matmul_precision in training"
     ),
     Field("train", "share_trunks", True, SWITCH, "runs of wsd that differ in their budget share their stable phase"),
@@ -218,6 +228,13 @@ FIELDS = (
     ),
     Field(
         "train",
+        "keep_finished",
+        "all",
+        one_of(KEEPING),
+        "finished runs whose parameters stay: all, those of each stack with the most steps, or none",
+    ),
+    Field(
+        "train",
         "checkpoint_minutes",
         10.0,
         number("a finite number above 0", lambda value: 0 < value < math.inf),
@@ -235,6 +252,7 @@ FIELDS = (
         kind=RESUMABLE,
     ),
 )
+HOST_AXES = ("mixture",)  # optional axes of the data order, which the host decides: programs do not know them
 STATIC_FIELDS = tuple(field.name for field in FIELDS if field.kind == STATIC)
 STACKED_FIELDS = tuple(field.name for field in FIELDS if field.kind == STACKED)
 AXES = STATIC_FIELDS + STACKED_FIELDS  # with a column in every runs.csv

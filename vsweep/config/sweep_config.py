@@ -21,7 +21,7 @@ from vsweep.config.design import axes as sweep_axes
 from vsweep.config.design import checks, formula, points, reading
 from vsweep.config.design.options import BY_NAME, ISOFLOP, Design
 from vsweep.config.field import SPLITTING, Field
-from vsweep.config.fields import AXES, DEFAULT_NAMES, OPTIONAL_AXES, SECTIONS, STATIC_FIELDS, SWEPT
+from vsweep.config.fields import AXES, DEFAULT_NAMES, HOST_AXES, OPTIONAL_AXES, SECTIONS, STATIC_FIELDS, SWEPT
 from vsweep.config.model_options import TRANSFORMER_OPTIONS
 from vsweep.config.problems import ConfigError, Problem, without_repeats
 from vsweep.config.unset import HELD_AS, UNSET, Anything
@@ -88,8 +88,8 @@ class SweepConfig:
     @property
     def stacked_axes(self) -> tuple[str, ...]:
         """Those of the optional axes that are vectors over the slots of a stack."""
-        splitting = self.splitting_axes
-        return tuple(axis for axis in self.optional_axes if axis not in splitting)
+        others = (*self.splitting_axes, *HOST_AXES)
+        return tuple(axis for axis in self.optional_axes if axis not in others)
 
     def to_dict(self) -> dict:
         """The config as plain dicts and lists, as config.json holds it.
@@ -101,6 +101,9 @@ class SweepConfig:
             section, name = path.split(".")
             if name in sections[section] and sections[section][name] == default:
                 del sections[section][name]
+        for name, default in LATER_OF_TASKS.get(self.task.name, {}).items():
+            if sections["task"][name] == default:
+                del sections["task"][name]
         return {
             "name": self.name,
             **sections,
@@ -111,9 +114,12 @@ class SweepConfig:
 LATER = {  # which sweeps had before they had a name
     "model.name": DEFAULT_NAMES["model"],
     "model.aspect_ratio": 0.0,
+    "train.mixture": "",
     "train.gradient_statistics": False,
+    "train.keep_finished": "all",
     **{field.path: field.default for field in TRANSFORMER_OPTIONS},
 }
+LATER_OF_TASKS = {"text": {"made_from": "", "expected_tokens": 0, "sources": ""}}
 LONGEST_SHOWN = 300  # characters of a value that differs
 CLASSES = {section: class_of(section) for section in SECTIONS}
 

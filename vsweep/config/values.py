@@ -28,12 +28,12 @@ def as_type(field: Field, value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
-def split_words(points: Iterable, kind: type) -> tuple:
+def split_words(points: Iterable, kind: type, separator: str = ",") -> tuple:
     """Words arrive from a command line as one: `--config.sweep.schedule=cosine,linear`; so do numbers with a typo.
 
     A call, such as `range(4,20,4)`, is one word.
     """
-    split = ([point] if not isinstance(point, str) or "(" in point else point.split(",") for point in points)
+    split = ([point] if not isinstance(point, str) or "(" in point else point.split(separator) for point in points)
     return tuple(word(each, kind if len(words) > 1 else str) for words in split for each in words)
 
 

@@ -25,6 +25,8 @@ SPEEDS = {
 }
 
 OTHER_GPU = SPEEDS["Tesla T4"]
+GIB = 2**30
+JAX_SHARE = 0.75  # of a GPU's memory, that JAX takes where nobody says otherwise (XLA_PYTHON_CLIENT_MEM_FRACTION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +41,11 @@ class Hardware:
     @property
     def speed(self) -> Speed:
         return next((speed for kind, speed in SPEEDS.items() if self.kind.startswith(kind)), OTHER_GPU)
+
+
+GPUS = {  # to plan for where they are not: kinds as JAX names them, and the memory that JAX takes of them
+    "T4": Hardware("Tesla T4", 1, int(JAX_SHARE * 15 * GIB), bfloat16=False),
+    "A100-40GB": Hardware("NVIDIA A100-SXM4-40GB", 1, int(JAX_SHARE * 40 * GIB)),
+    "A100-80GB": Hardware("NVIDIA A100-SXM4-80GB", 1, int(JAX_SHARE * 80 * GIB)),
+    "H100-80GB": Hardware("NVIDIA H100 80GB HBM3", 1, int(JAX_SHARE * 79 * GIB)),
+}

@@ -40,6 +40,7 @@ def identity(run: Run, config: SweepConfig) -> Hashable:
     Its shape tells the options of its model, swept or not.
     """
     options = {**optional_values(config), **dict(run.options)}
+    options.pop("mixture", None)  # the run has it, whoever gave it
     return dataclasses.replace(run, run_id="", isoflop=None, options=tuple(sorted(options.items())), model_options=())
 
 

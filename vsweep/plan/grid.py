@@ -24,6 +24,7 @@ from vsweep.plan.resolve import Resolver, Values
 from vsweep.plan.shape import Shape, shape_of
 from vsweep.schema import RUN_COLUMNS
 from vsweep.tasks.base import Task
+from vsweep.tasks.mixture import Mixture
 
 _Stacked = dataclasses.make_dataclass(
     "_Stacked", [(name, SWEPT[name].values.type) for name in STACKED_FIELDS], frozen=True, kw_only=True
@@ -46,6 +47,7 @@ class Run(_Stacked):
     options: tuple[tuple[str, float], ...] = ()  # optional axis -> value, of those that are stacked
     model_options: tuple[tuple[str, Any], ...] = ()  # the same, of those that split stacks
     isoflop: float | None = None  # FLOP that an IsoFLOP design has for it
+    mixture: Mixture | None = None  # the sources that it sees; None: every training example alike
 
     @property
     def decay_start(self) -> int:
@@ -55,7 +57,8 @@ class Run(_Stacked):
     def fields(self) -> dict:
         """Every axis of the sweep and its value in this run."""
         fixed = {axis: getattr(self.shape if field.kind == STATIC else self, axis) for axis, field in SWEPT.items()}
-        return {**fixed, **dict(self.model_options), **dict(self.options)}
+        mixture = {"mixture": self.mixture.text} if self.mixture else {}
+        return {**fixed, **dict(self.model_options), **dict(self.options), **mixture}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +150,7 @@ def _repeated(runs: list[Run]) -> list[Problem]:
 
 def _build_run(run_id: str, resolved: Values, config: SweepConfig, task: Task, problems: list[Problem]) -> Run:
     shape, values, options = resolved.shape, resolved.stacked, resolved.options
-    if values["unique_examples"] > task.train_examples:
+    if not resolved.mixture and values["unique_examples"] > task.train_examples:
         got, allowed = str(values["unique_examples"]), f"0 (all) to {task.train_examples}"
         problems.append(Problem("unique_examples", "more than the task has", got, allowed))
     steps = _steps(values["budget"], shape.batch_size, task, problems, run_id if resolved.isoflop else "")
@@ -163,6 +166,7 @@ def _build_run(run_id: str, resolved: Values, config: SweepConfig, task: Task, p
         options=tuple((axis, options[axis]) for axis in config.stacked_axes),
         model_options=tuple((axis, options[axis]) for axis in config.splitting_axes),
         isoflop=resolved.isoflop,
+        mixture=resolved.mixture,
         **values,
     )
     problems += _run_problems(run, config, fraction)
@@ -180,12 +184,22 @@ def _run_problems(run: Run, config: SweepConfig, cooldown_fraction: float) -> li
     if config.train.gradient_statistics and run.shape.batch_size % 2:
         what = "odd, and train.gradient_statistics compares the halves of a batch"
         problems.append(Problem("batch_size", what, str(run.shape.batch_size), "an even number"))
-    epochs, most = run.steps * run.shape.batch_size / run.unique_examples, config.train.max_epochs
-    if 0 < most < epochs:
-        got = f"{run.budget:,}, {epochs:.3g} epochs of {run.unique_examples:,} examples"
-        allowed = f"at most {most:g} epochs (0: no limit)"
-        problems.append(Problem("budget", "more epochs than train.max_epochs", got, allowed))
-    return problems
+    return problems + _epoch_problems(run, config.train.max_epochs)
+
+
+def _epoch_problems(run: Run, most: float) -> list[Problem]:
+    """Of all examples, or with a mixture of each source."""
+    examples = run.steps * run.shape.batch_size
+    passes = [(examples / run.unique_examples, f"{run.unique_examples:,} examples")]
+    if run.mixture:
+        epochs = run.mixture.epochs(examples)
+        passes = [(epochs[part.source], f"{part.unique:,} examples of {part.source}") for part in run.mixture.parts]
+    what, allowed = "more epochs than train.max_epochs", f"at most {most:g} epochs (0: no limit)"
+    return [
+        Problem("budget", what, f"{run.budget:,}, {epochs:.3g} epochs of {of}", allowed)
+        for epochs, of in passes
+        if 0 < most < epochs
+    ]
 
 
 def _steps(budget: int, batch_size: int, task: Task, problems: list[Problem], designed: str) -> int:

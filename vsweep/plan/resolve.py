@@ -14,12 +14,14 @@ from vsweep.config.design import formula, points
 from vsweep.config.design.points import POINT
 from vsweep.config.field import SEED_OF_RUN, Field
 from vsweep.config.fields import STATIC_FIELDS, SWEPT
-from vsweep.config.problems import Problem
+from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.config.values import value_problem
 from vsweep.models import accounting
 from vsweep.plan.shape import Shape, model_shape, shape_of
+from vsweep.tasks import mixture
 from vsweep.tasks.base import Task
+from vsweep.tasks.mixture import FIELD, Mixture
 
 NON_EMBEDDING, COUNTED = "6nd_non_embedding", "counted"
 
@@ -38,6 +40,7 @@ class Values:
     stacked: dict
     options: dict
     shown: dict
+    mixture: Mixture | None = None
     isoflop: float | None = None
     tokens_per_param: float | None = None
 
@@ -58,7 +61,7 @@ class Resolver:
         try:
             return _OfPoint(self, point).values()
         except _Wrong as wrong:
-            self.problems.append(wrong.problem)
+            self.problems += wrong.problems
             return None
 
     def shape(self, point: Mapping) -> Shape:
@@ -74,8 +77,8 @@ class Resolver:
 
 
 class _Wrong(Exception):
-    def __init__(self, problem: Problem):
-        self.problem = problem
+    def __init__(self, *problems: Problem):
+        self.problems = problems
 
 
 class _OfPoint:
@@ -95,12 +98,25 @@ class _OfPoint:
         options = {name: self._value(name) for name in config.optional_axes}
         for stream in ("init_seed", "data_seed", "dropout_seed"):
             stacked[stream] = stacked["seed"] if stacked[stream] == SEED_OF_RUN else stacked[stream]
-        stacked["unique_examples"] = stacked["unique_examples"] or self._of.task.train_examples
-        shown = {**self._point, **self._found, **stacked}
+        mixed = self._mixture(options, stacked["unique_examples"])
+        there_are = mixed.unique if mixed else self._of.task.train_examples
+        stacked["unique_examples"] = stacked["unique_examples"] or there_are
+        shown = {**self._point, **self._found, **stacked, **({"mixture": mixed.name} if mixed else {})}
         shown |= {name: float(f"{shown[name]:.6g}") for name in self._formulas if isinstance(shown[name], float)}
-        return Values(
-            self.shape, stacked, options, shown, isoflop=self._point.get("flops"), tokens_per_param=self._ratio()
-        )
+        given = {"isoflop": self._point.get("flops"), "tokens_per_param": self._ratio()}
+        return Values(self.shape, stacked, options, shown, mixture=mixed, **given)
+
+    def _mixture(self, options: dict, unique: int) -> Mixture | None:
+        """The sources that the run sees, of `unique` examples (0: all); an axis must name some."""
+        text = options.get("mixture", self._of.config.train.mixture)
+        if not text and "mixture" not in options:
+            return None
+        try:
+            path = FIELD if "mixture" not in options else "sweep.mixture"
+            found = mixture.read(text, self._of.task.sources, field=path)
+            return found.limited(unique) if unique else found
+        except ConfigError as error:
+            raise _Wrong(*error.problems) from error
 
     def _value(self, name: str):
         if name not in self._found:

@@ -104,7 +104,7 @@ class SweepPlan:
         """What is allowed, and probably not meant."""
         emulated = not self.hardware.bfloat16 and any(stack.shape.precision == "bfloat16" for stack in self.stacks)
         slow = f"note: {self.hardware.kind} has no bfloat16 and emulates it slowly; train.precision='float32' is faster"
-        return [*([slow] if emulated else []), *self._left_out()]
+        return [*([slow] if emulated else []), *self.task.notes, *self._left_out()]
 
     def _left_out(self) -> list[str]:
         out, most = left_out(self.config, self.task), 5
@@ -167,6 +167,12 @@ def evaluations(sweep: SweepPlan, stack_plan: StackPlan) -> dict[int, list[Due]]
     return dict(sorted(due.items()))
 
 
+def kept_runs(config: SweepConfig, stack: Stack) -> frozenset[str]:
+    """Ids of the runs whose parameters stay when they finish, by `train.keep_finished`."""
+    most = {"all": 0, "longest": max(run.steps for run in stack.runs)}.get(config.train.keep_finished)
+    return frozenset(run.run_id for run in stack.runs if most is not None and run.steps >= most)
+
+
 def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
@@ -179,7 +185,7 @@ def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
         params=accounting.params(model),
         flops=accounting.flops_counted_per_example(model) * shape.batch_size * stack_plan.trained_steps,
         memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware, kept),
-        disk_bytes=accounting.finished_bytes(model, len(stack.runs))
+        disk_bytes=accounting.finished_bytes(model, len(kept_runs(sweep.config, stack)))
         + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting, kept),
         train_s=stack_plan.steps * step_s + evaluation_s,
         compile_s=compile_seconds(shape, sweep.hardware),

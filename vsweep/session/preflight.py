@@ -15,9 +15,10 @@ import jax
 
 from vsweep import tasks
 from vsweep.config import sweep_config
-from vsweep.config.problems import ConfigError, Problem, without_repeats
+from vsweep.config.problems import ConfigError, Problem, closest, without_repeats
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host import devices
+from vsweep.host.hardware import GPUS
 from vsweep.plan import sweep_plan
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.session import resume
@@ -52,10 +53,12 @@ def prepare(
     resume_from: str | Path | None = None,
     allow_inexact_resume: bool = False,
     extend: bool = False,
+    planning: bool = False,
 ) -> Ready:
     """Looks at everything and touches nothing; raises one ConfigError with every problem.
 
     `source` is a SweepConfig, ConfigDict or mapping; `workdir` is `runs/<name of the config>` unless it is given.
+    `planning`: nothing is to be trained, so data may be missing of which the config says how much there will be.
     """
     config, problems = _read(source)
     problems = [*devices.setting_problems(), *problems]
@@ -63,13 +66,32 @@ def prepare(
     places = _place_problems(home, resume_from, config if not problems else None, extend=extend)
     stored = None if problems or places else _stored(home, resume_from)
     try:
-        start = _start(config, problems, stored, allow_inexact=allow_inexact_resume)
+        start = _start(config, problems, stored, allow_inexact=allow_inexact_resume, planning=planning)
     except ConfigError as error:
         problems = [*problems, *without_repeats(error.problems, problems)]
     problems = [*problems, *places] or _disk_problems(start.sweep, home)
     if problems:
         raise ConfigError(problems)
     return Ready(start, home)
+
+
+def plan_for(source: SweepConfig | Mapping, gpu: str) -> SweepPlan:
+    """The plan on `train.devices` GPUs (0: one) of a kind in `GPUS`, which need not be here.
+
+    No place and no disk is looked at. Raises one ConfigError with every problem.
+    """
+    config, problems = _read(source)
+    if gpu not in GPUS:
+        problems.append(Problem("--plan_device", "not known", repr(gpu), ", ".join(GPUS), closest(gpu, GPUS)))
+    hardware = dataclasses.replace(GPUS.get(gpu, GPUS["T4"]), devices=max(1, config.train.devices))
+    try:
+        if not _task_is_faulty(problems):
+            planned = sweep_plan.build_plan(config, tasks.build(config.task, planning=True), hardware)
+    except ConfigError as error:
+        problems = [*problems, *without_repeats(error.problems, problems)]
+    if problems:
+        raise ConfigError(problems)
+    return planned
 
 
 def default_workdir(config: SweepConfig) -> Path:
@@ -135,13 +157,20 @@ def _stored(home: WorkDir, resume_from: str | Path | None) -> WorkDir:
     return home if resume_from is None or home.config_file.exists() else WorkDir(Path(resume_from))
 
 
-def _start(config: SweepConfig, problems: list, stored: WorkDir | None, *, allow_inexact: bool) -> Start | None:
+def _task_is_faulty(problems: list) -> bool:
+    return any(isinstance(problem, Problem) and problem.field.startswith("task") for problem in problems)
+
+
+def _start(
+    config: SweepConfig, problems: list, stored: WorkDir | None, *, allow_inexact: bool, planning: bool
+) -> Start | None:
     """None where the task itself is faulty: then nothing can be said about its runs."""
     devices.use_cpu_cores_as_devices()
     mesh = devices.slots_mesh(config.train.devices)
-    if any(isinstance(problem, Problem) and problem.field.startswith("task") for problem in problems):
+    if _task_is_faulty(problems):
         return None
-    task = tasks.build(config.task)
+    begun = stored is not None and stored.config_file.exists()
+    task = tasks.build(config.task, planning=planning and not begun)
     if stored is not None and (other_data := stored.data_problems(task.digest)):
         raise ConfigError(other_data)
     if stored is not None:

@@ -28,7 +28,9 @@ class Addition:
     eos = EOS
     metrics: ClassVar[dict] = {}
     more_held_out: ClassVar[dict] = {}
+    sources: ClassVar[dict] = {}
     multiples: ClassVar[dict] = {}
+    notes: ClassVar[tuple] = ()
     facts: ClassVar[dict] = {}
 
     def __init__(self, config: TaskConfig):

@@ -2,13 +2,17 @@
 
 A user's own needs `vocabulary`, `sequence_length`, `held_out`, and its training examples in one of two ways:
 `train_tokens_NxS`, one array, or `rows(examples)` with `train_examples`, for data that no array should hold as a whole.
-Everything else is optional. For `vsweep evaluate` it may bring `answers`, `example` and `evaluation_set`, which
-vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables `multiples`.
+`sources` may name ranges of them, or further ones that `rows` knows, which `train.mixture` mixes.
+Everything else is optional. `notes`, texts, stand below a plan. For `vsweep evaluate` it may bring `answers`, `example`
+and `evaluation_set`, which vsweep/after/sets.py describes, for reports `facts()`, a dict for task.json, and for tables
+`multiples`.
 """
 
 import dataclasses
 import functools
 import hashlib
+import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -53,7 +57,9 @@ class Task(Protocol):
     train_examples: int
     digest: str  # of the data: two tasks of one digest have the same examples; a resume checks it, so it must be cheap
     more_held_out: Mapping[str, HeldOut]  # further sets by name: their losses are columns val_loss_NAME
+    sources: Mapping[str, range]  # by name: numbers that `rows` takes, for mixtures; may lie beyond `train_examples`
     metrics: Mapping[str, Metric]  # by name: their means over held-out examples are columns metric_NAME
+    notes: tuple[str, ...]  # what a plan should say of the data
     multiples: Mapping[str, tuple[str, float]]  # further column -> (column, factor): such as bits per byte of val_loss
 
     @property
@@ -67,8 +73,8 @@ class Task(Protocol):
     def rows(self, examples: np.ndarray) -> np.ndarray:
         """Training examples by number: whole numbers [..., S] of `token_dtype`, padded at the end.
 
-        `examples` [...] are numbers below `train_examples`. It is called while the devices train, once for each slot
-        and chunk of steps, so it should take microseconds an example.
+        `examples` [...] are numbers below `train_examples`, or of a source. It is called while the devices train, once
+        for each slot and chunk of steps, so it should take microseconds an example.
         """
 
     def encode(self, text: str) -> list[int]:
@@ -104,6 +110,21 @@ def piece_bounds(examples: int, sequence_length: int) -> list[tuple[int, int]]:
     return [(first, min(first + size, examples)) for first in range(0, examples, size)]
 
 
+def numbers_of(task: Task) -> list[range]:
+    """The numbers of all training examples: those of a run without a mixture, and of sources beyond them."""
+    stops = [range(task.train_examples)]
+    for numbers in sorted(task.sources.values(), key=lambda numbers: numbers.start):
+        beyond = range(max(numbers.start, stops[-1].stop), numbers.stop)
+        stops += [beyond] if beyond else []
+    return stops
+
+
+def pieces_of(numbers: range, task: Task) -> Iterator[np.ndarray]:
+    """int64 [n] each: the numbers of pieces of examples that are small enough to be copied."""
+    for first, end in piece_bounds(len(numbers), task.sequence_length):
+        yield np.arange(numbers.start + first, numbers.start + end)
+
+
 def measured_columns(task: Task) -> tuple[str, ...]:
     """The columns of runs.csv and curves.csv that only sweeps of this task have."""
     names = [f"val_loss_{name}" for name in task.more_held_out] + [f"metric_{name}" for name in task.metrics]
@@ -134,8 +155,10 @@ class CompletedTask:
         pad = getattr(own, "pad", None)
         self.pad = NO_PAD if pad is None else pad
         self.eos = getattr(own, "eos", None)
+        self.notes = tuple(getattr(own, "notes", ()))
         self.metrics = dict(getattr(own, "metrics", {}))
         self.multiples = dict(getattr(own, "multiples", {}))
+        self.sources: dict[str, range] = dict(getattr(own, "sources", {}))
 
     def rows(self, examples: np.ndarray) -> np.ndarray:
         """[..., S] of `token_dtype`. Raises ConfigError where the task's own `rows` gives what are no tokens."""
@@ -164,11 +187,14 @@ class CompletedTask:
 
     def train_pieces(self) -> Iterator[np.ndarray]:
         """All training examples as the task itself gives them, in pieces [n, S] and in order."""
-        for first, end in piece_bounds(self.train_examples, self.sequence_length):
-            if self.has_rows:
-                yield np.asarray(self.own.rows(np.arange(first, end)))
-            else:
+        if not self.has_rows:
+            for first, end in piece_bounds(self.train_examples, self.sequence_length):
                 yield self._train_tokens_NxS[first:end]
+            return
+        yield from (self._rows_as_given(numbers) for numbers in pieces_of(range(self.train_examples), self))
+
+    def _rows_as_given(self, numbers: np.ndarray) -> np.ndarray:
+        return np.asarray(self.own.rows(numbers))
 
     @functools.cached_property
     def held_out(self) -> HeldOut:
@@ -211,14 +237,20 @@ class CompletedTask:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of all examples, unless the task says one: with much data it should."""
-        if known := getattr(self.own, "digest", None):
-            return known
+        """SHA-256 of all examples, unless the task says one: with much data it should; and of what its sources are."""
+        own = getattr(self.own, "digest", None) or self._digest_of_examples()
+        if not self.sources:
+            return own
+        told = [own, sorted((name, numbers.start, numbers.stop) for name, numbers in self.sources.items())]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def _digest_of_examples(self) -> str:
         digest = hashlib.sha256()
         for held_out in (self.held_out, *self.more_held_out.values()):
             for array in vars(held_out).values():
                 digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-        for piece in self.train_pieces():
+        beyond = (self._rows_as_given(piece) for numbers in numbers_of(self)[1:] for piece in pieces_of(numbers, self))
+        for piece in itertools.chain(self.train_pieces(), beyond):
             digest.update(np.ascontiguousarray(piece).tobytes())
         return digest.hexdigest()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vsweep.config.problems import Problem
-from vsweep.tasks.base import NO_PAD, HeldOut, Task, piece_bounds, token_dtype
+from vsweep.tasks.base import NO_PAD, HeldOut, Task, numbers_of, pieces_of, token_dtype
 
 SAMPLE = 1024  # examples that are looked at of a task that checks the others itself
 
@@ -73,16 +73,18 @@ def _training_problems(task: Task, *, sampled: bool) -> list[Problem]:
 def _pieces(task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(numbers [n], tokens [n, S]) of all training examples, as the task itself gives them."""
     own = _own(task)
-    for first, end in piece_bounds(task.train_examples, task.sequence_length):
-        examples = np.arange(first, end)
-        yield examples, np.asarray(own.rows(examples) if hasattr(own, "rows") else own.train_tokens_NxS[first:end])
+    for examples in (piece for numbers in numbers_of(task) for piece in pieces_of(numbers, task)):
+        part = slice(examples[0], examples[-1] + 1)
+        yield examples, np.asarray(own.rows(examples) if hasattr(own, "rows") else own.train_tokens_NxS[part])
 
 
 def _sample(task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """As `_pieces`, of some examples from the first to the last."""
-    own, wanted = _own(task), min(SAMPLE, task.train_examples)
-    examples = np.unique(np.linspace(0, task.train_examples - 1, wanted).astype(np.int64))
-    yield examples, np.asarray(own.rows(examples) if hasattr(own, "rows") else own.train_tokens_NxS[examples])
+    """As `_pieces`, of some examples from the first to the last, and of each source beyond them."""
+    own = _own(task)
+    for numbers in numbers_of(task):
+        wanted = min(SAMPLE, len(numbers))
+        examples = np.unique(np.linspace(numbers.start, numbers.stop - 1, wanted).astype(np.int64))
+        yield examples, np.asarray(own.rows(examples) if hasattr(own, "rows") else own.train_tokens_NxS[examples])
 
 
 def _count_problems(task: Task, there_are: int | None) -> list[Problem]:

@@ -25,6 +25,7 @@ from vsweep.corpus.tokenizers import Tokenizer
 from vsweep.tasks.base import HeldOut, blocks_of
 
 CACHE = "VSWEEP_CACHE"  # environment variable: where texts are kept as ids
+CORPUS = "corpus"  # the source that is the corpus itself
 PARAGRAPHS = "\n\n"
 logger = logging.getLogger(__name__)
 
@@ -181,16 +182,55 @@ def _of_field(problem: Problem | str, field: str) -> Problem | str:
     return dataclasses.replace(problem, field=where)
 
 
-def parse_sets(text: str) -> tuple[dict[str, str], list[Problem]]:
+def open_sources(text: str, own: Store, tokenizer: str, separator: str) -> tuple[dict[str, Store], list[Problem | str]]:
+    """The stores of `task.sources`, by name and sorted, and what is wrong with it.
+
+    All have the tokenizer and the split of the corpus `own`, so that no document is held out here and trained on there.
+    Options of texts are those of the corpus.
+    """
+    field = "task.sources"
+    folders, problems = parse_sets(text, field)
+    stores: dict[str, Store] = {}
+    for name, folder in sorted(folders.items()):
+        try:
+            store = open_corpus(folder, *(("", "") if is_store(Path(folder)) else (tokenizer, separator)), field=field)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        if found := _unlike(name, store, {CORPUS: own, **stores}, field):
+            problems += found
+        else:
+            stores[name] = store
+    return stores, problems
+
+
+def _unlike(name: str, store: Store, others: dict[str, Store], field: str) -> list[Problem]:
+    """Why `store` cannot be a source beside `others`, of which the first is the corpus."""
+    if name in others:
+        return [Problem(field, "the name of the corpus itself", name, "another name")]
+    if same := [other for other, its in others.items() if its.digest == store.digest]:
+        return [Problem(field, f"the documents of {same[0]}", f"{name}:{store.folder}", "each store once")]
+    ours, theirs = others[CORPUS].manifest, store.manifest
+    if ours.tokenizer["sha256"] != theirs.tokenizer["sha256"]:
+        got, allowed = f"{name} ({theirs.tokenizer['name']})", f"that of the corpus ({ours.tokenizer['name']})"
+        return [Problem(field, "a store of another tokenizer", got, allowed)]
+    split, its_split = ((each.held_out_share, each.split_seed) for each in (ours, theirs))
+    if split != its_split:
+        got, allowed = (f"--held-out {share:g} --split-seed {seed}" for share, seed in (its_split, split))
+        return [Problem(field, f"another split than that of the corpus, in {name}", got, allowed)]
+    return []
+
+
+def parse_sets(text: str, field: str) -> tuple[dict[str, str], list[Problem]]:
     """`name:folder,name:folder` as name -> folder, and what is wrong with it."""
     found: dict[str, str] = {}
     problems: list[Problem] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, colon, folder = part.partition(":")
         if not (colon and folder and name.isidentifier() and name.isascii() and name[0] != "_" and name != HELD_OUT):
-            problems.append(Problem("task.more_held_out", "not a name and a folder", repr(part), "name:folder,..."))
+            problems.append(Problem(field, "not a name and a folder", repr(part), "name:folder,..."))
         elif name in found:
-            problems.append(Problem("task.more_held_out", "two sets of one name", name, "each name once"))
+            problems.append(Problem(field, "two sets of one name", name, "each name once"))
         else:
             found[name] = folder
     return found, problems

@@ -18,9 +18,11 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.registry import option
 from vsweep.corpus.split import HELD_OUT, TRAIN
 from vsweep.corpus.store import Store
+from vsweep.tasks import corpora, expected
 from vsweep.tasks.base import HeldOut
-from vsweep.tasks.corpora import ShuffledBlocks, TextSet, is_store, open_corpus, parse_sets, read_set
+from vsweep.tasks.corpora import CORPUS, ShuffledBlocks, TextSet, is_store, open_corpus, parse_sets, read_set
 
+MOST_TOKENS = 10**15
 MOST_BLOCKS = 2**27  # an epoch's order is a permutation of them in memory
 
 
@@ -40,6 +42,20 @@ class Options:
     separator: str = option(
         "", r"what separates documents in a .txt, such as \n\n; default: files, or paragraphs of one"
     )
+    made_from: str = option(
+        "", "what `vsweep tokenise` makes the corpus of: the message that it is missing names it", kind=RESUMABLE
+    )
+    expected_tokens: int = option(
+        0,
+        "training tokens of the corpus, for `--plan` before it is there",
+        unit="tokens",
+        allowed=f"an integer from 0 to {MOST_TOKENS:.0e} (0: the corpus must be there)",
+        test=lambda n: 0 <= n <= MOST_TOKENS,
+        kind=RESUMABLE,
+    )
+    sources: str = option(
+        "", "further corpora that train.mixture may name, name:folder,...; `corpus` is the main one", kind=RESUMABLE
+    )
     more_held_out: str = option("", "further held-out sets, name:folder,...; of a store its held-out documents")
 
 
@@ -51,18 +67,46 @@ class Text:
     def __init__(self, options: Options):
         """Raises ConfigError with everything that is wrong with the corpora; texts are tokenised here, once."""
         self.options = options
+        if options.made_from and expected.is_missing(options):
+            raise ConfigError([expected.problem(options)])
         self.store = open_corpus(options.corpus, options.tokenizer, options.separator)
         self.vocabulary, self.eos = self.store.vocabulary, self.store.eos
         self.sequence_length = options.context + 1
         self.label_tokens = options.context
         self.train_examples = self.store.count_blocks(TRAIN, options.context)
-        self._sets, problems = self._more_sets()
+        self._stores, problems = corpora.open_sources(options.sources, self.store, options.tokenizer, options.separator)
+        problems += self._read_sets()
         if problems := [*problems, *self._size_problems()]:
             raise ConfigError(problems)
 
+    @classmethod
+    def expected(cls, options: Options) -> expected.ExpectedText | None:
+        """What a plan needs of a corpus that is not there yet, where the options tell it; else None."""
+        told = options.expected_tokens and not options.sources
+        return expected.ExpectedText(options) if told and expected.is_missing(options) else None
+
     def rows(self, examples: np.ndarray) -> np.ndarray:
-        """[..., S]: training blocks by number, from the mapped file."""
-        return self.store.blocks(TRAIN, examples, self.options.context)
+        """[..., S]: training blocks by number, from the mapped file; those of the sources come after the corpus."""
+        if not self._stores:
+            return self.store.blocks(TRAIN, examples, self.options.context)
+        examples = np.asarray(examples)
+        found = np.empty((*examples.shape, self.sequence_length), self.store.dtype)
+        for name, numbers in self.sources.items():
+            here = (examples >= numbers.start) & (examples < numbers.stop)
+            if here.any():
+                found[here] = self._store_of(name).blocks(TRAIN, examples[here] - numbers.start, self.options.context)
+        return found
+
+    @functools.cached_property
+    def sources(self) -> dict[str, range]:
+        """The numbers of the blocks of each source: the corpus itself, and then the others; none without others."""
+        found, first = {}, 0
+        for name in (CORPUS, *self._stores) if self._stores else ():
+            found[name] = range(first, first := first + self._store_of(name).count_blocks(TRAIN, self.options.context))
+        return found
+
+    def _store_of(self, source: str) -> Store:
+        return self.store if source == CORPUS else self._stores[source]
 
     @functools.cached_property
     def held_out(self) -> HeldOut:
@@ -80,6 +124,7 @@ class Text:
         if not self._sets:
             return self.store.digest
         told = [self.store.digest, *((name, self._sets[name].digest) for name in sorted(self._sets))]
+        told += [("source", name, self._stores[name].digest) for name in sorted(self._stores)]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @functools.cached_property
@@ -107,17 +152,20 @@ class Text:
             "context": self.options.context,
             "tokens": {split: facts.tokens for split, facts in splits.items()},
             "documents": {split: facts.documents for split, facts in splits.items()},
+            **({"sources": self._source_facts()} if self._stores else {}),
             "bytes_per_token": self.bytes_per_token,
             "levels_nats_per_token": dataclasses.asdict(self.store.ngram_nats),
         }
 
     def problems(self) -> list[str]:
         """Reads every id of the store once and compares the checksums; no other look at the examples is needed."""
-        try:
-            Store.open(self.store.folder)
-        except ConfigError as error:
-            return [str(problem) for problem in error.problems]
-        return []
+        found = []
+        for store in (self.store, *self._stores.values()):
+            try:
+                Store.open(store.folder)
+            except ConfigError as error:
+                found += [str(problem) for problem in error.problems]
+        return found
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; of none the end of a document, after which another begins. Raises ValueError."""
@@ -139,16 +187,22 @@ class Text:
         notes = ["note: the held-out documents of that store"] if is_store(Path(path)) else []
         return found.held_out, notes, found.bytes_per_token
 
-    def _more_sets(self) -> tuple[dict[str, TextSet], list[Problem | str]]:
+    def _read_sets(self) -> list[Problem | str]:
+        """The held-out documents of the sources, and further sets, and what is wrong with them."""
         field = "task.more_held_out"
-        folders, problems = parse_sets(self.options.more_held_out)
-        found = {}
-        for name, folder in folders.items():
+        folders, problems = parse_sets(self.options.more_held_out, field)
+        both = [name for name in folders if name in self._stores]
+        problems += [
+            Problem(field, "the name of a source, whose losses are measured", name, "other names") for name in both
+        ]
+        sets = {name: (store.folder, "task.sources") for name, store in self._stores.items()}
+        self._sets: dict[str, TextSet] = {}
+        for name, (folder, of) in {**sets, **{name: (folder, field) for name, folder in folders.items()}}.items():
             try:
-                found[name] = read_set(Path(folder), self.store, self.options.context, field)
+                self._sets[name] = read_set(Path(folder), self.store, self.options.context, of)
             except ConfigError as error:
                 problems += error.problems
-        return found, problems
+        return problems
 
     def _size_problems(self) -> list[Problem]:
         labels, problems = self.options.context, []
@@ -159,9 +213,18 @@ class Text:
                 problems.append(
                     Problem("task.context", f"longer than all of the {split} documents", str(labels), allowed)
                 )
-        if self.train_examples > MOST_BLOCKS:
-            allowed = f"at most {MOST_BLOCKS:,}: a longer task.context, or vsweep tokenise --max-tokens"
-            problems.append(
-                Problem("task.corpus", "too many blocks to put in order", f"{self.train_examples:,}", allowed)
-            )
+        blocks = [("task.corpus", "", self.train_examples)]
+        blocks += [("task.sources", f" of {name}", len(self.sources[name])) for name in self._stores]
+        for field, of, count in blocks:
+            if count > MOST_BLOCKS:
+                allowed = f"at most {MOST_BLOCKS:,}: a longer task.context, or vsweep tokenise --max-tokens"
+                problems.append(Problem(field, f"too many blocks{of} to put in order", f"{count:,}", allowed))
+            elif of and not count:
+                got, allowed = str(labels), "below its number of training tokens, or a longer text"
+                problems.append(Problem("task.context", f"longer than all of the training documents{of}", got, allowed))
         return problems
+
+    def _source_facts(self) -> dict:
+        """Of each source the training tokens and documents."""
+        splits = {name: self._store_of(name).manifest.splits[TRAIN] for name in self.sources}
+        return {name: {"tokens": facts.tokens, "documents": facts.documents} for name, facts in splits.items()}

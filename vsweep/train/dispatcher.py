@@ -270,7 +270,10 @@ class Dispatcher:
             if entry is not None:
                 run, first = self.runs[entry.run_id], entry.run_step(self.step) * shape.batch_size
                 numbers = (first, count * shape.batch_size)
-                seen = data_order.examples(run.data_seed, run.unique_examples, task.train_examples, *numbers)
+                if run.mixture:
+                    seen = run.mixture.examples(run.data_seed, *numbers)
+                else:
+                    seen = data_order.examples(run.data_seed, run.unique_examples, task.train_examples, *numbers)
                 tokens_CxKxBxS[:count, slot] = task.rows(seen.reshape(count, shape.batch_size))
         return tokens_CxKxBxS
 

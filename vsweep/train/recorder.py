@@ -13,7 +13,7 @@ from vsweep.host import devices
 from vsweep.host.progress import SilentProgress
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import StackPlan
-from vsweep.plan.sweep_plan import Due, SweepPlan
+from vsweep.plan.sweep_plan import Due, SweepPlan, kept_runs
 from vsweep.schema import ANALYSIS, CHECKPOINT, CURVES_FILE, EVALUATE, RUNS_FILE, TIMES_FILE, TRAIN
 from vsweep.session import resume
 from vsweep.storage import checkpoint, results
@@ -126,8 +126,9 @@ class SweepRecorder:
         found = StackResults.of_checkpoint(stack, folder, folder.latest())
         finished = checkpoint.of_finished(self.home, self.sweep, stack_plan)
         problems = {step: finished.problems(step) for step in finished.steps()}
-        kept = {name for step, bad in problems.items() if not bad for name in finished.names(step)}
-        lost = [run_id for run_id, run in found.runs.items() if run.finished and run_id not in kept]
+        there = {name for step, bad in problems.items() if not bad for name in finished.names(step)}
+        kept = kept_runs(self.sweep.part_with(stack.name).config, stack)
+        lost = [run_id for run_id, run in found.runs.items() if run.finished and run_id in kept - there]
         if lost:
             why = "".join(f"; step {step}: {bad[0]}" for step, bad in problems.items() if bad)
             advice = f"move {self.home.path / 'stacks' / stack.name} away to train this stack from its start{why}"
@@ -226,8 +227,8 @@ class StackRecorder:
     def write(self, snapshot: Snapshot, records: dict) -> int:
         """Returns the step, once everything is safe, in the order that loses nothing.
 
-        1. Keep the parameters of the runs that finished here. 2. Commit state and results together. 3. The tables.
-        4. Remove older checkpoints.
+        1. Keep the parameters of runs that finished here, if they are to stay. 2. Commit state and results together.
+        3. The tables. 4. Remove older checkpoints.
         """
         with self.pace.saving():
             self.recorder.lock.confirm()
@@ -240,7 +241,8 @@ class StackRecorder:
 
     def _keep_finished(self, snapshot: Snapshot, committed: StackResults) -> None:
         ending = [entry for entry in self.plan.entries if entry.stop == snapshot.step]
-        kept = [entry for entry in ending if committed.runs[entry.run_id].finished]
+        wanted = kept_runs(self.recorder.sweep.part_with(self.plan.name).config, self.recorder.sweep.stacks[self.index])
+        kept = [entry for entry in ending if committed.runs[entry.run_id].finished and entry.run_id in wanted]
         if kept:
             params = jax.device_get(snapshot.ended_params)
             by_run = {entry.run_id: jax.tree.map(lambda leaf, e=entry: leaf[e.slot], params) for entry in kept}

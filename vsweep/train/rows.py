@@ -41,7 +41,7 @@ class TokenCounter:
 
     def by_step(self, run: Run) -> dict[int, int]:
         """Step -> label tokens trained on, at 0 and at every evaluation step of the run."""
-        key = (run.data_seed, run.unique_examples, run.shape.batch_size, run.steps)
+        key = (run.data_seed, run.unique_examples, run.mixture, run.shape.batch_size, run.steps)
         if key not in self._kept:
             steps = [0, *evaluation_steps(run.steps, self._smallest_horizon, self._curve_points)]
             counts = self._count(run, [step * run.shape.batch_size for step in steps])
@@ -50,6 +50,8 @@ class TokenCounter:
 
     def unique(self, run: Run, step: int) -> int:
         """Label tokens of the distinct examples seen after `step`, one of `by_step`'s."""
+        if run.mixture:
+            return run.mixture.unique_tokens(self._label_tokens, run.data_seed, step * run.shape.batch_size)
         if step * run.shape.batch_size <= run.unique_examples:
             return self.by_step(run)[step]
         key = (run.data_seed, run.unique_examples)
@@ -58,6 +60,8 @@ class TokenCounter:
         return self._epoch_tokens[key]
 
     def _count(self, run: Run, positions: list[int]) -> list[int]:
+        if run.mixture:
+            return run.mixture.token_counts(self._label_tokens, run.data_seed, positions)
         return data_order.token_counts(self._label_tokens, run.data_seed, run.unique_examples, positions)
 
 
@@ -91,6 +95,7 @@ class Generations:
             for run in (run for stack in part.stacks for run in stack.runs):
                 place = wanted.get(generations.identity(run, part.config))
                 options = {**fixed, ISOFLOP: run.isoflop, **dict(run.model_options), **dict(run.options)}
+                options |= {"mixture": run.mixture.text} if run.mixture else {}
                 axes = {axis: options.get(axis) for axis in sweep.added_columns}
                 columns[run.run_id] = {**axes, "generation": number, "in_config": int(place is not None)}
                 places[run.run_id] = len(wanted) + len(places) if place is None else place

@@ -37,6 +37,7 @@ CELLS_A_BUDGET = 3  # at least, where a budget is held out
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
 RESAMPLES = 200  # are enough for the share of points inside an interval
 POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
+FAR_BELOW, LEAST_SPAN = 4.0, 2.0  # of a figure of errors: a line farther below is not drawn; what its axis spans
 CLEARLY_BETTER = 0.9  # of the error of the parametric law: below it another law predicts better
 FIT, KNOWN, ZERO = "E fitted", "E known", "E = 0"
 
@@ -434,12 +435,19 @@ def forecast_error(study: LossStudy, result: Forecasts) -> Drawing | Refusal:
     figure, (axes,) = plotting.new_figure()
     for (law, line), (colour, marker) in zip(curve.groupby("law", sort=False), itertools.cycle(LAW_STYLES)):
         axes.plot(line["flops"], line["rms_log"], color=colour, marker=marker, ms=4.5, lw=1.4, label=law)
-    axes.axhline(made.yardstick_log, color=plotting.BLACK, lw=1, ls=":", label=made.yardstick)
+    far_below = curve["rms_log"].min() / made.yardstick_log
+    if far_below < FAR_BELOW:  # else the figure would be empty but for a line at its end
+        axes.axhline(made.yardstick_log, color=plotting.BLACK, lw=1, ls=":", label=made.yardstick)
     plotting.log_axis(axes, "x", "compute of the runs that were fitted (FLOP)")
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, max(high, LEAST_SPAN * low))
     plotting.log_axis(axes, "y", "error of the forecast (log loss)")
     plotting.legend_above(figure, 2)
     caption = (
         f"Root-mean-square error of {made.predicted} held-out runs ({made.held_out}) for laws fitted to the cheapest "
         "40 % to 100 % of the others. Where a line no longer falls, more cheap runs do not help."
     )
+    if far_below >= FAR_BELOW:
+        caption += f" The {made.yardstick}, {made.yardstick_log:.2g}, lies far below."
     return Drawing("forecast_error", "Forecast error against the compute of the fit", caption, figure, curve)

@@ -31,7 +31,10 @@ class DownstreamMetrics(Section[tuple[Downstream | Refusal, ...]]):
     name, title = "downstream", "Downstream metrics"
 
     def compute(self, study: LossStudy) -> tuple[Downstream | Refusal, ...]:
-        names = [name for name in study.source.runs if is_metric(name)]
+        runs = study.source.runs
+        names = [name for name in runs if is_metric(name)]
+        if study.source.is_workdir:  # whose columns are there for tasks that know no answers, too
+            names = [name for name in names if runs[name].notna().any()]
         if not names or study.empty:
             return ()
         points = select(study.source, study.convention, also=names)

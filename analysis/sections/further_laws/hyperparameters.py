@@ -209,7 +209,7 @@ def bowls_figure(study: LossStudy, found: Bowls, name: str) -> Drawing:
         cut |= _cut_above(axes, FAR_ABOVE**0.1 * np.nanmax(highest))
         plotting.log_axis(axes, "x", found.setting)
         plotting.log_axis(axes, "y", plotting.loss_label(study.loss, study.source.loss_unit))
-        axes.tick_params(labelsize=8)
+        axes.tick_params(labelsize=9)
         axes.set_title(f"D = {metric(budget)}", loc="left", fontsize=9)
     plotting.colour_bar(figure, all_axes, colour, found.minima["size"], SIZE_LABELS[study.convention.size])
     numbers = pd.concat([found.runs.assign(kind="run"), _as_numbers(found.minima)], ignore_index=True)

@@ -1,6 +1,7 @@
 """Kaplan's three figures: loss against compute, loss against tokens, and the kink of each curve."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import kaplan_curves
 from vsweep.analysis.approaches.compute_frontier import PF_DAY
+from vsweep.analysis.approaches.critical_batch import MinimalCompute
 from vsweep.analysis.approaches.kaplan_curves import KaplanCurves, Kink
 from vsweep.analysis.data.language import Language
 from vsweep.analysis.data.points import select
@@ -17,6 +19,7 @@ from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.formatting import metric, percent
 from vsweep.analysis.plotting import SIZE_LABELS, TOKENS_LABEL, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.sections.further_laws import minimal_compute
 
 GPT2_VOCABULARY = 50_257  # losses in nats per token compare with Kaplan's in these tokens only
 PF_DAYS_LABEL = "C = 6ND without embeddings (PF-days)"
@@ -32,10 +35,14 @@ class Kaplan(Section[KaplanCurves | None]):
         if study.source.language is None or study.loss != "val_loss":
             return None
         level = study.convention.level
-        points = select(study.source, Convention("val_loss", size="params_non_embedding", level=level))
+        convention = Convention("val_loss", size="params_non_embedding", level=level)
+        points = select(minimal_compute.of_one_batch(study.source), convention)
         if points.curves is None:
             return Refusal(self.name, "no finished run has a curve")
-        return kaplan_curves.fit(points.curves[list(kaplan_curves.COLUMNS)], level=level)
+        result = kaplan_curves.fit(points.curves[[*kaplan_curves.COLUMNS, "steps"]], level=level)
+        if isinstance(result, Refusal):
+            return result
+        return replace(result, minimal=minimal_compute.of_study(study.source, result, convention))
 
     def findings(self, study: LossStudy, result: KaplanCurves | Refusal | None) -> list[Finding]:
         if result is None or isinstance(result, Refusal):
@@ -49,17 +56,22 @@ class Kaplan(Section[KaplanCurves | None]):
         yield against_compute(result, language)
         yield against_tokens(result, language)
         yield kinks(result, language)
+        if isinstance(result.minimal, MinimalCompute):
+            yield minimal_compute.figure(result.minimal)
 
     def tables(self, study: LossStudy, result: KaplanCurves | Refusal | None) -> list[Table]:
-        if result is None or isinstance(result, Refusal) or not result.kinks:
+        if result is None or isinstance(result, Refusal):
             return []
+        more = [minimal_compute.table(result.minimal)] if isinstance(result.minimal, MinimalCompute) else []
+        if not result.kinks:
+            return more
         rows = tuple(_row(kink) for kink in result.kinks)
         head = ("N without embeddings", "tokens at the break", "loss there", "slope before", "slope after", "a kink")
         note = (
             "A broken power law without a floor on the longest curve of each size. It is called a kink only where "
             "a power law with an offset misses the curve by half a percent, and twice as much as one with a break."
         )
-        return [Table("Where each curve breaks", head, rows, note)]
+        return [Table("Where each curve breaks", head, rows, note), *more]
 
     def to_json(self, study: LossStudy, result: KaplanCurves | Refusal | None) -> dict:
         return {} if result is None else {self.name: or_refused(result, _to_json)}
@@ -82,6 +94,7 @@ def _to_json(result: KaplanCurves) -> dict:
         "line": {"slope": -result.line.a, **line, "vertices": vertices, **interval},
         "corners": {"slope": -result.corners.a, **corners},
         "kinks": [vars(kink) for kink in result.kinks],
+        "c_min": or_refused(result.minimal, minimal_compute.to_json),
     }
 
 
@@ -99,9 +112,7 @@ def _about_line(study: LossStudy, result: KaplanCurves) -> list[str]:
     return [
         f"without embeddings and with E = 0, the line under all loss curves has the slope {-result.line.a:.4f}"
         f"{interval}. A line through the two corners has {corners:.4f}, and its noise is that of two points.",
-        "all runs here spend C at the batch size that they have. Kaplan's slope of -0.050 is for the least compute "
-        "C_min, at batches far below the critical one; at one equal batch size they found -0.057. Only the latter "
-        "compares with this line.",
+        *minimal_compute.sentences(result.minimal, study.convention.level),
     ]
 
 
@@ -154,7 +165,7 @@ def against_tokens(result: KaplanCurves, language: Language) -> Drawing:
     """Loss against tokens, with the unigram and the bigram level."""
     figure, (axes,) = plotting.new_figure()
     _curves(axes, result, "tokens", 1.0)
-    _levels(axes, language)
+    plotting.level_lines(axes, language.levels)
     _finish(figure, axes, result, TOKENS_LABEL, units=True)
     if axes.get_legend_handles_labels()[0]:
         plotting.legend_above(figure, 2)
@@ -177,7 +188,7 @@ def kinks(result: KaplanCurves, language: Language) -> Drawing | Refusal:
         axes.plot(tokens, kink.curve(tokens), lw=1, **style)
         axes.plot(ends, kink.slopes(ends), lw=0.7, ls=":", **style)
         axes.plot(kink.tokens, kink.loss, "o", ms=5, mfc=style["color"] if kink.shown else "none", **style)
-    _levels(axes, language)
+    plotting.level_lines(axes, language.levels)
     _finish(figure, axes, result, TOKENS_LABEL, units=True)
     if axes.get_legend_handles_labels()[0]:
         plotting.legend_above(figure, 2)
@@ -195,12 +206,6 @@ def _curves(axes: Axes, result: KaplanCurves, x: str, unit: float) -> None:
     dense = len(result.curves) > plotting.MANY_CURVE_POINTS
     for (size, _), run in result.curves.groupby(["size", "run_id"]):
         axes.plot(run[x] / unit, run["loss"], lw=0.9, alpha=0.75, color=colour.to_rgba(size), rasterized=dense)
-
-
-def _levels(axes: Axes, language: Language) -> None:
-    for name, style in (("unigram", ":"), ("bigram", "--")):
-        if level := getattr(language, name):
-            axes.axhline(level, color=plotting.BLACK, lw=0.8, ls=style, label=f"{name} level, {level:.3f}")
 
 
 def _finish(figure: Figure, axes: Axes, result: KaplanCurves, x_label: str, *, units: bool = False) -> None:

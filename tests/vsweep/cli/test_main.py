@@ -58,7 +58,7 @@ def test_training_gets_the_flags_of_launch(typed, flags, handed):
         (["plan", "--workdir=x"], "vsweep plan: no config - got '--workdir=x'"),
         (
             ["train", "additon:smoke"],
-            "no such bundled config - got 'additon'; allowed: addition, markov, modular, text, or a file",
+            "no such bundled config - got 'additon'; allowed: addition, kaplan, markov, modular, text, or a file",
         ),
         (["train", "additon:smoke"], "did you mean addition?"),
         (["analyze", "x.csv"], "no such command - got 'analyze'"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vsweep.after import samples
 from vsweep.analysis import commands
 from vsweep.cli import train
 from vsweep.host.interruption import EXIT_STATUS
@@ -143,3 +144,24 @@ def test_a_mistake_in_a_report_does_not_end_training(workdir, drawn, monkeypatch
         f"all runs have ended: no report, because the analysis failed; to try again: python -m analysis {workdir}"
     )
     assert "AttributeError: a mistake" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fails", [ValueError("no token"), OSError(28, "full"), RuntimeError("out of memory")])
+def test_samples_that_fail_cost_no_report(workdir, drawn, monkeypatch, fails):
+    def write(path):
+        raise fails
+
+    monkeypatch.setattr(samples, "write", write)
+    told = Told()
+    assert train.follow(iter([boundary(workdir, 9, 3), finished(workdir)]), told) == 0
+    assert f"no samples of text ({type(fails).__name__}: {fails})" in told.lines
+    assert drawn[-1] is True
+
+
+def test_samples_are_written_before_the_final_report(workdir, drawn, monkeypatch):
+    calls = []
+    monkeypatch.setattr(samples, "write", lambda path: calls.append((path, list(drawn))) or "a note")
+    told = Told()
+    train.follow(iter([boundary(workdir, 9, 3), finished(workdir)]), told)
+    assert calls == [(workdir, drawn[:-1])]
+    assert told.lines[-3:] == ["a note", "drawing", told.lines[-1]]

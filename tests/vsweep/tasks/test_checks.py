@@ -29,6 +29,7 @@ class Letters:
     train_examples: int = 3
     more_held_out: dict = dataclasses.field(default_factory=dict)
     metrics: dict = dataclasses.field(default_factory=dict)
+    sources: dict = dataclasses.field(default_factory=dict)
 
 
 def problems(train=TRAIN, train_examples=3, **held_out) -> list[Problem]:

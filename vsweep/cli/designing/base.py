@@ -40,7 +40,9 @@ class CountedTask:
     train_examples: int = 2**31 - 1
     digest: str = ""
     more_held_out: Mapping[str, HeldOut] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, range] = dataclasses.field(default_factory=dict)
     metrics: Mapping = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def mean_label_tokens(self) -> float:

@@ -61,7 +61,8 @@ def _of_sections(known: Mapping[str, dict[str, Field] | None]) -> list[Field]:
 def _points(given: object, field: Field) -> tuple:
     """The values of an axis as they were written: one, several, or words of a command line."""
     texts = list(given) if isinstance(given, list | tuple) else [given]
-    return split_words([part for text in texts for part in _parts(text, field)], field.values.type)
+    parts = [part for text in texts for part in _parts(text, field)]
+    return split_words(parts, field.values.type, field.values.separator)
 
 
 def _parts(text: object, field: Field) -> list:

@@ -38,7 +38,9 @@ export function lossCompute(state, view) {
 function note(state, view) {
   const known = "Every run by itself; click one to pin it.";
   if (state.along !== "C" || !asFitted(view)) return `${known} The envelope and the law are drawn against compute, in the convention of fits.json.`;
-  return `${known} Orange are values of the lower envelope that are used in its fit; dashed is the best loss by the law.`;
+  const envelope = study.studies[view.loss].envelope.refused ? "" : " Orange are values of the lower envelope that are used in its fit.";
+  const law = lawOf(view.loss) && view.flops === "flops_6nd" ? " Dashed is the best loss by the law." : "";
+  return known + envelope + law;
 }
 
 function faded(view, point) {

@@ -13,6 +13,7 @@ import { frame } from "./frame.js";
 import { tables } from "./table.js";
 import { goToAddress, readAddress } from "./view.js";
 
+onlyOne();
 readAddress();
 frame("loss_curves", lossCompute, { controls: ofLossCompute, sizes: true });
 frame("isoflop_valleys", valleys, { controls: ofValleys });
@@ -27,3 +28,20 @@ tables();
 card();
 goToAddress();
 document.documentElement.dataset.ready = "yes";
+
+// A notebook may show one figure alone. Links within the page lead nowhere in a frame without an address.
+function onlyOne() {
+  const only = document.getElementById(document.documentElement.dataset.only ?? "");
+  if (only) {
+    document.querySelector("main").replaceChildren(only);
+    for (const rest of document.querySelectorAll("header, nav, .skip")) rest.remove();
+  }
+  if (location.protocol !== "about:") return;
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    const parts = new URLSearchParams(link.hash.slice(1));
+    document.getElementById(parts.get("at") ?? link.hash.slice(1))?.scrollIntoView();
+  });
+}

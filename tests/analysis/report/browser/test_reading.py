@@ -2,6 +2,8 @@
 
 import pytest
 
+import vsweep
+
 
 def opened_wide(page) -> None:
     """Everything that is folded is open, and every figure drawn."""
@@ -68,3 +70,21 @@ def test_contents_lead_to_their_sections(opened):
     assert all(opened.page.locator(target).count() == 1 for target in targets)
     links[-1].click()
     assert opened.page.url.endswith(targets[-1])
+
+
+def test_a_notebook_shows_the_page_and_one_figure(open_page, report, tmp_path):
+    for name, figure in (("whole", None), ("one", "anchors")):
+        path = tmp_path / f"{name}.html"
+        path.write_text(
+            f"<!doctype html><body>{vsweep.show(report.path, figure)._repr_html_()}</body>", encoding="utf-8"
+        )
+        shown = open_page(path)
+        frame = shown.page.frame_locator("iframe")
+        frame.locator(".chart svg").first.wait_for()
+        assert frame.locator("nav.contents").count() == (0 if figure else 1)
+        assert frame.locator("figure[id]").count() > 5 or figure
+        if figure is None:
+            frame.locator("nav.contents a").last.click()
+            assert frame.locator("#definitions").is_visible()
+        assert shown.said == []
+        assert shown.page.frames[1].url == "about:srcdoc"

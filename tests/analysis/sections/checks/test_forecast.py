@@ -177,6 +177,7 @@ def test_no_bootstrap_leaves_out_intervals_only():
         for resamples in (0, 20)
     ]
     of_resamples = {"ranges", "resamples", "coverage", "standing", "verdict", "reasons"}  # a verdict needs intervals
+    of_resamples |= {"first_screen"}  # it names the verdict and the intervals
     assert without(found[0], of_resamples) == without(found[1], of_resamples)
     assert len(found[0]["losses"]["loss"]["forecast"]["laws"]) > 1
     assert found[0]["losses"]["loss"]["learning_curve"][0]["rms_log"] > 0
