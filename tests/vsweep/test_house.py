@@ -190,7 +190,7 @@ def test_the_analysis_knows_the_tables_and_nothing_else_of_the_trainer():
     ("library", "only"),
     [
         ("orbax", {"storage/checkpoint"}),
-        ("flax", {"models/dropout", "models/params"}),
+        ("flax", {"models/dropout", "models/linen", "models/params"}),
         ("tiktoken", {"corpus/tokenizers"}),
         ("tokenizers", {"corpus/bpe", "corpus/tokenizers"}),
         ("datasets", {"corpus/documents/hub"}),

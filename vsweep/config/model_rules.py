@@ -1,11 +1,13 @@
 """What the fields of one model have to fulfil together, beyond each by itself."""
 
+import dataclasses
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from vsweep.config import fields
-from vsweep.config.model_options import MUP, STANDARD, UNUSED
+from vsweep.config import fields, registry
+from vsweep.config.model_options import ATTENDING, MUP, STANDARD, UNUSED
 from vsweep.config.problems import Problem
 
 PART_OF_A_NAME = r"[A-Za-z0-9._-]{1,64}"
@@ -37,6 +39,28 @@ def mup_problems(config: Any) -> list[Problem]:
     return found
 
 
+def module_problems(config: Any) -> list[Problem]:
+    """Of a SweepConfig with a Linen module of the user's: what that cannot take has to keep its default."""
+    name, module = config.model.name, registry.linen_module(config.model.name)
+    if module is None:
+        return []
+    found, has = [], {field.name for field in dataclasses.fields(module)}
+    designed = (*config.design.columns, *config.design.box)
+    given = {"precision": "dtype", **{each: each for each in registry.GIVEN_FIELDS if each in fields.SWEPT}}
+    for axis, field in given.items():
+        default, path = fields.SWEPT[axis].default, fields.SWEPT[axis].path
+        others = [value for value in config.axis(axis) if value != default]
+        if field not in has and (others or axis in designed):
+            allowed = f"its default, {default}, or a module with a field {field}"
+            found.append(Problem(path, f"{name} has no field {field}", ", ".join(map(str, others)) or axis, allowed))
+    drops = any(config.axis("dropout")) or "dropout" in designed
+    if drops and "dropout" not in inspect.signature(module.__call__).parameters:
+        got = ", ".join(map(str, config.axis("dropout")))
+        allowed = "0, or a module whose __call__ takes `dropout`"
+        found.append(Problem("model.dropout", f"{name} takes no rate of dropout", got, allowed))
+    return found
+
+
 def name_problems(options: Mapping) -> list[Problem]:
     """Of options that a sweep varies: texts become parts of run ids, which are names of files."""
     allowed = "at most 64 letters, digits, '.', '_' and '-', because run ids hold it"
@@ -58,8 +82,9 @@ def _unused(name: str, values: Mapping) -> list[Problem]:
 
 def _heads(name: str, values: Mapping) -> list[Problem]:
     """Their size, or their number in its place, divides the width."""
-    width, head_dim, heads = values["width"], values["head_dim"], values.get("heads", 0)
-    if "head_dim" in UNUSED.get(name, ()):
+    width, head_dim = values["width"], values["head_dim"]
+    heads = values.get("heads", 0) if name in ATTENDING else 0  # what it means in a user's own model is not known
+    if "head_dim" in UNUSED.get(name, ()) or registry.linen_module(name):
         return []
     if heads and width % heads:
         return [
@@ -77,7 +102,7 @@ def _heads(name: str, values: Mapping) -> list[Problem]:
     if width % head_dim:
         got = f"head_dim {head_dim} at width {width}"
         return [Problem("model.head_dim", "does not divide the width", got, "a divisor of every width")]
-    if values.get("positions") == "rotary" and head_dim % 2:
+    if name in ATTENDING and values["positions"] == "rotary" and head_dim % 2:
         what = "odd, and rotary positions turn pairs of features"
         return [Problem("model.head_dim", what, str(head_dim), "even numbers")]
     return []

@@ -262,7 +262,7 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
 
 def _combination_problems(config: SweepConfig) -> list[Problem]:
     train, task = config.train, config.task
-    problems = _shape_problems(config) + model_rules.mup_problems(config)
+    problems = _shape_problems(config) + model_rules.mup_problems(config) + model_rules.module_problems(config)
     if train.final_examples % train.curve_examples:
         what = "not a multiple of train.curve_examples"
         allowed = "a multiple (the final evaluation runs in batches of that size)"
