@@ -35,6 +35,7 @@ ROOMS = {
         "generate": "text from a finished model",
         "evaluate": "a table of losses on any data",
         "export": "named arrays of a finished model",
+        "serve": "a page that shows a sweep while it trains",
         "cli": "the command line",
     },
     "analysis": {
