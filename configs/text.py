@@ -6,8 +6,8 @@
                                                            your own texts: 5 widths x 5 budgets x 2 seeds = 50 runs
     python launch.py --config=configs/text.py:bpe          speeches as 1,024 byte pairs, from a store; 60 runs
     python launch.py --config=configs/text.py:full         C4 as 4,096 byte pairs, from a store; one GPU, 70 runs
-    python launch.py --config=configs/text.py:repeat       what a repeated token is worth: 3 widths x 16 pairs of unique
-                                                           tokens and budgets, 1 to 16 epochs, 48 runs
+    python launch.py --config=configs/text.py:repeat       what a repeated token is worth: 3 widths x 11 pairs of unique
+                                                           tokens and budgets, 1 to 16 epochs, 33 runs
     python launch.py --config=configs/text.py:mixture      speeches before and after 1900 in three shares, 18 runs; it
                                                            needs the two stores that docs/text.md makes
 
@@ -118,8 +118,9 @@ def repeat(config: ConfigDict) -> None:
     config.train.curve_points = 8
     config.train.curve_examples = 64
     config.train.final_examples = 1024
-    tokens = 256 * config.train.batch_size * config.task.context  # 256 steps, 262,144 tokens: 4,096 blocks
-    budgets = {0: (1, 2, 4, 8), 4096: (2, 4, 8), 2048: (1, 2, 4, 8), 1024: (1, 2, 4), 512: (1, 2)}
+    # 512 steps, 524,288 tokens, 8,192 blocks: with fewer all models stand on the plateau of pairs, and show no law.
+    tokens = 512 * config.train.batch_size * config.task.context
+    budgets = {0: (1, 2, 4), 4096: (1, 2, 4), 2048: (1, 2, 4), 1024: (1, 2)}
     runs = [(unique, tokens * times) for unique, several in budgets.items() for times in several]
     config.sweep.width = (16, 32, 48)
     config.sweep.unique_examples = tuple(unique for unique, _ in runs)  # blocks of 64 tokens; 0: the whole corpus

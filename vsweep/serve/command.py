@@ -26,7 +26,7 @@ NICE = 10  # training comes first
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serves until Ctrl-C or SIGTERM; the exit status: 0, or 2 for what cannot be served."""
+    """Serves until Ctrl-C; the exit status: 0, or 2 for what cannot be served."""
     options = _parser().parse_args(arguments)
     if options.inherited is not None:
         return _beside_training(socket.socket(fileno=options.inherited), options.workdirs, keep=options.keep)

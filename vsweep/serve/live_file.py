@@ -41,6 +41,7 @@ class LiveProgress(SilentProgress):
         self.display = display
         self._path: Path | None = None
         self._due_at = 0.0
+        self._written = False
         self._state: dict = {"pid": os.getpid(), "host": socket.gethostname(), "points": {}, "diverged": {}}
 
     def begin(self, workdir: Path) -> None:
@@ -82,7 +83,7 @@ class LiveProgress(SilentProgress):
 
     def __exit__(self, *reason) -> None:
         self.display.__exit__(*reason)
-        if self._path is not None:
+        if self._written:  # else it is that of another process, which holds the work directory
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
@@ -93,6 +94,7 @@ class LiveProgress(SilentProgress):
         self._state["time"] = time.time()
         with contextlib.suppress(OSError):
             self._replace(json.dumps(self._state).encode())
+            self._written = True
         ended = time.monotonic()
         self._due_at = ended + max(EVERY_S, REST * (ended - started))
 

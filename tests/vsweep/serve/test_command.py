@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_the_page_ends_with_the_training_or_stays(tmp_path):
             assert opens(address)
         assert opens(address) is keep
     os.kill(int(re.search(r"kill (\d+)", said[1])[1]), signal.SIGTERM)
+
+
+def test_the_page_ends_with_a_training_that_was_killed(workdir):
+    program = f"""
+import sys, time
+from pathlib import Path
+from vsweep.serve import child
+with child.page(Path({str(workdir)!r}), port=0, keep=False, say=lambda text: print(text, flush=True)):
+    time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        address = LINK.search(process.stdout.readline())[0]
+        assert opens(address)
+        process.kill()
+    until = time.monotonic() + 20
+    while opens(address):
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_killing_the_page_leaves_training_alone(workdir):

@@ -67,6 +67,15 @@ def test_a_place_that_takes_no_file_is_no_reason_to_stop(tmp_path):
         display.update("w4", **status())
 
 
+def test_a_process_that_never_trained_leaves_anothers_file(tmp_path):
+    with progress(tmp_path) as training:
+        training.compiling("w4")
+        with progress(tmp_path) as refused:
+            refused.drawing()
+        assert (tmp_path / LIVE_FILE).exists()
+    assert not (tmp_path / LIVE_FILE).exists()
+
+
 def test_no_link_is_followed_when_it_is_written(tmp_path):
     kept = tmp_path / "kept"
     kept.write_text("mine")
