@@ -41,6 +41,7 @@ class More:
     added: Added
     rows: tuple[dict, ...]  # width, budget and seed of each run
     left_out: int  # runs of the directory that have not finished
+    taken_out: int  # finished ones that an extension took out of the config: their other fields may differ
 
 
 def propose(options: Options) -> More:
@@ -50,7 +51,8 @@ def propose(options: Options) -> More:
       ConfigError: no work directory, one that varies more than sizes, budgets and seeds, or nothing that can be added.
     """
     base, runs, seeds = _read(options.workdir)
-    finished = runs[runs["status"] == schema.FINISHED]
+    ended = runs[runs["status"] == schema.FINISHED]
+    finished = ended[ended["in_config"] == 1] if "in_config" in ended else ended
     if not len(finished):
         raise ConfigError([Problem("WORKDIR", "no finished runs", repr(str(options.workdir)), "a sweep with results")])
     assumed, before = _assumption(options, base, finished, seeds)
@@ -61,7 +63,8 @@ def propose(options: Options) -> More:
         problem = Problem("--flops", "no run can be added", scientific(options.flops), f"from {cheapest}, one run")
         raise ConfigError([problem])
     first = int(runs["seed"].max()) + 1
-    return More(base, options, assumed, before, added, _rows(added, first), len(runs) - len(finished))
+    left_out, taken_out = len(runs) - len(ended), len(ended) - len(finished)
+    return More(base, options, assumed, before, added, _rows(added, first), left_out, taken_out)
 
 
 def _read(workdir: Path) -> tuple[Base, pd.DataFrame, int]:
@@ -156,7 +159,8 @@ def render(more: More, width: int) -> str:
         ),
     ]
     header = ("", "runs", "6ND of all\nFLOP", "width of\na", "width of\nalpha", "width of\nbeta")
-    notes = [("left out", f"{count(more.left_out, 'run')} that have not finished")] if more.left_out else []
+    why = ((more.left_out, "that have not finished"), (more.taken_out, "that are no longer in the sweep's config"))
+    notes = [("left out", f"{count(number, 'run')} {what}") for number, what in why if number]
     title = f"{count(len(more.added.cells), 'RUN')} TO ADD TO {more.options.workdir}".replace("RUNs", "RUNS")
     parts = [
         [title, facts([("compute", f"{scientific(more.added.flops)} FLOP as 6ND"), *notes]), _table(more)],

@@ -5,6 +5,7 @@ import runpy
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import vsweep
@@ -123,6 +124,18 @@ def test_a_sweep_that_varies_more_is_refused(tmp_path, capsys):
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('"sweep": {', '"sweep": {"lr": [0.001, 0.002],'))
     assert "varies more than that - got lr" in refused(capsys, tmp_path, "--flops", "1e12")
+
+
+def test_runs_that_an_extension_took_out_are_left_out(tmp_path):
+    """They may have another learning rate, which the config has no more."""
+    shutil.copy(LAPTOP / "config.json", tmp_path / "config.json")
+    runs = pd.read_csv(LAPTOP / "runs.csv").assign(generation=1)
+    runs["in_config"] = (runs["width"] > 4).astype(int)
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    found = more.propose(options.Options(flops=1e12, workdir=tmp_path))
+    assert (found.left_out, found.taken_out) == (0, int((runs["width"] == 4).sum()))
+    assert found.before.number == int((runs["width"] > 4).sum())
+    assert "that are no longer in the sweep's config" in more.render(found, 100)
 
 
 def test_explicit_runs_can_be_added_to(tmp_path):
