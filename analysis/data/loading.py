@@ -164,8 +164,10 @@ def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:
     if not varying:
         return known, ""
     try:
-        sweep = json.loads((path / "config.json").read_text(encoding="utf-8"))["sweep"]
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        sweep = config["sweep"]
         swept = {*sweep, *sweep.get("random", ()), *(sweep.get("runs_csv") or [{}])[0]}
+        swept |= {*config.get("model", ()), *config.get("optimizer", ())}  # of which an extension changed the value
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return known, f"config.json cannot be read, so no column is taken for a setting of: {', '.join(varying)}."
     return [*known, *(name for name in others if name in swept)], ""

@@ -20,7 +20,7 @@ from vsweep.config import fields, model_rules, registry
 from vsweep.config.design import axes as sweep_axes
 from vsweep.config.design import checks, formula, points, reading
 from vsweep.config.design.options import BY_NAME, ISOFLOP, Design
-from vsweep.config.field import SPLITTING, Field
+from vsweep.config.field import OPTIONAL, SPLITTING, Field
 from vsweep.config.fields import AXES, DEFAULT_NAMES, HOST_AXES, OPTIONAL_AXES, SECTIONS, STATIC_FIELDS, SWEPT
 from vsweep.config.model_options import TRANSFORMER_OPTIONS
 from vsweep.config.problems import ConfigError, Problem, without_repeats
@@ -186,6 +186,16 @@ def sweepable(config: SweepConfig) -> dict[str, Field]:
     """Name -> field of what this sweep may vary. Raises CannotLoad where a user's own code has gone meanwhile."""
     names = {section: getattr(getattr(config, section), "name", None) for section in SECTIONS}
     return sweep_axes.sweepable({section: registry.known_fields(section, name) for section, name in names.items()})
+
+
+def optional_values(config: SweepConfig, kinds: tuple[str, ...] = (OPTIONAL, SPLITTING)) -> dict[str, Any]:
+    """Optional axis of these kinds -> its value in this config; of one that is swept, what stands in its section."""
+    values = {}
+    for section in SECTIONS:
+        options = getattr(config, section)
+        known = registry.known_fields(section, getattr(options, "name", None))
+        values |= {name: getattr(options, name) for name, field in known.items() if field.kind in kinds}
+    return values
 
 
 def default_dict() -> dict:

@@ -6,11 +6,9 @@ generation are their own, even of a shape that there is: nothing that was planne
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
 
-from vsweep.config import registry
+from vsweep.config import sweep_config
 from vsweep.config.field import OPTIONAL
-from vsweep.config.fields import SECTIONS
 from vsweep.config.problems import ConfigError
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
@@ -24,22 +22,12 @@ from vsweep.tasks.base import Task
 MARK = "+"  # between a name and its generation; no name of a run or a stack has it by itself
 
 
-def optional_values(config: SweepConfig, kinds: tuple[str, ...] = (OPTIONAL,)) -> dict[str, Any]:
-    """Optional axis of these kinds -> its value in this config; of one that is swept, what stands in its section."""
-    values = {}
-    for section in SECTIONS:
-        options = getattr(config, section)
-        known = registry.known_fields(section, getattr(options, "name", None))
-        values |= {name: getattr(options, name) for name, field in known.items() if field.kind in kinds}
-    return values
-
-
 def identity(run: Run, config: SweepConfig) -> Hashable:
     """What a run of `config` is, whatever it is called: equal for the same run of another config.
 
     Its shape tells the options of its model, swept or not.
     """
-    options = {**optional_values(config), **dict(run.options)}
+    options = {**sweep_config.optional_values(config, (OPTIONAL,)), **dict(run.options)}
     options.pop("mixture", None)  # the run has it, whoever gave it
     return dataclasses.replace(run, run_id="", isoflop=None, options=tuple(sorted(options.items())), model_options=())
 

@@ -69,9 +69,15 @@ class SweepPlan:
 
     @functools.cached_property
     def added_columns(self) -> tuple[str, ...]:
-        """Columns of runs.csv that other sweeps do not have, of every generation."""
+        """Columns of runs.csv that other sweeps do not have, of every generation.
+
+        Among them optional fields that no config sweeps, but of which each generation has another value.
+        """
         parts = self.generations or (self,)
-        return tuple(dict.fromkeys(name for part in reversed(parts) for name in part.config.added_columns))
+        swept = [name for part in reversed(parts) for name in part.config.added_columns]
+        values = [sweep_config.optional_values(part.config) for part in parts]
+        changed = [name for name, value in values[-1].items() if any(each.get(name) != value for each in values)]
+        return tuple(dict.fromkeys([*swept, *changed]))
 
     def part_with(self, stack: str) -> "SweepPlan":
         """The generation that a stack came with; the whole sweep where it was never extended."""

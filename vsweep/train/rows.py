@@ -5,8 +5,8 @@ Tokens are not counted on the device: a run's data order is a pure function, and
 
 import dataclasses
 
+from vsweep.config import sweep_config
 from vsweep.config.design.options import ISOFLOP
-from vsweep.config.field import OPTIONAL, SPLITTING
 from vsweep.models import accounting
 from vsweep.models.base import ModelShape
 from vsweep.plan import generations
@@ -91,7 +91,7 @@ class Generations:
         wanted = {each: place for place, each in enumerate(generations.identities(sweep.config, sweep.task))}
         columns, places = {}, {}
         for number, part in enumerate(sweep.generations, 1):
-            fixed = generations.optional_values(part.config, (OPTIONAL, SPLITTING))
+            fixed = sweep_config.optional_values(part.config)
             for run in (run for stack in part.stacks for run in stack.runs):
                 place = wanted.get(generations.identity(run, part.config))
                 options = {**fixed, ISOFLOP: run.isoflop, **dict(run.model_options), **dict(run.options)}

@@ -182,3 +182,9 @@ def test_own_axes_without_a_config_are_a_warning(workdir):
     (workdir / "config.json").write_text('{"sweep": {"decay": [0.8, 0.9]}}')
     assert load(workdir).warnings == ()
     assert "decay" in load(workdir).settings
+
+
+def test_an_option_that_an_extension_changed_is_a_setting(workdir):
+    rewrite(workdir, lambda row: row.update(decay=0.8 if row["seed"] else 0.9))
+    (workdir / "config.json").write_text('{"sweep": {"seed": [0, 1]}, "optimizer": {"name": "mine:sgd", "decay": 0.9}}')
+    assert "decay" in load(workdir).settings

@@ -12,6 +12,7 @@ from vsweep.session import preflight, resume
 from vsweep.storage.lock import locked
 from vsweep.storage.workdir import WorkDir
 from vsweep.train.events import Compiling
+from vsweep.train.rows import Generations
 from vsweep.train.sweep import plan_sweep, run_sweep, store_plan
 
 MORE_SEEDS = small.config(sweep={"seed": [0, 1, 2]})
@@ -255,3 +256,13 @@ def test_the_name_of_a_stack_that_was_given_up_is_never_used_again(under_way):
     store_plan(begin, home)
     assert [plan.name for plan in home.read_plan()[0]] == ["all", "w8+3", "w4+4", "w8+4"]
     assert preflight.prepare(four, under_way).start.sweep.runs == 24
+
+
+@pytest.mark.parametrize("changed", [{"optimizer": {"beta1": 0.95}}, {"model": {"norm": "rms"}}])
+def test_an_optional_field_that_an_extension_changes_gets_a_column(workdir, changed):
+    """Else runs.csv could not tell the new runs from those that they are named after."""
+    sweep = prepared(small.config(**changed), workdir).sweep
+    ((name, value),) = next(iter(changed.values())).items()
+    assert sweep.added_columns == (name,)
+    added = Generations.of(sweep)
+    assert (added.columns["d700-s0"][name] != value, added.columns["d700-s0+2"][name]) == (True, value)
