@@ -57,7 +57,9 @@ def _touch(task: Task) -> tuple[Any, ...]:
         if not isinstance(value, int) or value < 2
     ]
     if not problems and task.train_examples < 1:
-        problems = [Problem("task.name", f"{task.name} has no training examples", str(task.train_examples), "1 or more")]
+        problems = [
+            Problem("task.name", f"{task.name} has no training examples", str(task.train_examples), "1 or more")
+        ]
     if problems := problems or _source_problems(task):
         raise ConfigError(problems)
     return (task.train_examples, task.mean_label_tokens, task.floor)
