@@ -215,6 +215,17 @@ FIELDS = (
         unit="devices",
         kind=RESUMABLE,
     ),
+    Field(
+        "train",
+        "device_memory_gib",
+        0.0,
+        number(
+            "0 (what the device reports), or a number from 0.001", lambda value: value == 0 or 1e-3 <= value < 2**20
+        ),
+        "memory of one device that a plan may use",
+        unit="GiB",
+        kind=RESUMABLE,
+    ),
     Field("train", "chunk_steps", 128, whole(1, 10_000), "most steps in one call of the device", unit="steps"),
     Field("train", "curve_points", 24, whole(2, 1000), "evaluations of a run, log-spaced over its steps"),
     Field("train", "curve_examples", 512, POSITIVE, "held-out examples of an evaluation on the way", unit="examples"),
