@@ -219,9 +219,7 @@ FIELDS = (
         "train",
         "device_memory_gib",
         0.0,
-        number(
-            "0 (what the device reports), or a number from 0.001", lambda value: value == 0 or 1e-3 <= value < 2**20
-        ),
+        number("0 (what it reports), or a number from 0.001", lambda value: value == 0 or 1e-3 <= value < 2**20),
         "memory of one device that a plan may use",
         unit="GiB",
         kind=RESUMABLE,

@@ -40,7 +40,7 @@ USABLE_SETTINGS = {
     "jax_transfer_guard": ("allow", None, "log", "log_explicit", "disallow"),
 }
 ACCELERATOR_LIBRARIES = re.compile(
-    r"jax[-_]cuda\d+[-_](plugin|pjrt)|nvidia[-_](cublas|cudnn)([-_]cu\d+)?|libtpu|jax[-_]rocm.*"
+    r"jax[-_](cuda|rocm)\d+[-_](plugin|pjrt)|nvidia[-_](cublas|cudnn)([-_]cu\d+)?|libtpu"
 )
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _own_cache: str | None = None  # the compile cache that this module has set

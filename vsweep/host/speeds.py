@@ -107,6 +107,7 @@ class Match:
     why: str = ""  # it was taken for a device that is not in the table; empty: it is
 
 
+@functools.cache
 def match(kind: str, capability: float = 0.0, memory_bytes: int = 0) -> Match:
     """The card of that name; else one that is like it.
 

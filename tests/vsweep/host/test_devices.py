@@ -62,9 +62,7 @@ def test_a_driver_is_named_where_the_system_tells_it(tmp_path):
     assert devices.driver_version(tmp_path / "missing") == ""
 
 
-@pytest.mark.parametrize(
-    "name", ["jax-cuda12-plugin", "jax_cuda13_pjrt", "nvidia-cublas-cu12", "nvidia-cudnn", "libtpu"]
-)
+@pytest.mark.parametrize("name", ["jax-cuda12-plugin", "jax_cuda13_pjrt", "nvidia-cublas-cu12", "nvidia-cudnn"])
 def test_packages_of_accelerators_are_known_by_name(name):
     assert devices.ACCELERATOR_LIBRARIES.fullmatch(name)
     assert not devices.ACCELERATOR_LIBRARIES.fullmatch(f"{name}-extra")

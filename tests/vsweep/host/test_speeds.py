@@ -1,5 +1,7 @@
 """The table of speeds: which card a device is planned as, and what is said of one that is not in it."""
 
+import itertools
+
 import pytest
 
 from tests.vsweep import small
@@ -74,7 +76,7 @@ def test_faster_memory_and_products_never_make_a_card_slower():
         return speed.step_s, speed.position_width_s, 1 / speed.flops, speed.score_s
 
     order = ("T4", "V100", "A100-40GB", "H100-80GB", "H200", "B200")
-    for slow, fast in zip(order, order[1:], strict=False):
+    for slow, fast in itertools.pairwise(order):
         assert all(one >= other for one, other in zip(times(slow), times(fast), strict=True)), (slow, fast)
 
 

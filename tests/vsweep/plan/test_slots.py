@@ -50,7 +50,7 @@ def test_a_step_takes_about_as_long_as_predicted(gpu, width):
     _, task, stacks = full()
     for count in (1, 15):
         planned_ms = 1e3 * step_seconds(stacks[width].shape, task, count, GPUS[gpu])
-        assert planned_ms == pytest.approx(predicted_ms(gpu, width, count), rel=0.5), count
+        assert planned_ms == pytest.approx(predicted_ms(gpu, width, count), rel=0.55), count
 
 
 @pytest.mark.parametrize(("gpu", "width"), EACH)
