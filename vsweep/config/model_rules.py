@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vsweep.config import fields, registry
@@ -20,7 +20,7 @@ def problems(name: str, values: Mapping) -> list[Problem]:
 
 def mup_problems(config: Any) -> list[Problem]:
     """Of a SweepConfig: muP has a base, and an optimizer for which its learning rates are known."""
-    parametrizations = dict(config.axes).get("parametrization", (getattr(config.model, "parametrization", STANDARD),))
+    parametrizations = _values(config, "parametrization", getattr(config.model, "parametrization", STANDARD))
     if MUP not in parametrizations:
         given = [(name, getattr(config.model, name, 0)) for name in ("base_width", "base_layers")]
         what, allowed = "has no meaning without model.parametrization = mup", "0"
@@ -29,7 +29,7 @@ def mup_problems(config: Any) -> list[Problem]:
     if not config.model.base_width:
         what, allowed = "muP needs the width that lr is for", "an integer from 1, such as the smallest width"
         found.append(Problem("model.base_width", what, "0", allowed))
-    name, decays = config.optimizer.name, config.axis("weight_decay")
+    name, decays = config.optimizer.name, _values(config, "weight_decay", config.optimizer.weight_decay)
     if name not in fields.OPTIMIZERS:
         found.append(Problem("optimizer.name", "muP has no rule for it", name, ", ".join(fields.OPTIMIZERS)))
     if name == "adam" and any(decays):
@@ -37,6 +37,26 @@ def mup_problems(config: Any) -> list[Problem]:
         got, allowed = ", ".join(map(str, decays)), "0, or optimizer.name = adamw"
         found.append(Problem("optimizer.weight_decay", what, got, allowed))
     return found
+
+
+def mup_head_problems(name: str, shapes: Sequence[Mapping]) -> list[Problem]:
+    """Of all shapes of a sweep. Under muP a head dim that follows the width would need the one of the base width."""
+    widths: dict[int, set[int]] = {}
+    for values in shapes:
+        if name in ATTENDING and values.get("parametrization") == MUP and not values["heads"]:
+            widths.setdefault(values["head_dim"], set()).add(values["width"])
+    all_widths = set().union(*widths.values())
+    if not widths or all_widths in widths.values():
+        return []
+    got, allowed = ", ".join(map(str, sorted(widths))), "one at all widths, or model.heads in its place"
+    return [Problem("model.head_dim", "follows the width, and muP scales attention by model.heads", got, allowed)]
+
+
+def _values(config: Any, name: str, otherwise: Any) -> tuple:
+    """What explicit runs, a box (its upper end) or an axis give a field, or `otherwise`."""
+    rows = [dict(row)[name] for row in config.design.runs_csv if name in config.design.columns]
+    sides = [side.high for side in config.design.random if side.name == name]
+    return tuple(dict.fromkeys(rows or sides)) or dict(config.axes).get(name, (otherwise,))
 
 
 def module_problems(config: Any) -> list[Problem]:

@@ -278,7 +278,7 @@ def _combination_problems(config: SweepConfig) -> list[Problem]:
 
 def _shape_problems(config: SweepConfig) -> list[Problem]:
     """Of the shapes that the axes and formulas give."""
-    found = []
+    found, shapes = [], []
     for point in points.static_points(config, (*STATIC_FIELDS, *config.splitting_axes)):
         try:
             values = points.static_values(point, config, STATIC_FIELDS, SWEPT)
@@ -288,8 +288,10 @@ def _shape_problems(config: SweepConfig) -> list[Problem]:
             found += problems
         else:
             options = {name: point.get(name, value) for name, value in vars(config.model).items() if name not in values}
-            found += model_rules.problems(config.model.name, {**options, **values})
+            shapes.append({**options, **values})
+            found += model_rules.problems(config.model.name, shapes[-1])
             found += model_rules.name_problems({name: options[name] for name in config.splitting_axes})
+    found += model_rules.mup_head_problems(config.model.name, shapes)
     return list(dict.fromkeys(found))
 
 

@@ -80,7 +80,8 @@ class Mixture:
         for number, (part, begin) in enumerate(zip(self.parts, self.places(data_seed, first), strict=True)):
             here = sources == number
             order = (data_seed, part.unique, len(part.examples))
-            found[here] = part.examples.start + data_order.examples(*order, begin, int(here.sum()))
+            found[here] = data_order.examples(*order, begin, int(here.sum()))
+            found[here] += part.examples.start  # in int64: a source may begin far beyond the others
         return found
 
     def places(self, data_seed: int, position: int) -> list[int]:

@@ -55,6 +55,12 @@ def test_any_piece_is_that_of_the_whole_order(first, count, seed):
     assert np.array_equal(read().examples(seed, first, count), whole[first : first + count])
 
 
+def test_sources_may_lie_beyond_32_bits():
+    far = range(2**31 - 5, 2**31 + 5)
+    seen = mixture.read("near:0.5,far:0.5", {"near": range(10), "far": far}).examples(0, 0, 20)
+    assert sorted(seen) == [*range(10), *far]
+
+
 def test_inside_a_source_the_order_is_the_one_of_today():
     seen = read().examples(3, 0, 2000)
     of_code = seen[source_of(seen) == "code"]
