@@ -91,7 +91,7 @@ CARDS = (
     Card("H100-80GB", ("NVIDIA H100 80GB HBM3",), 9.0, 79, 3352e9, 67e12, large_cache=True),
     Card("H100-PCIe", ("NVIDIA H100 PCIe",), 9.0, 79, 2039e9, 51e12, large_cache=True),
     Card("H200", ("NVIDIA H200",), 9.0, 140, 4800e9, 67e12, large_cache=True),
-    Card("B200", ("NVIDIA B200",), 10.0, 178, 8000e9, 75e12, large_cache=True),
+    Card("B200", ("NVIDIA B200",), 10.0, 178, 7700e9, 75e12, large_cache=True),
     # Its products of float32 are six of bfloat16 at "highest".
     Card("TPU-v5e", ("TPU v5 lite", "TPU v5e"), 0.0, 15.7, 819e9, 197e12 / 6, large_cache=True),
 )
