@@ -8,7 +8,7 @@ from vsweep.config import fields, sweep_config
 from vsweep.config.fields import AXES, FIELDS
 from vsweep.config.model_options import MLPS, NORMS, POSITIONS
 from vsweep.config.problems import ConfigError, Problem
-from vsweep.config.sweep_config import SweepConfig, default_dict, differences, from_dict
+from vsweep.config.sweep_config import SweepConfig, default_dict, differences, fingerprint, from_dict
 
 
 def problems_of(values) -> list[Problem]:
