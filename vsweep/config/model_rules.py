@@ -39,6 +39,15 @@ def mup_problems(config: Any) -> list[Problem]:
     return found
 
 
+def with_base(config: Any) -> Any:
+    """A faulty SweepConfig, with some base for muP where it has none: what else is wrong can be told then."""
+    if getattr(config.model, "base_width", None) != 0:
+        return config
+    parametrizations = _values(config, "parametrization", getattr(config.model, "parametrization", STANDARD))
+    model = dataclasses.replace(config.model, base_width=1) if MUP in parametrizations else config.model
+    return dataclasses.replace(config, model=model)
+
+
 def mup_head_problems(name: str, shapes: Sequence[Mapping]) -> list[Problem]:
     """Of all shapes of a sweep. Under muP a head dim that follows the width would need the one of the base width."""
     widths: dict[int, set[int]] = {}

@@ -179,7 +179,7 @@ def from_dict(source: Mapping) -> SweepConfig:
         config = _without_design(config)
     problems += without_repeats(_combination_problems(config), problems)
     if problems:
-        raise ConfigError(problems, rest=config)
+        raise ConfigError(problems, rest=model_rules.with_base(config))
     return config
 
 

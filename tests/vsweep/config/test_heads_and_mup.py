@@ -10,6 +10,7 @@ from vsweep import tables, tasks
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
 from vsweep.plan import cost, grid
+from vsweep.train.sweep import plan_sweep
 
 MUP = {"parametrization": "mup", "base_width": 4}
 
@@ -57,6 +58,13 @@ def test_each_contradiction_is_told(sections, told):
 )
 def test_head_dims_that_muP_can_scale_are_left_alone(model, sweep):
     sweep_config.from_dict(small.config(model=model, sweep=sweep))
+
+
+def test_a_missing_base_width_is_told_with_what_else_is_wrong(tmp_path):
+    values = small.config(model={"parametrization": "mup"}, optimizer={"lr": "width - 4"})
+    with pytest.raises(ConfigError) as caught:
+        plan_sweep(values, tmp_path / "new")
+    assert {problem.field for problem in caught.value.problems} == {"model.base_width", "optimizer.lr"}
 
 
 def test_explicit_runs_may_name_the_parametrization(tmp_path):
