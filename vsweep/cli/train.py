@@ -21,6 +21,7 @@ from vsweep.atomic import CannotWrite
 from vsweep.cli import flags
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.host import interruption
+from vsweep.host.hardware import GPUS
 from vsweep.schema import CURVES_FILE, RUNS_FILE
 from vsweep.serve.live_file import LiveProgress
 
@@ -39,8 +40,8 @@ PLAN = absl_flags.DEFINE_bool(
 PLAN_DEVICE = absl_flags.DEFINE_string(
     "plan_device",
     None,
-    "With --plan: a GPU that need not be here, T4, A100-40GB, A100-80GB or H100-80GB, of which train.devices says the "
-    "number; example: --plan_device=A100-40GB",
+    f"With --plan: a device that need not be here ({', '.join(GPUS)}), of which train.devices says the number; "
+    "example: --plan_device=A100-40GB",
 )
 PLAN_FIGURE = absl_flags.DEFINE_string(
     "plan_figure", None, "With --plan: write its picture of sizes and tokens there; example: --plan_figure=design.png"

@@ -229,13 +229,12 @@ def option(
 ) -> Any:
     """A field of a task's `Options`, with its rule: `length: int = option(8, "tokens", test=lambda n: n > 1)`.
 
-    `test` says whether a value is good, and `allowed` says the same in words. Numbers are always finite. The kind
-    RESUMABLE is for what may differ when a sweep goes on, because the task's digest says what results depend on.
+    `test` says whether a value is good, and `allowed` says the same in words. Numbers are always finite. No device
+    computes with them, so they are not judged in float32. The kind RESUMABLE is for what may differ when a sweep goes
+    on, because the task's digest says what results depend on.
     """
     plain = _any_of(type(default))
-    values = dataclasses.replace(
-        plain, allowed=allowed or plain.allowed, test=lambda value: plain.test(value) and test(value)
-    )
+    values = Values(plain.type, allowed or plain.allowed, lambda value: plain.test(value) and test(value))
     return dataclasses.field(
         default=default, metadata={"meaning": meaning, "unit": unit, "values": values, "kind": kind}
     )

@@ -115,6 +115,7 @@ LATER = {  # which sweeps had before they had a name
     "model.name": DEFAULT_NAMES["model"],
     "model.aspect_ratio": 0.0,
     "train.mixture": "",
+    "train.device_memory_gib": 0.0,
     "train.gradient_statistics": False,
     "train.keep_finished": "all",
     **{field.path: field.default for field in TRANSFORMER_OPTIONS},

@@ -124,7 +124,8 @@ def stacks_of(stored: StoredPlan, config: SweepConfig, task: Task) -> dict[str, 
 
 def as_in(config: SweepConfig, earlier: SweepConfig) -> SweepConfig:
     """An earlier config, with what may change between sessions as in `config`, and without a limit of epochs."""
-    now = {name: getattr(config.train, name) for name in ("checkpoint_minutes", "devices", "max_wall_hours")}
+    of_machine = ("checkpoint_minutes", "device_memory_gib", "devices", "max_wall_hours")
+    now = {name: getattr(config.train, name) for name in of_machine}
     return dataclasses.replace(earlier, train=dataclasses.replace(earlier.train, **now, max_epochs=0.0))
 
 

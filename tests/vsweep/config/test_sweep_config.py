@@ -8,7 +8,7 @@ from vsweep.config import fields, sweep_config
 from vsweep.config.fields import AXES, FIELDS
 from vsweep.config.model_options import MLPS, NORMS, POSITIONS
 from vsweep.config.problems import ConfigError, Problem
-from vsweep.config.sweep_config import SweepConfig, default_dict, differences, from_dict
+from vsweep.config.sweep_config import SweepConfig, default_dict, differences, fingerprint, from_dict
 
 
 def problems_of(values) -> list[Problem]:
@@ -179,7 +179,7 @@ def test_every_field_that_a_result_depends_on_is_named_when_it_differs(row):
         assert field == "name", f"give {section}.{field} another value here"
         return
     lines = differences(SweepConfig().to_dict(), changed.to_dict())
-    if field in ("checkpoint_minutes", "max_wall_hours", "max_epochs", "devices"):
+    if field in ("checkpoint_minutes", "max_wall_hours", "max_epochs", "devices", "device_memory_gib"):
         assert lines == []
     else:
         assert [line.partition(":")[0] for line in lines] == [f"{section}.{field}"]
@@ -253,3 +253,10 @@ def test_a_switch_or_a_word_that_nobody_set_does_not_trouble_another_model():
     config.model.bias = False
     with pytest.raises(ConfigError, match=r"model\.bias: not an option of lstm"):
         from_dict(config)
+
+
+def test_memory_that_a_device_reports_leaves_old_configs_as_they_were():
+    named = from_dict({"train": {"device_memory_gib": 12.0}})
+    assert "device_memory_gib" not in SweepConfig().to_dict()["train"]
+    assert named.to_dict()["train"]["device_memory_gib"] == 12.0
+    assert fingerprint(named, "data") == fingerprint(SweepConfig(), "data")

@@ -105,6 +105,13 @@ def test_tokens_are_those_of_the_examples_seen():
         assert read().unique_tokens(6, 4, n) == 6 * len(distinct)
 
 
+def test_too_few_unique_examples_for_a_source_are_refused():
+    few = read("web:0.99,code:0.01")
+    assert [part.unique for part in few.limited(103).parts] == [1, 102]
+    with pytest.raises(ConfigError, match="none of source code by its share - got 20; allowed: at least 103"):
+        few.limited(20)
+
+
 def test_apportioned_parts_sum_to_the_total():
     assert mixture.apportion([1, 1, 1], 1024).tolist() == [342, 341, 341]
     assert mixture.apportion([0.7, 0.3], 1024).tolist() == [717, 307]
