@@ -6,6 +6,10 @@
                                                            your own texts: 5 widths x 5 budgets x 2 seeds = 50 runs
     python launch.py --config=configs/text.py:bpe          speeches as 1,024 byte pairs, from a store; 60 runs
     python launch.py --config=configs/text.py:full         C4 as 4,096 byte pairs, from a store; one GPU, 70 runs
+    python launch.py --config=configs/text.py:repeat       what a repeated token is worth: 3 widths x 11 pairs of unique
+                                                           tokens and budgets, 1 to 16 epochs, 33 runs
+    python launch.py --config=configs/text.py:mixture      speeches before and after 1900 in three shares, 18 runs; it
+                                                           needs the two stores that docs/text.md makes
 
 FOLDER holds .txt or .jsonl files, which are tokenised as bytes on first use, or is a store made by `vsweep tokenise`.
 One file will do; so will `speeches`. Half a megabyte is the least, and with 4 MB nothing is repeated. `bpe` and `full`
@@ -17,8 +21,8 @@ need the package tokenizers, and `full` the package datasets and network access 
 Another place is `--config.task.corpus=STORE`.
 
 Cost, by estimate (`--plan` says it for your machine): `smoke` under a minute, most of it compiling; `laptop` about 12
-minutes on two quiet CPU cores, `mycorpus` and `bpe` less; `full` 1.5e17 FLOP, so hours on one GPU. Its store holds 1.4
-GB of text: half an hour of tokenising at 0.8 MB/s.
+minutes on two quiet CPU cores, `mycorpus` and `bpe` less, `repeat` about 6 and `mixture` about 2; `full` 1.5e17 FLOP,
+so hours on one GPU. Its store holds 1.4 GB of text: half an hour of tokenising at 0.8 MB/s.
 
 Expect: `val_loss` in nats per byte falls from about 6 to about 1.4. Equal probabilities give ln 256 = 5.5. task.json
 has the losses of models that know nothing but how often bytes and pairs of bytes occur, about 3.0 and 2.4 in English.
@@ -38,7 +42,8 @@ BUDGETS = tuple(250_000 * 2**doubling for doubling in range(5))
 
 
 def get_config(variant: str = "mycorpus") -> ConfigDict:
-    variants = {"laptop": laptop, "smoke": smoke, "mycorpus": mycorpus, "bpe": bpe, "full": full}
+    of_bytes = {"laptop": laptop, "smoke": smoke, "mycorpus": mycorpus, "repeat": repeat, "mixture": mixture}
+    variants = {**of_bytes, "bpe": bpe, "full": full}
     if variant not in variants:
         raise ValueError(f"unknown variant {variant!r}; allowed: {', '.join(variants)}")
     config = ConfigDict(default_dict())
@@ -107,3 +112,27 @@ def full(config: ConfigDict) -> None:
     config.sweep.width = (32, 64, 96, 128, 192, 256, 384)
     config.sweep.budget = tuple(16_000_000 * 2**doubling for doubling in range(5))
     config.sweep.seed = (0, 1)
+
+
+def repeat(config: ConfigDict) -> None:
+    config.train.curve_points = 8
+    config.train.curve_examples = 64
+    config.train.final_examples = 1024
+    # 512 steps, 524,288 tokens, 8,192 blocks: with fewer all models stand on the plateau of pairs, and show no law.
+    tokens = 512 * config.train.batch_size * config.task.context
+    budgets = {0: (1, 2, 4), 4096: (1, 2, 4), 2048: (1, 2, 4), 1024: (1, 2)}
+    runs = [(unique, tokens * times) for unique, several in budgets.items() for times in several]
+    config.sweep.width = (16, 32, 48)
+    config.sweep.unique_examples = tuple(unique for unique, _ in runs)  # blocks of 64 tokens; 0: the whole corpus
+    config.sweep.budget = tuple(budget for _, budget in runs)
+    config.sweep.paired = (("unique_examples", "budget"),)
+
+
+def mixture(config: ConfigDict) -> None:
+    config.task.sources = "early:corpora/early,late:corpora/late"
+    config.train.curve_points = 8
+    config.train.curve_examples = 64
+    config.train.final_examples = 1024
+    config.sweep.width = (16, 32)
+    config.sweep.budget = (250_000, 500_000, 1_000_000)
+    config.sweep.mixture = ("early:0.9,late:0.1", "early:0.5,late:0.5", "early:0.1,late:0.9")

@@ -1,4 +1,4 @@
-"""The tutorial's own task, optimizer and design: the code of the page, in files of the names that the page gives."""
+"""The tutorial's own task, models, optimizer and design: the code of the page, in files that it names."""
 
 import re
 import sys
@@ -44,21 +44,41 @@ def read(command: list[str], *more: str):
     return config
 
 
+def command_with(word: str) -> list[str]:
+    (found,) = [command for command in COMMANDS if any(word in part for part in command)]
+    return found
+
+
 def test_the_page_has_a_task_a_config_and_an_optimizer():
-    assert [name for name, _ in SAVED] == ["sorting.py", "my_sorting.py", "my_optimizers.py", "my_design.py"]
-    assert len(COMMANDS) == 5
+    own = ["sorting.py", "my_sorting.py", "my_models.py", "my_modules.py", "my_optimizers.py", "my_design.py"]
+    assert [name for name, _ in SAVED] == own
+    assert len(COMMANDS) == 7
 
 
 def test_ones_own_task_and_optimizer_are_trained(folder):
     assert vsweep.plan_sweep(read(COMMANDS[0]), folder / "plan").runs == 9
     smaller = ["--config.sweep.width=4", "--config.sweep.budget=5000,10000"]
-    *_, last = vsweep.run_sweep(read(COMMANDS[1], *smaller), folder / "sweep")
+    *_, last = vsweep.run_sweep(read(command_with("my_optimizers:signs"), *smaller), folder / "sweep")
     assert isinstance(last, Finished)
     runs = pd.read_csv(folder / "sweep" / "runs.csv")
     assert set(runs["decay"]) == {0.5, 0.9}
     measured = runs[["val_loss", "answer_loss", "exact_match", "metric_first_digit", "metric_first_digit_se"]]
     assert measured.notna().all().all()
     assert runs[["floor", "excess_loss"]].isna().all().all()
+
+
+@pytest.mark.parametrize(("name", "axis"), [("my_models:recurrent", "depth"), ("my_modules:Window", "window")])
+def test_ones_own_model_is_trained(name, axis, folder):
+    command = command_with(name)
+    assert vsweep.plan_sweep(read(command), folder / "plan").runs == 18
+    smaller = ["--config.sweep.width=4", "--config.sweep.budget=5000,10000"]
+    *_, last = vsweep.run_sweep(read(command, *smaller), folder / "sweep")
+    assert isinstance(last, Finished)
+    runs = pd.read_csv(folder / "sweep" / "runs.csv")
+    losses = runs.groupby("budget")["val_loss"].mean()
+    assert losses[10_000] < losses[5_000]
+    assert runs.groupby(axis)["params"].first().is_monotonic_increasing
+    assert (runs["flops_counted"] > 0).all()
 
 
 def test_a_design_of_runs_is_planned_trained_and_drawn_from(folder):

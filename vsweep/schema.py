@@ -8,6 +8,7 @@ RUNS_FILE = "runs.csv"
 CURVES_FILE = "curves.csv"
 TIMES_FILE = "times.csv"
 SAMPLES_FILE = "samples.json"  # of a sweep of text
+LIVE_FILE = "live.json"  # there while a sweep trains
 
 QUEUED, RUNNING, FINISHED, DIVERGED = "queued", "running", "finished", "diverged"
 

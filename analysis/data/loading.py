@@ -20,8 +20,7 @@ TEXT_COLUMNS = (
     *("run_id", "stack", "task", "schedule", "precision", "tied_embeddings"),
     *("status", "device", "matmul_precision", "versions"),
 )
-PLANNED_COLUMNS = ("params", "params_non_embedding", "budget")  # known before a run has begun
-COUNTED_COLUMNS = (*PLANNED_COLUMNS, "tokens", "flops_6nd", "flops_counted")
+COUNTED_COLUMNS = ("params", "params_non_embedding", "budget", "tokens", "flops_6nd", "flops_counted")
 # What a diverging run may make infinite, and noise negative. All other numbers are counts, times and settings.
 MEASURED_COLUMNS = tuple(name for name in schema.RUN_COLUMNS if name.endswith(("_loss", "_se", "_match")))
 SEEDS_END = 2.0**63  # of 64-bit integers
@@ -175,7 +174,7 @@ def _own_axes(path: Path, runs: pd.DataFrame) -> tuple[list[str], str]:
 def _check_runs(path: Path, runs: pd.DataFrame) -> None:
     if runs.empty:
         raise BadTable(f"{path}: the table has no rows")
-    wrong = _wrong(runs, PLANNED_COLUMNS)
+    wrong = _wrong(runs, ("params", "budget")) | _wrong(runs, ("params_non_embedding",), allow_zero=True)
     _raise(path, [*wrong.values(), *_no_numbers(runs.drop(columns=list(wrong))), *_no_names(runs["run_id"])])
     more = runs["params_non_embedding"].astype(float) > runs["params"].astype(float)
     _raise(path, [f"column params_non_embedding: more than params in {_rows(more)}"] if more.any() else [])

@@ -31,6 +31,7 @@ class ExclusionKind(StrEnum):
     NO_LOSS = "without a recorded loss"
     NO_LOGARITHM = "loss at or below zero"
     NOT_TRAINED = "without recorded tokens or FLOP"
+    NO_SIZE = "without a parameter that counts"
     WORSE_SETTING = "another setting was better"
 
 
@@ -151,6 +152,7 @@ def _excluded(
     """By row of `table`: the runs that have no loss to fit, or none with a logarithm; `known` if all were trained."""
     found = {}
     trained = (table["tokens"] > 0) & (table["flops"] > 0) | known
+    sized = table["params"].ne(0)  # a model may have embeddings only, and NaN is a table without N
     for row, status, value in table[["status", "loss"]].itertuples():
         if status == schema.DIVERGED:
             step = diverged_at_step[row]
@@ -163,6 +165,8 @@ def _excluded(
             found[row] = ExclusionKind.NO_LOSS, f"no {loss} recorded"
         elif value <= 0:
             found[row] = ExclusionKind.NO_LOGARITHM, f"{loss} = {value:.3g} has no logarithm"
+        elif not sized[row]:
+            found[row] = ExclusionKind.NO_SIZE, "N = 0 as it is counted here, which has no logarithm"
         elif not trained[row]:
             found[row] = ExclusionKind.NOT_TRAINED, "no tokens or FLOP recorded"
     return {row: Exclusion(table.at[row, "run_id"], *why) for row, why in found.items()}

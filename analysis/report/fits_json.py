@@ -30,9 +30,10 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       each variance that single seeds make. Where points lie far off the law, `outliers` lists
                       run_id, N, D, loss, law, residual_log = log(loss / law); where they are so far off that no law
                       would be better than one constant, the scores are of the other points
-      repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, residual_sd_log, points, ranges, resamples} or
+      repeated_data   {E, A, B, alpha, beta, R_D, R_N, rms_log, residual_sd_log, points, worth, ranges, resamples} or
                       {refused}: the law of repeated data, `resamples` as in parametric; absent where the unique tokens
-                      are unknown or no run repeats them
+                      are unknown or no run repeats them. `worth` {share, epochs, low, high, most_epochs}: up to so many
+                      epochs a repeated token is worth `share` of a new one on average; null beyond the epochs seen
       power_terms     where `terms` were asked for: {columns, E, factors, exponents, value, rms_log, points, parameters,
                       law_value, law_rms_log, ranges} or {refused}: E + sum of F_k / x_k^e_k. `value` is its objective
                       and `law_value` that of the parametric law on the same points

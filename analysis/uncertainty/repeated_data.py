@@ -4,23 +4,26 @@ A token seen again is worth less than a new one. After R_D* repetitions its wort
 of parameters beyond those that the unique tokens can use.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from vsweep.analysis.approaches.parametric import SMALLEST_EXPONENT, why_undetermined
-from vsweep.analysis.data.points import Points
-from vsweep.analysis.data.source import Refusal
+from vsweep.analysis.data.points import Points, select
+from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.fitting.chinchilla import Data
 from vsweep.analysis.fitting.fit import FormFit, fit_form
 from vsweep.analysis.uncertainty import bootstrap, intervals
-from vsweep.analysis.uncertainty.intervals import Uncertainty
+from vsweep.analysis.uncertainty.intervals import Range, Uncertainty
 
 METHOD = "repeated_data"
+REPEATS = "unique_examples"  # the column of a sweep
 REPEATED = 1.5  # epochs from which the law of repeated data is asked
 RESAMPLES = 200  # its gradient is numerical: more resamples would take longer than they are worth
 UNBOUNDED = 1e3  # repetitions: no table shows whether a worth falls more slowly than this
+WORTH = 0.9  # of a new token, on average: Muennighoff et al. find four epochs nearly as good as new data
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class RepeatedData:
     """The law of repeated data: `values` by name (E, A, B, alpha, beta, R_D, R_N), `rms_log` over `points`.
 
     `residual_sd_log` is the scatter of single runs about the law, each parameter counted as a lost point; `resamples`
-    holds the values [r] of each resample that has such a law.
+    holds the values [r] of each resample that has such a law. `most_epochs` is the largest D / U of a run.
     """
 
     values: dict[str, float]
@@ -37,6 +40,50 @@ class RepeatedData:
     uncertainty: Uncertainty | None
     residual_sd_log: float
     resamples: dict[str, np.ndarray]
+    most_epochs: float
+
+    @property
+    def worth_range(self) -> Range | None:
+        """Of `epochs_at_worth`: that grows with R_D* alone, so the ends of its interval are those of R_D*."""
+        known = self.uncertainty.ranges.get("R_D") if self.uncertainty else None
+        return None if known is None else Range(epochs_at_worth(known.low), epochs_at_worth(known.high))
+
+    @property
+    def is_worth_known(self) -> bool:
+        """Whether the runs show where repeats lose their worth: that they repeated so often, and there is an interval.
+
+        Beyond their epochs the law is flat in R_D*, and no interval of it means anything.
+        """
+        return self.worth_range is not None and epochs_at_worth(self.values["R_D"]) <= self.most_epochs
+
+
+def epochs_at_worth(r_d: float, worth: float = WORTH) -> float:
+    """Epochs after which the repeated tokens were worth the share `worth` of new ones, on average.
+
+    R repetitions of U tokens are worth R_D* (1 - exp(-R / R_D*)) U (equation 5), so with x = R / R_D* the average is
+    (1 - exp(-x)) / x. At R_D* = 15.4 that is .9 after 4.3 epochs.
+    """
+    low, high = 0.0, 1 / worth  # the average is below 1 / x
+    for _ in range(60):
+        x = (low + high) / 2
+        low, high = (x, high) if -np.expm1(-x) / x > worth else (low, x)
+    return 1 + r_d * low
+
+
+def of_all_repeats(source: Source, convention: Convention) -> Points | None:
+    """The runs of a sweep that varies its unique examples: of each number of them the runs of the best other settings.
+
+    The other laws keep the best setting of each cell only, which repeats least. A cell is a size, a budget and a number
+    of unique tokens here. None for a sweep, or a table, where all runs have the same unique examples.
+    """
+    if not source.is_workdir or "unique_tokens" not in source.runs or source.runs[REPEATS].nunique() < 2:
+        return None
+    parts = [select(replace(source, runs=runs), convention) for _, runs in source.runs.groupby(REPEATS, sort=True)]
+    table = pd.concat([part.table for part in parts], ignore_index=True)
+    if table.empty:
+        return None
+    cells = table.groupby(["budget", "unique_tokens"]).ngroup()
+    return replace(parts[0], table=table.assign(budget=cells.astype(float)), exclusions=(), curves=None)
 
 
 def repeats_data(points: Points) -> bool:
@@ -79,12 +126,13 @@ def fit(points: Points, count: int) -> RepeatedData | Refusal | None:
     values = {name: float(value) for name, value in fitted.parameters.items()}
     rms = float(np.sqrt((fitted.log_residuals**2).mean()))
     sd = rms * float(np.sqrt(len(loss) / max(1, len(loss) - needed)))
+    most = float((tokens / points.column("unique_tokens")).max())
     if not count:
-        return RepeatedData(values, rms, len(loss), None, sd, {})
+        return RepeatedData(values, rms, len(loss), None, sd, {}, most)
     made = min(count, max(RESAMPLES, intervals.resamples_needed(convention.level)))
     resamples = _resamples(points, fitted, made)
     ranges = _interval(points, values, resamples, made)
-    return RepeatedData(values, rms, len(loss), ranges, sd, resamples)
+    return RepeatedData(values, rms, len(loss), ranges, sd, resamples, most)
 
 
 def _resamples(points: Points, fitted: FormFit, count: int) -> dict[str, np.ndarray]:

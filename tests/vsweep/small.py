@@ -316,10 +316,10 @@ MODELS = {  # a tiny one of each built-in model, and of the transformer's option
 }
 
 
-def model_config(model: str, **sections) -> dict:
+def model_config(name: str, /, **sections) -> dict:
     """`config` with one of MODELS: two layers of width 8."""
     values = config(**sections)
-    values["model"] = {"width": 8, "layers": 2, **MODELS[model], **sections.get("model", {})}
+    values["model"] = {"width": 8, "layers": 2, **MODELS[name], **sections.get("model", {})}
     return values
 
 

@@ -35,6 +35,7 @@ ROOMS = {
         "generate": "text from a finished model",
         "evaluate": "a table of losses on any data",
         "export": "named arrays of a finished model",
+        "serve": "a page that shows a sweep while it trains",
         "cli": "the command line",
     },
     "analysis": {
@@ -189,7 +190,7 @@ def test_the_analysis_knows_the_tables_and_nothing_else_of_the_trainer():
     ("library", "only"),
     [
         ("orbax", {"storage/checkpoint"}),
-        ("flax", {"models/dropout", "models/params"}),
+        ("flax", {"models/dropout", "models/linen", "models/params"}),
         ("tiktoken", {"corpus/tokenizers"}),
         ("tokenizers", {"corpus/bpe", "corpus/tokenizers"}),
         ("datasets", {"corpus/documents/hub"}),

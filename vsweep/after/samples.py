@@ -46,8 +46,10 @@ def write(workdir: str | Path, *, patience_s: float = PATIENCE_S) -> str:
         samples.append({"run_id": run.run_id, **numbers, "text": _text(finished, run.run_id)})
     told = {"temperature": SAMPLING.temperature, "seed": SAMPLING.seed, "length": LENGTH, "samples": samples}
     write_json_atomically(home.path / SAMPLES_FILE, told)
-    missing = len(chosen) - len(samples)
-    return f"{SAMPLES_FILE}: {patience_s:g} s were not enough for {missing} of {len(chosen)} sizes" if missing else ""
+    missing, not_kept = len(chosen) - len(samples), len(finished.not_kept)
+    notes = [f"{patience_s:g} s were not enough for {missing} of {len(chosen)} sizes"] if missing else []
+    notes += [f"parameters of {not_kept} runs are not kept, so texts are of the others"] if not_kept else []
+    return f"{SAMPLES_FILE}: {'; '.join(notes)}" if notes else ""
 
 
 def best_of_sizes(runs: pd.DataFrame, finished: list[str]) -> pd.DataFrame:

@@ -54,12 +54,17 @@ def read(task: Task, data: Any) -> Sets:
         return _of_file(task, Path(data))
     named = data if isinstance(data, Mapping) else {"data": data}
     arrays = {name: np.asarray(value) for name, value in named.items() if not isinstance(value, HeldOut)}
-    given = {name: value for name, value in named.items() if isinstance(value, HeldOut)}
-    problems = [problem for name, value in given.items() for problem in _problems(task, name, value.tokens_NxS)]
+    given = {name: _as_array(value) for name, value in named.items() if isinstance(value, HeldOut)}
+    problems = [problem for name, value in given.items() for problem in _held_out_problems(task, name, value)]
     if problems:
         raise ConfigError(problems)
     sets = _of_arrays(task, arrays, "data") if arrays or not given else Sets({})
     return Sets({**sets.by_name, **given}, sets.notes)
+
+
+def _as_array(held_out: HeldOut) -> HeldOut:
+    """With tokens in one array, as those of a store are not."""
+    return dataclasses.replace(held_out, tokens_NxS=np.asarray(held_out.tokens_NxS))
 
 
 def hook(task: Task, name: str) -> Callable | None:
@@ -117,7 +122,7 @@ def _answers(task: Task, tokens: np.ndarray) -> np.ndarray | None:
 
 
 def _answer_problems(task: Task, name: str, tokens: np.ndarray, answer: np.ndarray | None) -> list[Problem]:
-    wanted = (len(tokens), task.sequence_length - 1)
+    wanted = (len(tokens), tokens.shape[1] - 1)
     if answer is None:
         return []
     where = f"{name}{ANSWER}"
@@ -146,6 +151,19 @@ def _problems(task: Task, name: str, tokens: np.ndarray) -> list[Problem]:
     if is_table and (bare := (tokens[:, 1:] == task.pad).all(axis=1)).any():
         return [Problem("--data", f"{name} has an example without a label", f"example {np.argmax(bare)}", "1 or more")]
     return []
+
+
+def _held_out_problems(task: Task, name: str, held_out: HeldOut) -> list[Problem]:
+    """Of a set that is taken as it is: neither cut into blocks nor padded."""
+    tokens, surprisal = held_out.tokens_NxS, held_out.surprisal_NxL
+    if tokens.ndim != 2:
+        return [Problem("--data", f"{name} has a wrong shape", str(tokens.shape), "[examples, tokens]")]
+    if found := _problems(task, name, tokens):
+        return found
+    labels = (len(tokens), tokens.shape[1] - 1)
+    if surprisal is not None and np.shape(surprisal) != labels:
+        found.append(Problem("--data", f"surprisal of {name} has a wrong shape", str(np.shape(surprisal)), str(labels)))
+    return [*found, *_answer_problems(task, name, tokens, held_out.answer_NxL)]
 
 
 def _fitted(task: Task, name: str, tokens: np.ndarray) -> tuple[np.ndarray, str]:

@@ -17,6 +17,7 @@ HELP = """usage: vsweep COMMAND ...
   train CONFIG [flags]                     trains a sweep, or continues it, and fits the law
   plan CONFIG [flags]                      shows what would be trained, its cost and what it would tell (train --plan)
   design --flops FLOP                      proposes a sweep for a compute, or the runs to add to one
+  serve [WORKDIR ...]                      a page on this machine that shows sweeps while they train
   analyse SOURCE                           fits the law to a work directory or a table: report.html, fits.json
   compare A B                              does a change move the exponent, or only the constant?
   plan-from-law FITS.json --compute FLOP   from a fitted law to a model size, tokens and a loss
@@ -117,6 +118,13 @@ def _tokenise(rest: list[str]) -> int:
     return tokenise.main(rest)
 
 
+def _serve(rest: list[str]) -> int:
+    startup.refuse_without_posix()
+    from vsweep.serve import command
+
+    return command.main(rest)
+
+
 def _on_jax(module: str) -> Callable[[list[str]], int]:
     def run(rest: list[str]) -> int:
         startup.refuse_without_posix()
@@ -138,6 +146,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "plan": _plan,
     "design": _design,
+    "serve": _serve,
     "analyse": _analysis("analyse"),
     "compare": _analysis("compare"),
     "plan-from-law": _analysis("plan"),

@@ -15,6 +15,7 @@ from vsweep.atomic import CannotWrite
 from vsweep.config.problems import ConfigError
 from vsweep.corpus import tokenise
 from vsweep.corpus.documents.files import Reading
+from vsweep.corpus.documents.where import Condition
 from vsweep.corpus.request import Request
 from vsweep.corpus.split import HELD_OUT, TRAIN
 from vsweep.corpus.state import check_folder
@@ -23,10 +24,11 @@ from vsweep.host import interruption
 from vsweep.host.progress import PLAIN_LINE_EVERY_S, duration_text, size_text, standard_console
 from vsweep.storage.lock import locked
 
-INPUTS = ".txt, .jsonl (both also as .gz or .xz), .parquet, a folder of them, or hf:NAME[:SUBSET][@REVISION]"
+INPUTS = ".txt, .jsonl (both also as .gz or .xz), .parquet, a folder, hf:NAME[:SUBSET][@REVISION], or speeches"
 EXAMPLES = """examples:
   {tokenise} speeches/ --out corpora/speeches
   {tokenise} book.txt --separator '\\n\\n' --train-bpe 4096 --out corpora/book
+  {tokenise} speeches --where 'id < "1900"' --out corpora/early
   {tokenise} hf:allenai/c4:en --tokenizer gpt2 --max-tokens 1e9 --out corpora/c4
 """
 
@@ -125,7 +127,7 @@ def _request(options: argparse.Namespace) -> Request:
         ranks=options.ranks,
         eos=options.eos,
         train_bpe=options.train_bpe,
-        reading=Reading(options.field, options.separator),
+        reading=Reading(options.field, options.separator, tuple(map(Condition.read, options.where))),
         held_out_share=options.held_out,
         split_seed=options.split_seed,
         max_tokens=options.max_tokens,
@@ -160,6 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     reading.add_argument("--field", default="text", help="field of a line, or column, of the text (default: text)")
     separates = r"what separates documents in a .txt, such as '\n\n'; default: each file is one document"
     reading.add_argument("--separator", type=_escaped, default="", metavar="TEXT", help=separates)
+    kept = "documents of JSON lines or tables to keep, such as 'lang == \"en\"'; several must all hold"
+    reading.add_argument("--where", action="append", default=[], metavar="CONDITION", help=kept)
     reading.add_argument("--held-out", type=float, default=0.05, metavar="SHARE", help="of documents (default: 0.05)")
     reading.add_argument("--split-seed", type=_whole_number, default=0, metavar="N", help="another holds out others")
     enough = "stop after the document that reaches N training tokens"

@@ -3,11 +3,12 @@
 `launch.py` and `vsweep train` are this file. A bad flag is answered before jax is loaded.
 """
 
+import contextlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from vsweep.atomic import CannotWrite
 from vsweep.cli import flags
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.host import interruption
+from vsweep.host.hardware import GPUS
 from vsweep.schema import CURVES_FILE, RUNS_FILE
+from vsweep.serve.live_file import LiveProgress
 
 FITS, REPORT = Path("analysis/fits.json"), Path("analysis/report.html")  # in a work directory
 FIGURES = (".png", ".svg")
@@ -37,8 +40,8 @@ PLAN = absl_flags.DEFINE_bool(
 PLAN_DEVICE = absl_flags.DEFINE_string(
     "plan_device",
     None,
-    "With --plan: a GPU that need not be here, T4, A100-40GB, A100-80GB or H100-80GB, of which train.devices says the "
-    "number; example: --plan_device=A100-40GB",
+    f"With --plan: a device that need not be here ({', '.join(GPUS)}), of which train.devices says the number; "
+    "example: --plan_device=A100-40GB",
 )
 PLAN_FIGURE = absl_flags.DEFINE_string(
     "plan_figure", None, "With --plan: write its picture of sizes and tokens there; example: --plan_figure=design.png"
@@ -62,6 +65,21 @@ INEXACT = absl_flags.DEFINE_bool(
     "allow_inexact_resume", False, "Go on with other versions or devices; runs.csv marks it."
 )
 
+SERVE = absl_flags.DEFINE_flag(
+    absl_flags.Flag(
+        absl_flags.EnumParser(["true", "keep", "false"]),
+        absl_flags.ArgumentSerializer(),
+        "serve",
+        "false",
+        "A live page on 127.0.0.1 while it trains; its link is printed. It ends with the training, or stays with "
+        "--serve=keep; example: --serve",
+        boolean=True,  # so that it may stand alone
+    )
+)
+SERVE_PORT = absl_flags.DEFINE_integer(
+    "serve_port", 0, "With --serve: its port; 0 takes a free one; example: --serve_port=8400", 0, 65_535
+)
+
 EXTEND = absl_flags.DEFINE_bool(
     "extend", False, "Train the runs of new values of axes in a work directory that has begun; what has ended stays."
 )
@@ -83,7 +101,7 @@ def main(arguments: list[str]) -> int:
 
 def launch() -> int:
     """Plans, shows the plan, and trains unless --plan was given; the exit status."""
-    if problems := plan_flag_problems():
+    if problems := plan_flag_problems() + serve_flag_problems():
         raise ConfigError(problems)
     with flags.reading_variables():  # here: a bad flag is answered before jax is loaded
         from vsweep.host import progress
@@ -95,7 +113,7 @@ def launch() -> int:
     begin = {"resume_from": RESUME_FROM.value, "allow_inexact_resume": INEXACT.value, "extend": EXTEND.value}
     if PLAN.value:
         return show_plan(console, begin)
-    display = progress.for_console(console)
+    display = LiveProgress(progress.for_console(console))
     events = sweep.run_sweep(CONFIG.value, WORKDIR.value, **begin, progress=display)
     planned = next(events)
     if planned.wall_problems:
@@ -103,9 +121,20 @@ def launch() -> int:
     for line in planned.extension.lines if planned.extension else ():
         _print(console, line)
     table.show_plan(planned.plan, console)
-    with display:
+    display.begin(planned.workdir)
+    with contextlib.ExitStack() as stack:
+        if SERVE.value != "false":
+            stack.enter_context(served(planned.workdir, display.say))
+        stack.enter_context(display)
         display.say(f"work directory: {planned.workdir}; the same command continues a sweep that was stopped")
         return follow(events, display, changed=planned.extension is not None)
+
+
+def served(workdir: Path, say: Callable[[str], None]) -> contextlib.AbstractContextManager:
+    """The live page beside this training."""
+    from vsweep.serve import child
+
+    return child.page(workdir, port=SERVE_PORT.value, keep=SERVE.value == "keep", say=say)
 
 
 def show_plan(console, begin: Mapping[str, Any]) -> int:
@@ -168,6 +197,15 @@ def plan_flag_problems() -> list[Problem]:
         allowed = f"above 0, up to {LARGEST_SPREAD:g}"
         problems.append(Problem("--seed_spread", "not a spread", f"{SEED_SPREAD.value:g}", allowed))
     return problems
+
+
+def serve_flag_problems() -> list[Problem]:
+    """What is wrong with the flags of the live page."""
+    if SERVE.value != "false" and PLAN.value:
+        return [Problem("--serve", "a plan trains nothing that could be watched", "--plan", "one of the two")]
+    if SERVE_PORT.value and SERVE.value == "false":
+        return [Problem("--serve_port", "nothing reads it", str(SERVE_PORT.value), "with --serve")]
+    return []
 
 
 def follow(events: Iterator, display, *, changed: bool = False) -> int:

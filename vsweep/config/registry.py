@@ -31,6 +31,9 @@ TYPES = (bool, int, float, str)
 ANYTHING = {bool: "True or False", int: "an integer", float: "a finite number", str: "a text"}
 # What the trainer gives to an optimizer, so that it can be no option of its own.
 GIVEN = ("weight_decay", "specs")
+# What the trainer gives to a Linen module, where it has fields of these names; `dtype` is that of train.precision.
+GIVEN_FIELDS = ("vocabulary", "positions", "width", "layers", "head_dim", "ff_multiple", "tied_embeddings", "dtype")
+OF_EVERY_MODULE = ("parent", "name")
 
 
 class CannotLoad(Exception):
@@ -49,6 +52,18 @@ def is_import_path(name: object) -> bool:
 def in_short(error: BaseException) -> str:
     """One line about what a user's code raised."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def is_linen(found: object) -> bool:
+    """Whether this is a class of `flax.linen.Module`; by its name, so that nothing loads flax to ask."""
+    bases = found.__mro__ if isinstance(found, type) else ()
+    return any((base.__module__, base.__qualname__) == ("flax.linen.module", "Module") for base in bases)
+
+
+def linen_module(name: str) -> type | None:
+    """The Linen class that a model's name means; None where it means something else. Raises CannotLoad."""
+    found = attribute("model", name) if is_import_path(name) else None
+    return found if is_linen(found) else None
 
 
 def attribute(section: str, path: str) -> Any:
@@ -118,7 +133,7 @@ def _options(section: str, path: str) -> dict[str, Field]:
     found = attribute(section, path)
     of_section: Mapping[str, Callable[[str, Any], dict[str, Field]]] = {
         "task": _options_of_class,
-        "model": functools.partial(_options_of_function, "model", "shape"),
+        "model": _options_of_module if is_linen(found) else functools.partial(_options_of_function, "model", "shape"),
         "optimizer": functools.partial(_options_of_function, "optimizer", "learning_rate"),
     }
     return of_section[section](path, found)
@@ -131,7 +146,8 @@ def _options_of_function(section: str, first: str, path: str, function: Any) -> 
     """
 
     def refuse(what: str) -> CannotLoad:
-        allowed = f"a function of {first} and keyword arguments with numbers as defaults"
+        module = ", or a flax.linen.Module" if section == "model" else ""
+        allowed = f"a function of {first} and keyword arguments with numbers as defaults{module}"
         return CannotLoad(Problem(f"{section}.name", what, repr(path), allowed))
 
     if not callable(function):
@@ -146,13 +162,35 @@ def _options_of_function(section: str, first: str, path: str, function: Any) -> 
         if parameter.default is parameter.empty:
             raise refuse(f"the argument {name} of {path} has no default")
         if type(parameter.default) in TYPES:
-            is_float = type(parameter.default) is float
-            swept = OPTIONAL if section == "optimizer" else SPLITTING
-            kind = swept if is_float == (section == "optimizer") else FIXED
-            options[name] = Field(
-                section, name, parameter.default, _any_of(type(parameter.default)), path, kind=kind, of=(path,)
-            )
+            options[name] = _option(section, name, parameter.default, path)
     return options
+
+
+def _options_of_module(path: str, module: Any) -> dict[str, Field]:
+    """The fields of a Linen module that have a number, a switch or a text as default, but for GIVEN_FIELDS."""
+    options = {}
+    for each in dataclasses.fields(module):
+        if not each.init or each.name in (*GIVEN_FIELDS, *OF_EVERY_MODULE):
+            continue
+        if each.name == "dropout":
+            what = f"{path} has a field dropout, but runs of one program may differ in their rate"
+            allowed = "an argument `dropout` of its __call__, which gets the rate of model.dropout"
+            raise CannotLoad(Problem("model.name", what, repr(path), allowed))
+        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+            allowed = f"fields with defaults, or named {', '.join(GIVEN_FIELDS)}"
+            raise CannotLoad(
+                Problem("model.name", f"the field {each.name} of {path} has no default", repr(path), allowed)
+            )
+        if type(each.default) in TYPES:
+            options[each.name] = _option("model", each.name, each.default, path)
+    return options
+
+
+def _option(section: str, name: str, default: Any, path: str) -> Field:
+    is_float = type(default) is float
+    swept = OPTIONAL if section == "optimizer" else SPLITTING
+    kind = swept if is_float == (section == "optimizer") else FIXED
+    return Field(section, name, default, _any_of(type(default)), path, kind=kind, of=(path,))
 
 
 def _options_of_class(path: str, kind: Any) -> dict[str, Field]:
@@ -191,13 +229,12 @@ def option(
 ) -> Any:
     """A field of a task's `Options`, with its rule: `length: int = option(8, "tokens", test=lambda n: n > 1)`.
 
-    `test` says whether a value is good, and `allowed` says the same in words. Numbers are always finite. The kind
-    RESUMABLE is for what may differ when a sweep goes on, because the task's digest says what results depend on.
+    `test` says whether a value is good, and `allowed` says the same in words. Numbers are always finite. No device
+    computes with them, so they are not judged in float32. The kind RESUMABLE is for what may differ when a sweep goes
+    on, because the task's digest says what results depend on.
     """
     plain = _any_of(type(default))
-    values = dataclasses.replace(
-        plain, allowed=allowed or plain.allowed, test=lambda value: plain.test(value) and test(value)
-    )
+    values = Values(plain.type, allowed or plain.allowed, lambda value: plain.test(value) and test(value))
     return dataclasses.field(
         default=default, metadata={"meaning": meaning, "unit": unit, "values": values, "kind": kind}
     )

@@ -115,6 +115,7 @@ LATER = {  # which sweeps had before they had a name
     "model.name": DEFAULT_NAMES["model"],
     "model.aspect_ratio": 0.0,
     "train.mixture": "",
+    "train.device_memory_gib": 0.0,
     "train.gradient_statistics": False,
     "train.keep_finished": "all",
     **{field.path: field.default for field in TRANSFORMER_OPTIONS},
@@ -178,7 +179,7 @@ def from_dict(source: Mapping) -> SweepConfig:
         config = _without_design(config)
     problems += without_repeats(_combination_problems(config), problems)
     if problems:
-        raise ConfigError(problems, rest=config)
+        raise ConfigError(problems, rest=model_rules.with_base(config))
     return config
 
 
@@ -262,7 +263,7 @@ def _read_section(section: str, values: object, known: dict[str, Field] | None, 
 
 def _combination_problems(config: SweepConfig) -> list[Problem]:
     train, task = config.train, config.task
-    problems = _shape_problems(config) + model_rules.mup_problems(config)
+    problems = _shape_problems(config) + model_rules.mup_problems(config) + model_rules.module_problems(config)
     if train.final_examples % train.curve_examples:
         what = "not a multiple of train.curve_examples"
         allowed = "a multiple (the final evaluation runs in batches of that size)"
@@ -277,7 +278,7 @@ def _combination_problems(config: SweepConfig) -> list[Problem]:
 
 def _shape_problems(config: SweepConfig) -> list[Problem]:
     """Of the shapes that the axes and formulas give."""
-    found = []
+    found, shapes = [], []
     for point in points.static_points(config, (*STATIC_FIELDS, *config.splitting_axes)):
         try:
             values = points.static_values(point, config, STATIC_FIELDS, SWEPT)
@@ -287,8 +288,10 @@ def _shape_problems(config: SweepConfig) -> list[Problem]:
             found += problems
         else:
             options = {name: point.get(name, value) for name, value in vars(config.model).items() if name not in values}
-            found += model_rules.problems(config.model.name, {**options, **values})
+            shapes.append({**options, **values})
+            found += model_rules.problems(config.model.name, shapes[-1])
             found += model_rules.name_problems({name: options[name] for name in config.splitting_axes})
+    found += model_rules.mup_head_problems(config.model.name, shapes)
     return list(dict.fromkeys(found))
 
 

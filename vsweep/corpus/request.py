@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.corpus import bpe, tokenizers
+from vsweep.corpus.bundled import BUNDLED
 from vsweep.corpus.documents import files, hub
 from vsweep.corpus.documents.files import PARQUET_SUFFIXES, FileSource, Reading
 from vsweep.corpus.documents.hub import HubSource
@@ -18,7 +19,7 @@ WHOLE_FILES = Reading()
 class Request:
     """Inputs, options and the folder of the store."""
 
-    inputs: tuple[str, ...]  # files, folders, hf:NAME[:SUBSET][@REVISION]; read in this order
+    inputs: tuple[str, ...]  # files, folders, hf:NAME[:SUBSET][@REVISION], bundled corpora; read in this order
     out: Path
     tokenizer: str = "bytes"  # or gpt2, or a JSON file
     ranks: Path | None = None  # of gpt2
@@ -39,9 +40,10 @@ class Request:
         for text in self.inputs:
             try:
                 if text.startswith(hub.PREFIX):
-                    sources.append(hub.hub_source(text, self.reading.field))
+                    sources.append(hub.hub_source(text, self.reading.field, self.reading.where))
                 else:
-                    found, unknown = files.file_sources(Path(text), self.reading)
+                    path = Path(text) if text not in BUNDLED or Path(text).exists() else BUNDLED[text]
+                    found, unknown = files.file_sources(path, self.reading)
                     sources += found
                     others += unknown
             except ConfigError as error:
@@ -60,7 +62,7 @@ class Request:
         return {
             "inputs": [source.facts() for source in sources],
             "tokenizer": trained if self.train_bpe else {"sha256": self.load_tokenizer().digest},
-            "reading": dataclasses.asdict(self.reading),
+            "reading": self.reading.to_json(),
             "held_out": {"share": self.held_out_share, "seed": self.split_seed},
             "max_tokens": self.max_tokens,
         }

@@ -5,6 +5,7 @@ device too: several models, one a core, are faster than one operation at a time 
 """
 
 import contextlib
+import importlib.metadata
 import os
 import re
 import stat
@@ -38,6 +39,10 @@ USABLE_SETTINGS = {
     "jax_numpy_rank_promotion": ("allow", "warn"),
     "jax_transfer_guard": ("allow", None, "log", "log_explicit", "disallow"),
 }
+ACCELERATOR_LIBRARIES = re.compile(
+    r"jax[-_](cuda|rocm)\d+[-_](plugin|pjrt)|nvidia[-_](cublas|cudnn)([-_]cu\d+)?|libtpu"
+)
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _own_cache: str | None = None  # the compile cache that this module has set
 
 
@@ -118,23 +123,34 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def hardware(mesh: Mesh) -> Hardware:
-    """What a plan needs to know of the mesh's devices, all of which are taken to be like the first."""
+def hardware(mesh: Mesh, memory_gib: float = 0.0) -> Hardware:
+    """What a plan needs to know of the mesh's devices, all of which are taken to be like the first.
+
+    `memory_gib`: of one device, by train.device_memory_gib; 0: what the device reports. Raises ConfigError where it
+    reports nothing.
+    """
     device = mesh.devices.flat[0]
-    return Hardware(device.device_kind, mesh.size, memory_bytes(mesh), has_bfloat16(device))
+    memory = int(memory_gib * 2**30) or memory_bytes(mesh)
+    return Hardware(device.device_kind, mesh.size, memory, has_bfloat16(device), compute_capability(device))
+
+
+def compute_capability(device: jax.Device) -> float:
+    """CUDA's, such as 8.6; 0 for a device that tells none."""
+    told = re.fullmatch(r"\d+\.\d+", str(getattr(device, "compute_capability", "")))
+    return float(told[0]) if told else 0.0
 
 
 def has_bfloat16(device: jax.Device) -> bool:
     """NVIDIA's GPUs emulate it before compute capability 8.0; a device that tells no such number is trusted."""
-    return not re.fullmatch(r"[1-7]\.\d+", str(getattr(device, "compute_capability", "")))
+    return not 0 < compute_capability(device) < 8
 
 
 def target(device: jax.Device) -> Target:
     """What a program for this device is compiled for. JAX calls CUDA's and ROCm's devices alike."""
-    capability = re.fullmatch(r"(\d+)\.\d+", str(getattr(device, "compute_capability", "")))
     if device.platform != "gpu":
         return Target(device.platform)
-    return Target("cuda", int(capability[1])) if capability else Target("rocm")
+    capability = compute_capability(device)
+    return Target("cuda", int(capability)) if capability else Target("rocm")
 
 
 def describe(hardware: Hardware) -> str:
@@ -147,12 +163,38 @@ def platform_version() -> str:
     return " ".join(jax.local_devices()[0].client.platform_version.split())
 
 
+def accelerator_libraries() -> str:
+    """The installed packages that an accelerator computes with, and their versions, in one order; empty: none."""
+    found = {
+        f"{distribution.name.lower()} {distribution.version}"
+        for distribution in importlib.metadata.distributions()
+        if ACCELERATOR_LIBRARIES.fullmatch((distribution.name or "").lower())
+    }
+    return ", ".join(sorted(found))
+
+
+def driver_version(told: Path = NVIDIA_DRIVER) -> str:
+    """Of NVIDIA's driver, where the system tells it (on Linux); else empty."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"NVRM version:.*?\s(\d+(?:\.\d+)+)\s", told.read_text(encoding="utf-8", errors="replace"))
+        return found[1] if found else ""
+    return ""
+
+
 def memory_bytes(mesh: Mesh) -> int:
-    """Memory of one device, as far as it is known; a CPU core counts its share of the machine's memory."""
-    stats = mesh.devices.flat[0].memory_stats() or {}
+    """Memory of one device; a CPU core counts its share of the machine's memory.
+
+    Raises ConfigError for another device that does not report its own: the host's says nothing about it.
+    """
+    device = mesh.devices.flat[0]
+    stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.size
+    if device.platform == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.size
+    what = f"needed here, because {device.device_kind} does not report its memory"
+    allowed = "the GiB of one device that vsweep may use, such as --config.train.device_memory_gib=12"
+    raise ConfigError([Problem("train.device_memory_gib", what, "0", allowed)])
 
 
 def use_compile_cache(folder: Path) -> None:

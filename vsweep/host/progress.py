@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from rich.console import Console
@@ -25,6 +25,12 @@ class SilentProgress:
 
     def drawing(self) -> None:
         """A report is drawn, which may take minutes."""
+
+    def measured(self, stack: str, *, step: int, steps: int, batch_size: int, news: Mapping[str, Mapping]) -> None:
+        """After a chunk, before `update`: the stack is at `step` of `steps`; a step takes `batch_size` examples.
+
+        `news`: run_id -> its newest evaluation, or `diverged_at_step`, of the runs that were evaluated.
+        """
 
     def update(self, stack: str, *, done: float, runs: str, tokens_per_s: float, eta_s: float) -> None:
         """After a chunk. `done`: share of the sweep, 0 to 1; `runs`: how many have ended, `3 of 12`; `eta_s`: left."""

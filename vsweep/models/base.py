@@ -67,6 +67,7 @@ class Model:
     apply: Callable[..., jax.Array]
     features: Callable[..., tuple[jax.Array, jax.Array | None]] | None = None
     head: Callable[[Params], jax.Array] | None = None
+    always_with_key: bool = False  # in training it gets a key whatever the rate of dropout
 
     def training_logits(self, params: Params, tokens_BxT, **dropout) -> tuple[jax.Array, jax.Array | None]:
         """(float32 logits [B, T, V], penalty or None), as `apply` and `features` say."""

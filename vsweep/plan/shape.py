@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from vsweep.config import registry
 from vsweep.config.fields import STATIC_FIELDS, SWEPT
+from vsweep.config.model_options import ATTENDING
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.models.base import TRANSFORMER, ModelShape
 from vsweep.tasks.base import Task
@@ -30,7 +31,7 @@ def shape_of(config: SweepConfig, static: Mapping, point: Mapping) -> Shape:
     options = {name: field for name, field in registry.known_fields("model", config.model.name).items() if field.of}
     chosen = {name: point.get(name, getattr(config.model, name)) for name in options}
     others = tuple((name, value) for name, value in chosen.items() if value != options[name].default)
-    if heads := chosen.get("heads"):
+    if config.model.name in ATTENDING and (heads := chosen["heads"]):
         static = {**static, "head_dim": static["width"] // heads}
     return Shape(**static, family=config.model.name, model_options=others)
 

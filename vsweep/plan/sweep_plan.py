@@ -104,7 +104,7 @@ class SweepPlan:
         """What is allowed, and probably not meant."""
         emulated = not self.hardware.bfloat16 and any(stack.shape.precision == "bfloat16" for stack in self.stacks)
         slow = f"note: {self.hardware.kind} has no bfloat16 and emulates it slowly; train.precision='float32' is faster"
-        return [*([slow] if emulated else []), *self.task.notes, *self._left_out()]
+        return [*self.hardware.notes, *([slow] if emulated else []), *self.task.notes, *self._left_out()]
 
     def _left_out(self) -> list[str]:
         out, most = left_out(self.config, self.task), 5

@@ -27,12 +27,13 @@ def show_plan(sweep: SweepPlan, console: Console) -> None:
     console.print(table)
     estimates = sweep.estimates
     total_s = sum(cost.train_s + cost.compile_s for cost in estimates)
+    guess = "a rough guess" if sweep.hardware.kind == "cpu" else "a prediction that was never measured"
     console.print(
         f"{devices.describe(sweep.hardware)}: {sum(c.flops for c in estimates):.2e} FLOP (counted), "
         f"at most {size_text(max(c.memory_bytes for c in estimates))} a device, "
         f"{size_text(sum(c.disk_bytes for c in estimates))} of disk, "
         f"{wasted_share(sweep):.1%} of slot-steps wasted, {_saved_text(sweep)}about {duration_text(total_s)} "
-        f"(a rough guess; refined after the first steps)",
+        f"({guess}; refined after the first steps)",
         highlight=False,
         soft_wrap=True,
     )

@@ -124,7 +124,8 @@ def stacks_of(stored: StoredPlan, config: SweepConfig, task: Task) -> dict[str, 
 
 def as_in(config: SweepConfig, earlier: SweepConfig) -> SweepConfig:
     """An earlier config, with what may change between sessions as in `config`, and without a limit of epochs."""
-    now = {name: getattr(config.train, name) for name in ("checkpoint_minutes", "devices", "max_wall_hours")}
+    of_machine = ("checkpoint_minutes", "device_memory_gib", "devices", "max_wall_hours")
+    now = {name: getattr(config.train, name) for name in of_machine}
     return dataclasses.replace(earlier, train=dataclasses.replace(earlier.train, **now, max_epochs=0.0))
 
 
@@ -169,7 +170,8 @@ def extended(
     sweep, stored, number = begun.sweep, begun.stored, len(begun.stored.generations) + 1
     given_up = {stack.name for stack in sweep.stacks if not has_begun(home, stack.name)}
     parts = [_without(part, given_up) for part in sweep.generations]
-    stacks = generations.new_stacks(config, number, parts, given_up, sweep.task)
+    taken = given_up | {name for each in stored.generations for name in each.stacks}  # also of stacks long given up
+    stacks = generations.new_stacks(config, number, parts, taken, sweep.task)
     kept = _kept_states(home, config, begun, parts, stacks, environment) if config.train.share_trunks else {}
     steps = {run_id: state.run_step for run_id, state in kept.items()}
     new = generations.part(config, sweep.task, sweep.hardware, stacks, steps)

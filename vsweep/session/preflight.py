@@ -83,7 +83,9 @@ def plan_for(source: SweepConfig | Mapping, gpu: str) -> SweepPlan:
     config, problems = _read(source)
     if gpu not in GPUS:
         problems.append(Problem("--plan_device", "not known", repr(gpu), ", ".join(GPUS), closest(gpu, GPUS)))
-    hardware = dataclasses.replace(GPUS.get(gpu, GPUS["T4"]), devices=max(1, config.train.devices))
+    there, train = GPUS.get(gpu, GPUS["T4"]), config.train
+    memory = int(train.device_memory_gib * 2**30) or there.memory_bytes
+    hardware = dataclasses.replace(there, devices=max(1, train.devices), memory_bytes=memory)
     try:
         if not _task_is_faulty(problems):
             planned = sweep_plan.build_plan(config, tasks.build(config.task, planning=True), hardware)
@@ -175,7 +177,8 @@ def _start(
         raise ConfigError(other_data)
     if stored is not None:
         return resume.start(config, task, stored, allow_inexact=allow_inexact)
-    return Start(sweep_plan.build_plan(config, task, devices.hardware(mesh)), mesh, ())
+    hardware = devices.hardware(mesh, config.train.device_memory_gib)
+    return Start(sweep_plan.build_plan(config, task, hardware), mesh, ())
 
 
 def _place_problems(

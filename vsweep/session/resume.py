@@ -35,7 +35,9 @@ from vsweep.storage.results import StackResults
 from vsweep.storage.workdir import PLAN_ADVICE, WorkDir
 from vsweep.tasks.base import Task
 
-PLATFORM = "platform version"
+PLATFORM, LIBRARIES, DRIVER = "platform version", "accelerator libraries", "driver"
+ACCELERATOR_VARIABLES = ("NVIDIA_TF32_OVERRIDE", "LIBTPU_INIT_ARGS")  # of the system; libraries below XLA read them
+ON_ACCELERATORS = (PLATFORM, LIBRARIES, DRIVER, *ACCELERATOR_VARIABLES)  # recorded there alone
 NUMERIC = ("jax", "jaxlib", "flax", "optax", "numpy")  # libraries that results are computed with
 # Settings that numbers depend on, or may, and what they are where none was recorded: JAX's defaults.
 SETTINGS = {
@@ -91,14 +93,14 @@ class Start:
 def environment(hardware: Hardware) -> dict[str, str | int]:
     """What the results depend on beside the config and the plan, as far as it is known."""
     processor = {"processor": _processor()} if hardware.kind == "cpu" else {}
-    platform_version = {} if hardware.kind == "cpu" else {PLATFORM: devices.platform_version()}
+    accelerator = {} if hardware.kind == "cpu" else _accelerator()
     libraries = {name: importlib.metadata.version(name) for name in NUMERIC}
     settings = {name: str(jax.config.values.get(name, default)) for name, default in SETTINGS.items()}
     return {
         "device": hardware.kind,
         "devices": hardware.devices,
         **processor,
-        **platform_version,
+        **accelerator,
         "vsweep": vsweep.__version__,
         **libraries,
         **settings,
@@ -109,10 +111,11 @@ def environment(hardware: Hardware) -> dict[str, str | int]:
 def differences(began: dict, now: dict) -> list[str]:
     """One line for each part of two environments that differs.
 
-    Sweeps that began before settings and the platform's version were recorded had JAX's defaults, and the same version.
+    Sweeps that began before settings were recorded had JAX's defaults. What is below an accelerator counts as the same
+    where it was not recorded.
     """
     if began:
-        began = {**SETTINGS, **({PLATFORM: now[PLATFORM]} if PLATFORM in now else {}), **began}
+        began = {**SETTINGS, **{name: now[name] for name in ON_ACCELERATORS if name in now}, **began}
     names = [*now, *(name for name in began if name not in now)]
     return [
         f"{name}: began with {began.get(name, 'nothing recorded')}, now {now.get(name, 'nothing')}"
@@ -173,7 +176,7 @@ def _start_from(found: Found, config: SweepConfig, task: Task, home: WorkDir, *,
 
     @functools.cache
     def planned(device_count: int) -> SweepPlan:
-        hardware = devices.hardware(devices.slots_mesh(device_count))
+        hardware = devices.hardware(devices.slots_mesh(device_count), config.train.device_memory_gib)
         stored = StoredPlan(list(found.plans or ()), list(found.environments), list(found.generations))
         return extend.plan_again(stored, before, task, hardware)
 
@@ -181,7 +184,7 @@ def _start_from(found: Found, config: SweepConfig, task: Task, home: WorkDir, *,
     other_sweep = found.config and found.plans and not any(extend.has_begun(home, name) for name in names)
     if other_sweep or (found.plans is None and not found.steps):
         mesh = devices.slots_mesh(config.train.devices)
-        sweep = sweep_plan.build_plan(config, task, devices.hardware(mesh))
+        sweep = sweep_plan.build_plan(config, task, devices.hardware(mesh, config.train.device_memory_gib))
         return Start(sweep, mesh, (environment(sweep.hardware),), found=found)
     plans, environments = found.plans, found.environments
     if plans is None:
@@ -341,6 +344,13 @@ def _xla_flags(text: str) -> str:
     pairs = (flag.partition("=") for flag in text.split() if not flag.startswith(NEUTRAL_FLAGS))
     values = {name: value if equals else "true" for name, equals, value in pairs}
     return " ".join(f"{name}={value}" for name, value in sorted(values.items()))
+
+
+def _accelerator() -> dict[str, str]:
+    """What an accelerator's results depend on, by `ON_ACCELERATORS`."""
+    variables = {name: os.environ.get(name, "") for name in ACCELERATOR_VARIABLES}
+    libraries, driver = devices.accelerator_libraries(), devices.driver_version()
+    return {PLATFORM: devices.platform_version(), LIBRARIES: libraries, DRIVER: driver, **variables}
 
 
 def _processor() -> str:

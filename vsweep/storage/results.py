@@ -31,6 +31,11 @@ class RunResults:
         """Whether it is finished or diverged."""
         return self.finished or self.diverged_at_step is not None
 
+    @property
+    def newest(self) -> dict:
+        """The last evaluation, or where it diverged."""
+        return self.curve[-1] if self.diverged_at_step is None else {"diverged_at_step": self.diverged_at_step}
+
 
 @dataclasses.dataclass
 class StackResults:

@@ -1,6 +1,7 @@
 """The work directory: everything a sweep leaves behind, and the same command continues it.
 
 config.json  plan.json  task.json  runs.csv  curves.csv  times.csv  tables.json  samples.json  lock
+live.json     (while it trains)
 stacks/<stack>/checkpoints/   to resume
 stacks/<stack>/finished/      every finished run's parameters, never pruned
 compile_cache/                compiled programs
@@ -23,14 +24,14 @@ from vsweep.config import fields, sweep_config
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.plan.packing import StackPlan
-from vsweep.schema import CURVES_FILE, RUNS_FILE, SAMPLES_FILE, TIMES_FILE
+from vsweep.schema import CURVES_FILE, LIVE_FILE, RUNS_FILE, SAMPLES_FILE, TIMES_FILE
 from vsweep.storage import generations
 from vsweep.storage.generations import Generation, StoredPlan
 from vsweep.storage.lock import LEASE, LOCK, is_lock
 from vsweep.tables import CHECKSUMS_FILE
 
 TABLES = (RUNS_FILE, CURVES_FILE, TIMES_FILE, CHECKSUMS_FILE)
-FILES = ("config.json", "plan.json", "task.json", *TABLES, SAMPLES_FILE, LOCK, LEASE)
+FILES = ("config.json", "plan.json", "task.json", *TABLES, SAMPLES_FILE, LIVE_FILE, LOCK, LEASE)
 FOLDERS = ("stacks", "compile_cache", "analysis")
 COPYING = f".copying{TEMPORARY}"  # a folder: the copy of another work directory is under way
 PLAN_ADVICE = (

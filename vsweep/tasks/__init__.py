@@ -56,6 +56,10 @@ def _touch(task: Task) -> tuple[Any, ...]:
         for name, value in (("vocabulary", task.vocabulary), ("sequence_length", task.sequence_length))
         if not isinstance(value, int) or value < 2
     ]
+    if not problems and task.train_examples < 1:
+        problems = [
+            Problem("task.name", f"{task.name} has no training examples", str(task.train_examples), "1 or more")
+        ]
     if problems := problems or _source_problems(task):
         raise ConfigError(problems)
     return (task.train_examples, task.mean_label_tokens, task.floor)

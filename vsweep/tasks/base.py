@@ -218,7 +218,7 @@ class CompletedTask:
         known = getattr(self.own, "train_examples", None)
         if known is None and self.has_rows:
             raise TypeError("a task with rows must say its train_examples")
-        return known or len(self._train_tokens_NxS)
+        return len(self._train_tokens_NxS) if known is None else known
 
     @functools.cached_property
     def label_tokens(self) -> int | np.ndarray:

@@ -53,11 +53,11 @@ class Mixture:
     def limited(self, unique: int) -> "Mixture":
         """With `unique` distinct examples in all, by source in proportion to the shares: all are repeated equally.
 
-        As many as there are means all of each source. Raises ConfigError where a source has too few.
+        As many as there are means all of each source. Raises ConfigError where a source has too few or would get none.
         """
         if unique == self.unique:
             return self
-        counts = np.maximum(apportion([part.share for part in self.parts], unique), 1).tolist()
+        counts = apportion([part.share for part in self.parts], unique).tolist()
         problems = [
             Problem(
                 "unique_examples",
@@ -67,6 +67,16 @@ class Mixture:
             )
             for part, count in zip(self.parts, counts, strict=True)
             if count > len(part.examples)
+        ]
+        problems += [
+            Problem(
+                "unique_examples",
+                f"none of source {part.source} by its share",
+                f"{unique:,}",
+                f"at least {-(-CYCLE // part.share):,}",
+            )
+            for part, count in zip(self.parts, counts, strict=True)
+            if not count
         ]
         if problems:
             raise ConfigError(problems)
@@ -80,7 +90,8 @@ class Mixture:
         for number, (part, begin) in enumerate(zip(self.parts, self.places(data_seed, first), strict=True)):
             here = sources == number
             order = (data_seed, part.unique, len(part.examples))
-            found[here] = part.examples.start + data_order.examples(*order, begin, int(here.sum()))
+            found[here] = data_order.examples(*order, begin, int(here.sum()))
+            found[here] += part.examples.start  # in int64: a source may begin far beyond the others
         return found
 
     def places(self, data_seed: int, position: int) -> list[int]:

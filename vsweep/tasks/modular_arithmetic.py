@@ -69,7 +69,8 @@ class ModularArithmetic:
         """Tokens of `a o b`, such as `12 add 5`. Raises ValueError."""
         p, operation = self.options.modulus, self.options.operation
         words = text.replace("=", " ").split()
-        whole = len(words) == 3 and words[1] == operation and words[0].isdigit() and words[2].isdigit()
+        numbers = (word.isascii() and word.isdigit() for word in words[::2])  # isdigit holds of "²" too
+        whole = len(words) == 3 and words[1] == operation and all(numbers)
         if not whole or int(words[0]) >= p or int(words[2]) >= p:
             raise ValueError(f"not a query of this task: {text!r}; write it like '1 {operation} 2', below {p}")
         return [int(words[0]), p, int(words[2]), p + 1]

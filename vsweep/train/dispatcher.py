@@ -255,7 +255,7 @@ class Dispatcher:
         struct = {name: leaf for name, leaf in self.programs.run_struct._asdict().items() if name != "hyper"}
         states = jax.device_get(kept.restore(step, {run.run_id: struct for run in runs}))
         hyper = {run.run_id: jax.tree.map(lambda column: column[0], hyper_of([run])) for run in runs}
-        return {run_id: RunState(**state, hyper=hyper[run_id]) for run_id, state in states.items()}
+        return {name: self.programs.run_struct._replace(**state, hyper=hyper[name]) for name, state in states.items()}
 
     def _chunk_length(self) -> int:
         """Steps up to the next stop, as far as one dispatch goes."""

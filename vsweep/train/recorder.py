@@ -3,7 +3,7 @@
 A checkpoint is written by a thread of its own while training goes on. The tables hold what a checkpoint has made safe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -195,10 +195,18 @@ class StackRecorder:
             for run in due:
                 self._record(run, evaluations)
         self.results.slot_steps = self.plan.slots * chunk.step
+        self._show(chunk.step, [run.run_id for due, _ in measured for run in due])
         self.recorder.clock.advance(chunk.step, self._trained_s())
         if chunk.snapshot is not None:
             self._end_runs(chunk.step)
         self.lap(TRAIN)
+
+    def _show(self, step: int, evaluated: Sequence[str]) -> None:
+        """To whoever looks, between two checkpoints."""
+        batch_size = self.recorder.sweep.stacks[self.index].shape.batch_size
+        news = {run_id: self.results.runs[run_id].newest for run_id in evaluated}
+        progress = self.recorder.clock.progress
+        progress.measured(self.plan.name, step=step, steps=self.plan.steps, batch_size=batch_size, news=news)
 
     def save(self, snapshot: Snapshot) -> None:
         """Starts to write a checkpoint; the one before must have been `collect`ed.

@@ -184,7 +184,7 @@ def _training_loss(recipe: Recipe, params, state: RunState, tokens_BxS) -> jax.A
     """Mean over all labels that count; the whole sequence, not the answer alone."""
     inputs_BxL, labels_BxL, counted_BxL = split_labels(tokens_BxS, recipe.pad)
     key = None
-    if recipe.use_dropout:
+    if recipe.use_dropout or recipe.model.always_with_key:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.dropout_key, impl="threefry2x32"), state.step)
     dropout = {"dropout_key": key, "dropout": state.hyper.dropout}
     return losses.training_loss(recipe.model, params, inputs_BxL, labels_BxL, counted_BxL, **dropout)

@@ -36,7 +36,7 @@ def content(source: Source, studies: Sequence[LossStudy]) -> dict | None:
         "unit": source.loss_unit,
         "workdir": source.is_workdir,
         "losses": {loss: LOSS_LABELS[loss] for loss in losses},
-        "sizes": {name: SIZE_LABELS[name] for name in SIZE_LABELS if name in source.runs},
+        "sizes": _size_labels(source, convention.size),
         "flops": _compute_labels(source, convention.flops),
         "size": convention.size,
         "compute": convention.flops,
@@ -51,6 +51,12 @@ def as_json(content: dict) -> str:
     """Text that stands in a script element and stays a text there, whatever names it holds."""
     text = json.dumps(finite(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return "".join(ESCAPED.get(letter, letter) for letter in text) if any(map(text.count, ESCAPED)) else text
+
+
+def _size_labels(source: Source, used: str) -> dict[str, str]:
+    """The conventions of N that a reader may choose: the one in use, and others in which every run has a logarithm."""
+    known = [name for name in SIZE_LABELS if name in source.runs]
+    return {name: SIZE_LABELS[name] for name in known if name == used or (source.runs[name] > 0).all()}
 
 
 def _compute_labels(source: Source, used: str) -> dict[str, str]:

@@ -16,17 +16,19 @@ class Repeated(Section[RepeatedData | None]):
     name, title = "repeated_data", "Repeated data"
 
     def compute(self, study: LossStudy) -> RepeatedData | Refusal | None:
-        return repeated_data.fit(study.points, study.bootstrap)
+        points = repeated_data.of_all_repeats(study.source, study.convention) or study.points
+        return repeated_data.fit(points, study.bootstrap)
 
     def findings(self, study: LossStudy, result: RepeatedData | Refusal | None) -> list[Finding]:
         if result is None or isinstance(result, Refusal):
             return []
-        return self.about(study, 40, _about_repeats(result))
+        return self.about(study, 40, [*_about_repeats(result), *_about_worth(result)])
 
     def tables(self, study: LossStudy, result: RepeatedData | Refusal | None) -> list[Table]:
         if result is None or isinstance(result, Refusal):
             return []
         rows = tuple((name, f"{value:.4g}", _repeated_range(result, name)) for name, value in result.values.items())
+        rows += (_worth_row(result),)
         note = f"{DataConstrained().formula}. Source: {DataConstrained().source}."
         return [Table("Constants of the law of repeated data", ("quantity", "value", "range"), rows, note)]
 
@@ -63,4 +65,39 @@ def _repeated_json(result: RepeatedData) -> dict:
     known = (result.uncertainty,) if result.uncertainty else ()
     ranges = {name: entries for name in result.values if (entries := ranges_json(known, name))}
     scores = {name: getattr(result, name) for name in ("rms_log", "residual_sd_log", "points")}
-    return {**result.values, **scores, "ranges": ranges, "resamples": result.resamples}
+    return {**result.values, **scores, "worth": _worth_json(result), "ranges": ranges, "resamples": result.resamples}
+
+
+def _about_worth(result: RepeatedData) -> list[str]:
+    """Up to how many epochs repeating helps nearly as much as new data: the rule of four epochs."""
+    bounds, known = result.worth_range, result.uncertainty
+    if known is None:
+        return []
+    of = f"a repeated token is worth {repeated_data.WORTH:g} of a new one on average"
+    if not result.is_worth_known:
+        least = f"; it is so up to {min(bounds.low, result.most_epochs):.2g} epochs at least" if bounds else ""
+        saw = f"They saw {result.most_epochs:.3g} epochs at most."
+        return [f"these runs do not show up to how many epochs {of}{least} ({known.form}). {saw}"]
+    epochs = repeated_data.epochs_at_worth(result.values["R_D"])
+    end = f"{bounds.high:.2g}" if bounds.high <= result.most_epochs else f"more than {result.most_epochs:.3g}"
+    return [
+        f"up to {epochs:.2g} epochs ({bounds.low:.2g} to {end}, {known.form}) {of}. Muennighoff et al. 2023 found 4.3. "
+        f"However often they are seen, U unique tokens are worth {1 + result.values['R_D']:.3g} U new ones at most."
+    ]
+
+
+def _worth_row(result: RepeatedData) -> tuple[str, str, str]:
+    name, known = f"epochs at an average worth of {repeated_data.WORTH:g}", _worth_json(result)
+    if known["epochs"] is None:
+        return name, "not determined", "" if known["low"] is None else f"{known['low']:.3g} or more"
+    end = "or more" if known["high"] is None else f"to {known['high']:.3g}"
+    return name, f"{known['epochs']:.3g}", f"{known['low']:.3g} {end}"
+
+
+def _worth_json(result: RepeatedData) -> dict:
+    """Null for epochs beyond those that the runs saw; `low` is then as far as these show it."""
+    bounds, most = result.worth_range, result.most_epochs
+    epochs = repeated_data.epochs_at_worth(result.values["R_D"]) if result.is_worth_known else None
+    low = min(bounds.low, most) if bounds else None
+    high = bounds.high if bounds and bounds.high <= most else None
+    return {"share": repeated_data.WORTH, "epochs": epochs, "low": low, "high": high, "most_epochs": most}

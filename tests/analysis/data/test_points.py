@@ -5,7 +5,7 @@ import pytest
 from tests.analysis.planted import FLOOR, Planted, write_planted, write_runs
 from vsweep import schema, tables
 from vsweep.analysis.data.loading import load
-from vsweep.analysis.data.points import group_close, select
+from vsweep.analysis.data.points import ExclusionKind, group_close, select
 from vsweep.analysis.data.source import Convention
 from vsweep.analysis.tables.foreign_tables import BadTable
 
@@ -115,6 +115,19 @@ def test_conventions_change_n_and_c(workdir):
     assert (bare["params"] < total["params"]).all()
     np.testing.assert_allclose(bare["flops"], 6 * bare["params"] * bare["tokens"])
     np.testing.assert_allclose(counted["flops"], source.runs["flops_counted"])
+
+
+@pytest.mark.parametrize("flops", ["flops_6nd", "flops_counted"])
+def test_a_model_of_embeddings_alone_is_left_out_where_n_leaves_them_out(workdir, flops):
+    def change(row):
+        row["params_non_embedding"] = 0 if row["width"] == 4 else row["params_non_embedding"]
+
+    rewrite(workdir, change)
+    source = load(workdir)
+    assert select(source, Convention("val_loss", flops=flops)).exclusions == ()
+    bare = select(source, Convention("val_loss", size="params_non_embedding", flops=flops))
+    assert {entry.kind for entry in bare.exclusions} == {ExclusionKind.NO_SIZE}
+    assert set(bare.table["width"]) == {8}
 
 
 def test_each_cell_keeps_its_best_setting(workdir):

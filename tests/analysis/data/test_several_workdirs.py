@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.analysis.planted import Planted, write_planted, write_runs
+from tests.analysis.sections.text_study import write_samples
 from vsweep import tables
 from vsweep.analysis.__main__ import main
 from vsweep.analysis.commands import folder_beside
@@ -56,6 +57,20 @@ def test_runs_curves_and_names_are_joined(two):
 
 def test_one_directory_in_a_list_is_itself(two):
     assert load([two[0]]).title == "a"
+
+
+def test_one_text_keeps_its_levels_and_other_texts_are_named(two):
+    facts = {"levels_nats_per_token": {"unigram": 3.0, "bigram": 2.4}}
+    for path in two:
+        (path / "task.json").write_text(json.dumps(facts))
+        write_samples(path, "some text")
+    same = load(two)
+    assert (same.language.bigram, same.warnings, same.samples) == (2.4, (), ())
+    facts["levels_nats_per_token"]["bigram"] = 2.5
+    (two[1] / "task.json").write_text(json.dumps(facts))
+    source = load(two)
+    assert source.language is None
+    assert source.warnings == ("Their texts differ (task.json), so no levels and no bits per byte are shown.",)
 
 
 def test_same_run_is_counted_once(tmp_path):

@@ -56,11 +56,12 @@ def test_too_few_points_are_refused():
 def test_worth_of_repeats_is_reported():
     study = base.begin(load(table()), Convention("loss"), bootstrap=20)
     result = study.result(repeated.SECTION)
-    (sentence,) = [finding.text for finding in repeated.SECTION.findings(study, result)]
+    sentence, worth = [finding.text for finding in repeated.SECTION.findings(study, result)]
     assert sentence.startswith("the law of repeated data has R_D* = 15.")
     assert "90 % interval" in sentence
+    assert worth.startswith("up to 4.")
     content = fits_json.finite(repeated.SECTION.to_json(study, result))["repeated_data"]
     assert content["R_D"] == result.values["R_D"]
     assert content["ranges"]["R_N"][0]["low"] < content["R_N"]
     ((*_, last),) = [part.rows for part in repeated.SECTION.tables(study, result)]
-    assert last[0] == "R_N"
+    assert last[0] == "epochs at an average worth of 0.9"

@@ -127,6 +127,9 @@ def test_a_metric_is_a_function_in_a_user_s_file(finished_sweep, tmp_path, monke
         (np.full((3, 10), 14), r"beyond the vocabulary - got 14; allowed: 0 to 13"),
         (np.full((3, 10), -1), r"got -1"),
         (np.full((3, 10), 12), r"without a label - got example 0"),
+        (HeldOut(np.zeros(10, int)), r"wrong shape - got \(10,\)"),
+        (HeldOut(np.zeros((3, 10), int), np.zeros((3, 8))), r"surprisal of data has a wrong shape - got \(3, 8\)"),
+        (HeldOut(np.zeros((3, 10), int), None, np.ones((3, 8), bool)), r"data_answer is of a wrong kind"),
     ],
 )
 def test_wrong_tokens_are_refused(finished_sweep, tokens, words):

@@ -10,6 +10,7 @@ from vsweep import tables, tasks
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
 from vsweep.plan import cost, grid
+from vsweep.train.sweep import plan_sweep
 
 MUP = {"parametrization": "mup", "base_width": 4}
 
@@ -25,6 +26,19 @@ MUP = {"parametrization": "mup", "base_width": 4}
         ({"model": {"base_width": 4, "base_layers": 2}}, [("model.base_width", "4"), ("model.base_layers", "2")]),
         ({"model": MUP, "optimizer": {"name": "adam"}}, [("optimizer.weight_decay", "0.0001")]),
         ({"model": MUP, "optimizer": {"name": "optax:sgd"}}, [("optimizer.name", "optax:sgd")]),
+        (
+            {
+                "model": MUP,
+                "optimizer": {"name": "adam", "weight_decay": 0.0},
+                "sweep": {"random": {"weight_decay": (1e-5, 1e-2, "log")}, "random_points": 2},
+            },
+            [("optimizer.weight_decay", "0.01")],
+        ),
+        ({"model": {**MUP, "head_dim": "width // 2"}, "sweep": {"width": [4, 8]}}, [("model.head_dim", "2, 4")]),
+        (
+            {"model": MUP, "sweep": {"width": [4, 8], "head_dim": [2, 4], "paired": [["width", "head_dim"]]}},
+            [("model.head_dim", "2, 4")],
+        ),
         ({"model": {**MUP, "name": "moe"}}, [("model.parametrization", "'mup'"), ("model.base_width", "4")]),
     ],
 )
@@ -32,6 +46,33 @@ def test_each_contradiction_is_told(sections, told):
     with pytest.raises(ConfigError) as caught:
         sweep_config.from_dict(small.config(**sections))
     assert [(problem.field, problem.got) for problem in caught.value.problems] == told
+
+
+@pytest.mark.parametrize(
+    ("model", "sweep"),
+    [
+        (MUP, {"width": [4, 8], "head_dim": [2, 4]}),
+        ({"head_dim": "width // 2"}, {"width": [4, 8]}),
+        ({**MUP, "name": "lstm"}, {"width": [4, 8]}),
+    ],
+)
+def test_head_dims_that_muP_can_scale_are_left_alone(model, sweep):
+    sweep_config.from_dict(small.config(model=model, sweep=sweep))
+
+
+def test_a_missing_base_width_is_told_with_what_else_is_wrong(tmp_path):
+    values = small.config(model={"parametrization": "mup"}, optimizer={"lr": "width - 4"})
+    with pytest.raises(ConfigError) as caught:
+        plan_sweep(values, tmp_path / "new")
+    assert {problem.field for problem in caught.value.problems} == {"model.base_width", "optimizer.lr"}
+
+
+def test_explicit_runs_may_name_the_parametrization(tmp_path):
+    runs = tmp_path / "runs.csv"
+    runs.write_text("width,parametrization,budget\n4,standard,700\n8,mup,700\n")
+    values = small.config(model={"base_width": 4})
+    config = sweep_config.from_dict({**values, "sweep": {"runs_csv": str(runs)}})
+    assert len(grid.shapes(config)) == 2
 
 
 def test_a_number_of_heads_gives_them_their_size_at_every_width():

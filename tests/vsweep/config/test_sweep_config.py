@@ -8,7 +8,7 @@ from vsweep.config import fields, sweep_config
 from vsweep.config.fields import AXES, FIELDS
 from vsweep.config.model_options import MLPS, NORMS, POSITIONS
 from vsweep.config.problems import ConfigError, Problem
-from vsweep.config.sweep_config import SweepConfig, default_dict, differences, from_dict
+from vsweep.config.sweep_config import SweepConfig, default_dict, differences, fingerprint, from_dict
 
 
 def problems_of(values) -> list[Problem]:
@@ -167,7 +167,11 @@ def another_value(section: str, field: str):
     return None
 
 
-@pytest.mark.parametrize("row", FIELDS, ids=[row.path for row in FIELDS])
+OF_MUP = ("parametrization", "base_width", "base_layers")  # of which none can differ alone
+ALONE = [row for row in FIELDS if row.name not in OF_MUP]
+
+
+@pytest.mark.parametrize("row", ALONE, ids=[row.path for row in ALONE])
 def test_every_field_that_a_result_depends_on_is_named_when_it_differs(row):
     section, field = row.section, row.name
     changed = another_value(section, field)
@@ -175,10 +179,20 @@ def test_every_field_that_a_result_depends_on_is_named_when_it_differs(row):
         assert field == "name", f"give {section}.{field} another value here"
         return
     lines = differences(SweepConfig().to_dict(), changed.to_dict())
-    if field in ("checkpoint_minutes", "max_wall_hours", "max_epochs", "devices"):
+    if field in ("checkpoint_minutes", "max_wall_hours", "max_epochs", "devices", "device_memory_gib"):
         assert lines == []
     else:
         assert [line.partition(":")[0] for line in lines] == [f"{section}.{field}"]
+
+
+def test_fields_of_mup_are_named_when_they_differ():
+    base = {"parametrization": "mup", "base_width": 16}
+    one = from_dict({"model": base}).to_dict()
+    for field, value in (("base_width", 8), ("base_layers", 2)):
+        (line,) = differences(one, from_dict({"model": {**base, field: value}}).to_dict())
+        assert line.partition(":")[0] == f"model.{field}"
+    lines = differences(SweepConfig().to_dict(), one)
+    assert [line.partition(":")[0] for line in lines] == ["model.base_width", "model.parametrization"]
 
 
 def test_the_values_of_an_axis_are_named_when_they_differ():
@@ -239,3 +253,10 @@ def test_a_switch_or_a_word_that_nobody_set_does_not_trouble_another_model():
     config.model.bias = False
     with pytest.raises(ConfigError, match=r"model\.bias: not an option of lstm"):
         from_dict(config)
+
+
+def test_memory_that_a_device_reports_leaves_old_configs_as_they_were():
+    named = from_dict({"train": {"device_memory_gib": 12.0}})
+    assert "device_memory_gib" not in SweepConfig().to_dict()["train"]
+    assert named.to_dict()["train"]["device_memory_gib"] == 12.0
+    assert fingerprint(named, "data") == fingerprint(SweepConfig(), "data")

@@ -11,7 +11,6 @@ from tests.vsweep import small
 from vsweep import tasks
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
-from vsweep.host import hardware
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
 from vsweep.models.transformer import SCANNED_LAYERS
@@ -254,11 +253,6 @@ def test_the_estimate_of_compiling_grows_with_the_layers_and_scanned_ones_cost_l
     assert compile_s(4) == TWO_CORES.speed.compile_s
     assert compile_s(1) < compile_s(4) < compile_s(8) < compile_s(16) / 2 < compile_s(32) / 4
     assert compile_s(16) < compile_s(SCANNED_LAYERS) < compile_s(SCANNED_LAYERS - 1) < compile_s(4 * SCANNED_LAYERS)
-
-
-def test_an_unknown_device_is_planned_as_a_small_gpu_and_a_known_one_as_itself():
-    assert Hardware("NVIDIA A100-SXM4-40GB", 1, 1).speed is hardware.SPEEDS["NVIDIA A100"]
-    assert Hardware("TPU v99", 1, 1).speed is hardware.OTHER_GPU
 
 
 def test_a_core_takes_slots_one_by_one_when_they_leave_its_cache_and_a_gpu_never():

@@ -239,3 +239,19 @@ def test_the_lost_plan_of_an_extended_sweep_is_not_guessed(workdir):
     store_plan(prepared(MORE_SEEDS, workdir), WorkDir(workdir))
     (workdir / "plan.json").unlink()
     assert "plan.json is missing, and a new plan is not the one of the checkpoints" in refusal(MORE_SEEDS, workdir)
+
+
+def test_the_name_of_a_stack_that_was_given_up_is_never_used_again(under_way):
+    """The first record of that name would take the runs of the second one with it."""
+    home = WorkDir(under_way)
+    store_plan(prepared(small.config(sweep={"width": [4, 8]}), under_way), home)
+    store_plan(prepared(small.config(sweep={"width": [4, 8], "seed": [0, 1, 2]}), under_way), home)  # w8 is given up
+    begun = home.checkpoints("w8+3")
+    begun.mkdir(parents=True)
+    (begun / "damaged").touch()
+    four = small.config(sweep={"width": [4, 8], "seed": [0, 1, 2, 3]})
+    begin = prepared(four, under_way)
+    assert begin.extension.stacks == ("w4+4", "w8+4")
+    store_plan(begin, home)
+    assert [plan.name for plan in home.read_plan()[0]] == ["all", "w8+3", "w4+4", "w8+4"]
+    assert preflight.prepare(four, under_way).start.sweep.runs == 24

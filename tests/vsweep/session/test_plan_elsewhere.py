@@ -5,7 +5,8 @@ import pytest
 from configs import kaplan
 from tests.vsweep import small
 from vsweep.config.problems import ConfigError
-from vsweep.host.hardware import GIB, GPUS
+from vsweep.host.hardware import GPUS
+from vsweep.host.speeds import GIB
 from vsweep.plan.cost import MEMORY_SHARE
 from vsweep.plan.sweep_plan import SweepPlan
 from vsweep.session import preflight
@@ -69,6 +70,12 @@ def test_several_devices_are_those_of_the_config():
     config = kaplan.get_config("t4")
     config.train.devices = 4
     assert preflight.plan_for(config, "T4").hardware.devices == 4
+
+
+def test_memory_of_the_config_stands_before_that_of_the_card():
+    config = kaplan.get_config("t4")
+    config.train.device_memory_gib = 8.0
+    assert preflight.plan_for(config, "T4").hardware.memory_bytes == 8 * GIB
 
 
 def test_an_unknown_device_is_answered_with_all_problems():

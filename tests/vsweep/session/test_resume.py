@@ -241,7 +241,22 @@ def test_an_accelerator_s_platform_version_is_compared_where_it_was_recorded():
     other = {**here, resume.PLATFORM: "cuda 11"}
     assert resume.differences(other, here) == [f"platform version: began with cuda 11, now {here[resume.PLATFORM]}"]
     assert resume.differences({name: here[name] for name in here if name != resume.PLATFORM}, here) == []
-    assert resume.PLATFORM not in resume.environment(Hardware("cpu", 1, 2**33))
+
+
+@pytest.mark.parametrize("name", resume.ON_ACCELERATORS)
+def test_what_is_below_an_accelerator_is_recorded_there_alone(name):
+    here = resume.environment(Hardware("Tesla T4", 1, 2**33))
+    assert resume.differences({**here, name: "other"}, here) == [f"{name}: began with other, now {here[name]}"]
+    assert resume.differences({key: here[key] for key in here if key != name}, here) == []
+    assert name not in resume.environment(Hardware("cpu", 1, 2**33))
+
+
+def test_a_tf32_override_of_the_system_is_another_environment(monkeypatch):
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    before = resume.environment(Hardware("Tesla T4", 1, 2**33))
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    now = resume.environment(Hardware("Tesla T4", 1, 2**33))
+    assert resume.differences(before, now) == ["NVIDIA_TF32_OVERRIDE: began with , now 0"]
 
 
 # What begins where: work directories made by hand, with checkpoints that hold next to nothing.

@@ -100,7 +100,7 @@ def test_a_sweep_with_bad_examples_stops_before_anything_is_written(tmp_path, mo
     """Classic bug: token ids out of the embedding's range, silently clamped."""
     task = tasks.build(TaskConfig(digits=2, validation_examples=500))
     task.train_tokens_NxS[7, 2] = task.vocabulary
-    monkeypatch.setattr(tasks, "build", lambda config: task)
+    monkeypatch.setattr(tasks, "build", lambda config, **_: task)
     with pytest.raises(ConfigError, match="training examples beyond the vocabulary - got 14 in example 7"):
         small.train(small.config(), tmp_path / "work")
     assert not (tmp_path / "work").exists()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import vsweep
+from configs import text
 from tests.vsweep import small
 from tests.vsweep.tasks.test_rows import Padded, Windows
 from tests.vsweep.tasks.test_text import CONTEXT, config_of, make_store, task_of, write_texts
+from vsweep.cli.designing.base import CountedTask
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
 from vsweep.corpus.split import TRAIN
@@ -283,3 +285,11 @@ def test_the_work_directory_tells_the_sources(stores):
     facts = task_of(stores["main"].folder, sources=of_stores(stores)).facts
     web = stores["web"].manifest.splits[TRAIN]
     assert facts["sources"]["web"] == {"tokens": web.tokens, "documents": web.documents}
+
+
+def test_the_config_of_a_mixture_is_one_stack_a_width():
+    config = sweep_config.from_dict(text.get_config("mixture"))
+    task = CountedTask(256, 65, sources={"early": range(80_000), "late": range(80_000, 160_000)})
+    stacks = grid.build_stacks(config, task)
+    assert [len(stack.runs) for stack in stacks] == [9, 9]
+    assert len({run.mixture for run in stacks[0].runs}) == 3

@@ -55,6 +55,12 @@ def test_any_piece_is_that_of_the_whole_order(first, count, seed):
     assert np.array_equal(read().examples(seed, first, count), whole[first : first + count])
 
 
+def test_sources_may_lie_beyond_32_bits():
+    far = range(2**31 - 5, 2**31 + 5)
+    seen = mixture.read("near:0.5,far:0.5", {"near": range(10), "far": far}).examples(0, 0, 20)
+    assert sorted(seen) == [*range(10), *far]
+
+
 def test_inside_a_source_the_order_is_the_one_of_today():
     seen = read().examples(3, 0, 2000)
     of_code = seen[source_of(seen) == "code"]
@@ -97,6 +103,13 @@ def test_tokens_are_those_of_the_examples_seen():
         distinct = np.unique(seen[:n])
         assert read().unique_tokens(label_tokens, 4, n) == label_tokens[distinct].sum()
         assert read().unique_tokens(6, 4, n) == 6 * len(distinct)
+
+
+def test_too_few_unique_examples_for_a_source_are_refused():
+    few = read("web:0.99,code:0.01")
+    assert [part.unique for part in few.limited(103).parts] == [1, 102]
+    with pytest.raises(ConfigError, match="none of source code by its share - got 20; allowed: at least 103"):
+        few.limited(20)
 
 
 def test_apportioned_parts_sum_to_the_total():

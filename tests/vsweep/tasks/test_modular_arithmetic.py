@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from vsweep.config.problems import ConfigError
 from vsweep.config.sweep_config import from_dict
 from vsweep.tasks import build, checks
 
@@ -30,8 +31,18 @@ def test_half_is_held_out_and_its_surprisal_is_the_floor():
 def test_text_goes_both_ways():
     task = task_of(modulus=97)
     assert task.decode([*task.encode("12 add 90"), 5]) == "12 add 90 = 5"
-    with pytest.raises(ValueError, match="write it like '1 add 2'"):
-        task.encode("12 + 90")
+    for wrong in ("12 + 90", "12 add ²", "12 add"):
+        with pytest.raises(ValueError, match="write it like '1 add 2'"):
+            task.encode(wrong)
+
+
+def test_a_share_may_be_the_least_that_is_allowed():
+    assert task_of(train_share=0.01).train_examples == round(0.01 * 97**2)
+
+
+def test_a_share_of_no_pair_is_refused():
+    with pytest.raises(ConfigError, match="modular_arithmetic has no training examples - got 0"):
+        task_of(modulus=3, train_share=0.02)
 
 
 def test_another_seed_is_another_split():

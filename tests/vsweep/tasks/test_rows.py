@@ -106,6 +106,12 @@ def test_rows_without_a_number_of_examples_are_refused(module, monkeypatch):
         small.sweep(config_of("Windows"))
 
 
+def test_no_examples_are_refused_before_a_plan_divides_by_them(module, monkeypatch):
+    monkeypatch.setattr(Windows, "train_examples", 0)
+    with pytest.raises(ConfigError, match="has no training examples - got 0"):
+        small.sweep(config_of("Windows"))
+
+
 def test_labels_without_padding_need_no_counting():
     task = completed(Windows(), rows=None)  # calling it would fail
     assert task.label_tokens == task.mean_label_tokens == SEQUENCE - 1

@@ -191,6 +191,22 @@ def test_with_wsd_a_longer_budget_goes_on_from_the_kept_trunk(with_trunks, tmp_p
     assert_equals_fresh(workdir, tmp_path / "fresh")
 
 
+def test_a_kept_trunk_goes_on_with_its_gradient_statistics(tmp_path):
+    values = small.config(
+        train={"slots": 1, "gradient_statistics": True},
+        optimizer=WSD,
+        sweep={"width": [4], "budget": [700, 1400], "seed": [0]},
+    )
+    small.train(values, tmp_path / "work")
+    values["sweep"]["budget"] = [700, 1400, 2800]
+    planned, *_ = small.train(values, tmp_path / "work", extend=True)
+    assert planned.extension.kept.keys() == {"w4-d2.8k-s0"}
+    small.train(values, tmp_path / "fresh")
+    curves, expected = (read_curves(tmp_path / name).query("run_id == 'w4-d2.8k-s0'") for name in ("work", "fresh"))
+    same = expected.tail(len(curves)).reset_index(drop=True)  # it was not evaluated before it went on
+    pd.testing.assert_frame_equal(curves.reset_index(drop=True), same, check_exact=True)
+
+
 def test_interrupted_after_it_went_on_from_there_it_still_equals(with_trunks, tmp_path):
     workdir = shutil.copytree(with_trunks, tmp_path / "work")
     small.train(longer(), workdir, extend=True, progress=small.StopAfter(1))

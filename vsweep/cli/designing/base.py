@@ -114,19 +114,19 @@ def of_options(options: Options) -> Base:
     """
     if options.config:
         config = from_file(options.config)
-        return Base(config, tasks.build(config.task), hardware(), options.config)
+        return Base(config, tasks.build(config.task), hardware(config), options.config)
     config = sweep_config.from_dict(default_dict())
     if options.vocabulary:
         task = CountedTask(options.vocabulary, options.positions + 1)
         of = f"vocabulary {options.vocabulary}, {options.positions} positions, and the defaults of vsweep"
-        return Base(config, task, hardware(), of)
-    return Base(config, tasks.build(config.task), hardware(), f"the defaults of vsweep, task {config.task.name}")
+        return Base(config, task, hardware(config), of)
+    return Base(config, tasks.build(config.task), hardware(config), f"the defaults of vsweep, task {config.task.name}")
 
 
-def hardware() -> Hardware:
-    """Of this machine."""
+def hardware(config: SweepConfig) -> Hardware:
+    """Of this machine, with the memory that the config says, if it does."""
     devices.use_cpu_cores_as_devices()
-    return devices.hardware(devices.slots_mesh(0))
+    return devices.hardware(devices.slots_mesh(0), config.train.device_memory_gib)
 
 
 def from_file(name: str) -> SweepConfig:

@@ -77,7 +77,7 @@ def _read(workdir: Path) -> tuple[Base, pd.DataFrame, int]:
         allowed = "a sweep of widths, budgets and seeds: other values may need other runs"
         raise ConfigError([Problem("WORKDIR", "varies more than that", ", ".join(others), allowed)])
     config = sweep_config.from_dict({**values, "sweep": {}})
-    return Base(config, tasks.build(config.task), bases.hardware(), str(workdir)), runs, runs["seed"].nunique()
+    return Base(config, tasks.build(config.task), bases.hardware(config), str(workdir)), runs, runs["seed"].nunique()
 
 
 def _varied(swept: dict) -> list[str]:

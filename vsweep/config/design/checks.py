@@ -3,19 +3,12 @@
 from collections.abc import Iterable, Mapping
 
 from vsweep.config.design import formula, points
-from vsweep.config.design.options import BY_NAME, RATIO_AXES, Design
+from vsweep.config.design.options import BY_NAME, NEEDS, RATIO_AXES, Design
 from vsweep.config.field import Field
 from vsweep.config.fields import SWEPT
 from vsweep.config.problems import Problem
 
 FIXES = {"flops": "budget", "tokens_per_param": "budget", "aspect_ratio": "layers"}
-NEEDS = {  # an option -> those of which it needs one
-    "flops_convention": ("flops", "tokens_per_param", "tokens_per_param_bounds"),
-    "random_points": ("random",),
-    "random_method": ("random",),
-    "random_seed": ("random",),
-    "random": ("random_points",),
-}
 
 
 def problems(config, sweepable: Mapping[str, Field]) -> list[Problem]:

@@ -67,6 +67,13 @@ DESIGN_FIELDS = (
     Field("sweep", "random_seed", 0, NATURAL, "seed of the points"),
 )
 BY_NAME = {field.name: field for field in DESIGN_FIELDS}
+NEEDS = {  # an option -> those of which it needs one
+    "flops_convention": ("flops", "tokens_per_param", "tokens_per_param_bounds"),
+    "random_points": ("random",),
+    "random_method": ("random",),
+    "random_seed": ("random",),
+    "random": ("random_points",),
+}
 RATIO_AXES = ("flops", "tokens_per_param", "aspect_ratio")  # crossed with the axes, and like these part of run ids
 
 Row = tuple[tuple[str, object], ...]  # (field, value) of an explicit run

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vsweep.config.design import explicit_runs
-from vsweep.config.design.options import BY_NAME, RATIO_AXES, SCALES, Design, Side
+from vsweep.config.design.options import BY_NAME, NEEDS, RATIO_AXES, SCALES, Design, Side
 from vsweep.config.field import OPTIONAL, STACKED, Field
 from vsweep.config.problems import Problem, closest
 from vsweep.config.values import as_type, split_words, value_problem
@@ -34,7 +34,9 @@ def read(values: Mapping, sweepable: Mapping[str, Field], problems: list[Problem
     if "runs_csv" in given:
         columns = {**sweepable, **{name: BY_NAME[name] for name in RATIO_AXES}}
         found["runs_csv"] = explicit_runs.read(given["runs_csv"], columns, problems)
-    return Design(**found)
+    faulty = {name for name in given if is_empty(found.get(name))}
+    alone = {name for name, needs in NEEDS.items() if faulty & set(needs)}  # told with what they need
+    return Design(**{name: value for name, value in found.items() if name not in alone})
 
 
 def _numbers(field: Field, given: Any, problems: list[Problem]) -> tuple[float, ...]:

@@ -11,11 +11,12 @@ import hashlib
 import json
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from vsweep.config.problems import ConfigError, Problem
+from vsweep.corpus.documents.where import Condition
 from vsweep.corpus.problems import refuse
 
 CHUNK_BYTES = 2**23  # read at once of a .txt that has a separator
@@ -38,10 +39,23 @@ class Document:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How documents are found: the field of a JSON line or a table, and what separates documents in a .txt file."""
+    """How documents are found: the field of a JSON line or a table, and what separates documents in a .txt file.
+
+    Of JSON lines and tables only documents are read whose other fields fulfil all conditions `where`.
+    """
 
     field: str = "text"
     separator: str = ""  # empty: each .txt file is one document
+    where: tuple[Condition, ...] = ()
+
+    def keeps(self, row: Mapping[str, Any], place: str) -> bool:
+        """Whether all conditions hold. Raises ConfigError where one cannot be asked."""
+        return all(condition.keeps(row, place) for condition in self.where)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is kept of it; without conditions as before there were any."""
+        told = {"where": [dataclasses.asdict(condition) for condition in self.where]} if self.where else {}
+        return {"field": self.field, "separator": self.separator, **told}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +108,9 @@ def file_sources(path: Path, reading: Reading) -> tuple[list[FileSource], list[P
     if not known:
         raise refuse("INPUT", "no file that can be read", path, f"files that end in {', '.join(SUFFIXES)}")
     names = [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in known]
+    texts = [file for file in known if file.name.lower().endswith(TEXT_SUFFIXES)]
+    if reading.where and texts:
+        raise refuse("--where", "a .txt has no fields", texts[0], "JSON lines or tables")
     sources = [FileSource(file, name, reading) for file, name in zip(known, names, strict=True)]
     return sources, [file for file in files if file not in known]
 
@@ -139,11 +156,13 @@ def _json_lines(source: FileSource) -> Iterator[Document]:
         for number, line in enumerate(_open(raw, source.path), 1):
             place = f"{source.path}, line {number}"
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if line.strip():
-                yield Document(_field_of(line, source.reading.field, place), place, raw.tell())
+            row = _row_of(line, source.reading.field, place) if line.strip() else {}
+            if row and source.reading.keeps(row, place):
+                yield Document(row[source.reading.field], place, raw.tell())
 
 
-def _field_of(line: bytes, field: str, place: str) -> str:
+def _row_of(line: bytes, field: str, place: str) -> dict[str, Any]:
+    """The fields of a line, of which `field` is a text."""
     try:
         value = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
@@ -154,7 +173,7 @@ def _field_of(line: bytes, field: str, place: str) -> str:
     if not isinstance(value, dict) or not isinstance(value.get(field), str):
         got = f"the fields {', '.join(map(str, value))}" if isinstance(value, dict) else type(value).__name__
         raise refuse("--field", f"{place}: no text in field {field!r}", got, "a field that holds text in each line")
-    return value[field]
+    return value
 
 
 def _parquet(source: FileSource) -> Iterator[Document]:
@@ -166,13 +185,15 @@ def _parquet(source: FileSource) -> Iterator[Document]:
         file = parquet.ParquetFile(source.path)
         _check_column(file.schema_arrow, field, source.path)
         done = 0
-        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=[field]):
-            for text in batch.column(0).to_pylist():
+        columns = list(dict.fromkeys([field, *(each.field for each in source.reading.where)]))
+        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=columns):
+            for row in batch.to_pylist():
                 done += 1
                 place = f"{source.path}, row {done}"
-                if text is None:
+                if row[field] is None:
                     raise refuse("--field", f"{place}: no text in column {field!r}", "null", "text in each row")
-                yield Document(text, place, source.size * done // file.metadata.num_rows)
+                if source.reading.keeps(row, place):
+                    yield Document(row[field], place, source.size * done // file.metadata.num_rows)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise refuse("INPUT", f"{source.path} is no parquet file, or is damaged", str(error).splitlines()[0]) from None
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vsweep.corpus.documents.files import Document
+from vsweep.corpus.documents.where import Condition
 from vsweep.corpus.problems import refuse
 
 PREFIX = "hf:"
@@ -21,6 +22,7 @@ class HubSource:
     subset: str
     revision: str
     field: str
+    where: tuple[Condition, ...] = ()
     size: None = None  # unknown before it has been read
 
     @property
@@ -56,11 +58,18 @@ class HubSource:
             )
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise self._cannot_open(error) from None
-        for number, row in enumerate(rows.skip(skip) if skip else rows, skip + 1):
+        passed = skip if self.where else 0  # documents that are read again, to see which of them were kept
+        skipped = skip - passed
+        for number, row in enumerate(rows.skip(skipped) if skipped else rows, skipped + 1):
             place = f"{self.name}, row {number}"
             if not isinstance(row.get(self.field), str):
                 got = f"the columns {', '.join(map(str, row))}"
                 raise refuse("--field", f"{place}: no text in column {self.field!r}", got, "text in each row")
+            if not all(condition.keeps(row, place) for condition in self.where):
+                continue
+            if passed:
+                passed -= 1
+                continue
             yield Document(row[self.field], place, 0)
 
     @functools.cached_property
@@ -79,14 +88,14 @@ class HubSource:
         return refuse("INPUT", f"cannot open {self.name} ({str(error).splitlines()[0]})", allowed=allowed)
 
 
-def hub_source(text: str, field: str) -> HubSource:
+def hub_source(text: str, field: str, where: tuple[Condition, ...] = ()) -> HubSource:
     """The source that `hf:NAME[:SUBSET][@REVISION]` means; NAME may be a folder."""
     rest = text.removeprefix(PREFIX)
     if Path(rest).is_dir():
-        return HubSource(rest, "", "", field)
+        return HubSource(rest, "", "", field, where)
     rest, _, revision = rest.partition("@")
     name, _, subset = rest.partition(":")
-    return HubSource(name, subset, revision, field)
+    return HubSource(name, subset, revision, field, where)
 
 
 def _folder_sha256(folder: Path) -> str:

@@ -34,5 +34,5 @@ export function lawMeasured(state, view) {
       Plot.tip(points, Plot.pointer({ x: "law", y: "y", title: (run) => `${words(run)}\nlaw = ${number(run.law)}`, fill: "var(--box)" })),
     ],
   });
-  return { chart, rows: runs.map(({ id, N, D, loss, law: by }) => ({ id, N, D, loss, law: by })) };
+  return { chart, brush: { runs: points, x: "law", y: "y" }, rows: runs.map(({ id, N, D, loss, law: by }) => ({ id, N, D, loss, law: by })) };
 }

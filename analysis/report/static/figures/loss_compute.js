@@ -32,11 +32,11 @@ export function lossCompute(state, view) {
       Plot.tip(runs, Plot.pointer({ x: state.along, y: "loss", title: words, fill: "var(--box)" })),
     ],
   });
-  return { chart, rows: runs.map(({ id, N, D, C, loss }) => ({ id, N, D, C, loss })), note: note(state, view) };
+  return { chart, rows: runs.map(({ id, N, D, C, loss }) => ({ id, N, D, C, loss })), brush: { runs, x: state.along, y: "loss" }, note: note(state, view) };
 }
 
 function note(state, view) {
-  const known = "Every run by itself; click one to pin it.";
+  const known = "Every run by itself: click one to pin it, drag to keep some.";
   if (state.along !== "C" || !asFitted(view)) return `${known} The envelope and the law are drawn against compute, in the convention of fits.json.`;
   const envelope = study.studies[view.loss].envelope.refused ? "" : " Orange are values of the lower envelope that are used in its fit.";
   const law = lawOf(view.loss) && view.flops === "flops_6nd" ? " Dashed is the best loss by the law." : "";

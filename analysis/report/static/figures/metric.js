@@ -25,5 +25,5 @@ export function metricFlip(state, view) {
       Plot.tip(runs, Plot.pointer({ x: "C", y: state.metric, title: (run) => `${words(run)}\nexact match = ${number(run.match)}`, fill: "var(--box)" })),
     ],
   });
-  return { chart, rows: runs.map(({ id, N, D, C, loss, match }) => ({ id, N, D, C, loss, match })) };
+  return { chart, brush: { runs, x: "C", y: state.metric }, rows: runs.map(({ id, N, D, C, loss, match }) => ({ id, N, D, C, loss, match })) };
 }

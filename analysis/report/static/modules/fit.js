@@ -5,6 +5,7 @@
 
 const EXPONENTS = Array.from({ length: 36 }, (_, at) => 0.02 * (3 / 0.02) ** (at / 35));
 const STARTS = 6;
+const [MANY_POINTS, ENDS_OF_MANY] = [400, 2];
 const STEPS = 400;
 const FEW_STEPS = 40; // of a refit, which begins near its end
 const [SMALLEST, LARGEST] = [1e-3, 8];
@@ -70,10 +71,25 @@ function centred(points) {
 
 // With E > 0 and with E = 0 where E is free. E = 0 is a law of its own.
 function descents(data, floor, delta) {
-  const held = starts(data, floor ?? 0, delta).map((theta) => descend(data, theta, floor ?? 0, delta));
+  const held = endsOf(data, floor ?? 0, delta);
   if (floor !== null) return held;
-  const free = starts(data, null, delta).map((theta) => descend(data, theta, null, delta));
-  return [...free.filter((end) => end.theta[4] >= 0), ...held.map((end) => ({ ...end, theta: [...end.theta, 0] }))];
+  const free = endsOf(data, null, delta).filter((end) => end.theta[4] >= 0);
+  return [...free, ...held.map((end) => ({ ...end, theta: [...end.theta, 0] }))];
+}
+
+// Of many points a selection finds the ends, and the best of these go on with all points.
+function endsOf(data, floor, delta) {
+  const part = data.losses.length > MANY_POINTS ? selection(data) : data;
+  const ends = starts(part, floor, delta).map((theta) => descend(part, theta, floor, delta));
+  if (part === data) return ends;
+  const best = ends.sort((a, b) => a.value - b.value).slice(0, ENDS_OF_MANY);
+  return best.map((end) => descend(data, end.theta, floor, delta));
+}
+
+function selection(data) {
+  const step = Math.ceil(data.losses.length / MANY_POINTS);
+  const some = (values) => values.filter((_, at) => at % step === 0);
+  return { ...data, x: some(data.x), y: some(data.y), losses: some(data.losses) };
 }
 
 function lawOf(theta, data, floor) {

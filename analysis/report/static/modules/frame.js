@@ -6,6 +6,7 @@ import { saveCsv, saveSvg } from "./export.js";
 
 const PICKERS = ["loss", "size", "flops"];
 const MOST_SIZES = 12; // with a button each; more are a colour bar
+const LEAST_DRAG = 8; // pixels: less is a click
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 // draw(state) gives {chart, rows}: an element of Plot and the numbers that it shows. `controls` make more of the toolbar.
@@ -21,8 +22,9 @@ export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = fa
   figure.hidden = false;
   figure.classList.add("is-live");
   let last = null;
-  let seen = false;
+  let [seen, stale] = [false, true];
   const redraw = () => {
+    stale = false;
     state.width = Math.max(280, Math.min(760, plot.clientWidth || 640));
     last = draw(state, view);
     last.chart.setAttribute("data-chart", name);
@@ -30,17 +32,18 @@ export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = fa
     plot.replaceChildren(last.chart, ...(last.note ? [element("p", { class: "note" }, last.note)] : []));
     listen(last, redraw);
   };
-  const again = () => seen && redraw();
+  const again = () => {
+    stale = true;
+    if (seen) redraw();
+  };
   bar.append(...pickersOf(pickers));
   bar.append(...controls.map((one) => control(one, state, again)));
   bar.append(...buttons(name, figure, () => last));
-  if (sizes) box.insertBefore(legend(), plot);
-  // A figure is drawn when it is nearly seen, so that the page answers at once.
-  new IntersectionObserver((entries, observer) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    seen = true;
-    redraw();
+  bar.append(allAgain());
+  // A figure is drawn while it is nearly seen, so that the page answers at once however many figures it has.
+  new IntersectionObserver((entries) => {
+    seen = entries.at(-1).isIntersecting;
+    if (seen && stale) redraw();
   }, { rootMargin: "400px" }).observe(figure);
   let width = 0;
   new ResizeObserver(() => {
@@ -50,6 +53,7 @@ export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = fa
   }).observe(plot);
   onChange(again);
   dark.addEventListener("change", again);
+  if (sizes) box.insertBefore(legend(), plot);
 }
 
 // A drawing is one picture to a screen reader; what it shows stands in the tables and in the CSV file.
@@ -62,17 +66,81 @@ function entitle(chart, figure) {
   }
 }
 
-// A click on what the pointer of Plot has found pins its run, or does what the figure says.
-function listen({ chart, click }, redraw) {
+// A click on what the pointer of Plot has found pins its run, or does what the figure says. A drag keeps what it frames.
+function listen({ chart, click, brush }, redraw) {
   const drawings = chart.matches("svg, figure") ? [chart] : [...chart.querySelectorAll(":scope > svg, :scope > figure")];
   for (const drawing of drawings) {
+    const dragged = brush ? brushed(drawing, brush) : () => false;
     drawing.addEventListener("click", () => {
-      if (!drawing.value) return;
+      if (dragged() || !drawing.value) return;
       if (!click) return pin(drawing.value.id);
       click(drawing.value);
       redraw();
     });
   }
+}
+
+// Runs inside a rectangle that is drawn with a mouse or a pen are kept everywhere. brush: {runs, x, y}.
+function brushed(drawing, { runs, x, y }) {
+  const svg = svgOf(drawing);
+  let start = null;
+  let moved = false;
+  const place = (event) => {
+    const box = svg.getBoundingClientRect();
+    const scale = svg.viewBox.baseVal.width / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  };
+  const frame = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  frame.setAttribute("class", "brush");
+  const rectangle = (event) => {
+    const ends = [start, place(event)];
+    return [0, 1].map((axis) => d3.extent(ends, (end) => end[axis]));
+  };
+  svg.addEventListener("pointerdown", (event) => {
+    moved = false;
+    if (event.pointerType !== "touch" && event.button === 0) start = place(event);
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (!start) return;
+    const [[left, right], [top, bottom]] = rectangle(event);
+    moved ||= right - left > LEAST_DRAG || bottom - top > LEAST_DRAG;
+    if (!moved) return;
+    const sides = { x: left, y: top, width: right - left, height: bottom - top };
+    for (const [side, value] of Object.entries(sides)) frame.setAttribute(side, value);
+    svg.append(frame);
+  });
+  svg.addEventListener("pointerup", (event) => {
+    if (start && moved) {
+      const inside = rectangle(event);
+      const at = (run, axis, name) => drawing.scale(axis).apply(run[name]);
+      const kept = runs.filter((run) => within(at(run, "x", x), inside[0]) && within(at(run, "y", y), inside[1]));
+      if (kept.length) change({ only: new Set(kept.map((run) => run.id)) });
+    }
+    start = null;
+    frame.remove();
+  });
+  svg.addEventListener("pointerleave", () => {
+    start = null;
+    frame.remove();
+  });
+  return () => moved;
+}
+
+function within(value, [low, high]) {
+  return value >= low && value <= high;
+}
+
+// What brings all runs back after a drag.
+function allAgain() {
+  const button = element("button", { type: "button", class: "all-runs" });
+  button.addEventListener("click", () => change({ only: null }));
+  const show = () => {
+    button.hidden = view.only === null;
+    button.textContent = `${view.only?.size} of ${study.runs.run_id.length} runs - show all`;
+  };
+  onChange(show);
+  show();
+  return button;
 }
 
 // A button for each size, which hides it everywhere.

@@ -8,7 +8,8 @@ export function runsOf(view) {
   const used = new Set(study.studies[view.loss].used);
   return columns.run_id
     .map((id, row) => runAt(columns, view, id, row))
-    .filter((run) => run.loss > 0 && used.has(run.id) && !view.hidden.has(run.N));
+    .filter((run) => run.loss > 0 && used.has(run.id) && !view.hidden.has(run.N))
+    .filter((run) => !view.only || view.only.has(run.id));
 }
 
 function runAt(columns, view, id, row) {

@@ -90,6 +90,7 @@ function pinnable(rows) {
   const show = () => {
     for (const [id, row] of byId) {
       row.classList.toggle("is-pinned", view.run === id);
+      row.classList.toggle("is-left-out", view.only !== null && !view.only.has(id));
       row.cells[0].firstChild.setAttribute("aria-pressed", String(view.run === id));
     }
   };

@@ -1,4 +1,5 @@
 // What all figures show at once: which loss, N and C, and which run is pinned. It stands in the address of the page.
+// `hidden` are sizes that are not shown, `only` the runs that a drag has kept (null for all).
 import { study } from "./study.js";
 
 const listeners = [];
@@ -8,7 +9,7 @@ const allowed = {
   flops: Object.keys(study.flops),
 };
 
-export const view = { loss: allowed.loss[0], size: study.size, flops: study.compute, run: null, hidden: new Set() };
+export const view = { loss: allowed.loss[0], size: study.size, flops: study.compute, run: null, hidden: new Set(), only: null };
 
 export function onChange(listener) {
   listeners.push(listener);

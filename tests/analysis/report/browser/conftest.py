@@ -16,6 +16,7 @@ import pytest
 from tests.analysis.planted import Planted, write_planted
 from vsweep import analysis, tables
 
+PATIENCE_MS = 15_000  # for what should be there at once; a busy machine draws in seconds
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -79,6 +80,12 @@ class Opened:
         found.locator(".chart svg").first.wait_for()
         return found
 
+    def wait_for_dots(self, name: str, count: int) -> None:
+        """Until a figure in view shows so many runs: it is drawn again when it is seen again."""
+        from playwright.sync_api import expect
+
+        expect(self.figure(name).locator(".chart svg g circle")).to_have_count(count, timeout=PATIENCE_MS)
+
     def point_at(self, mark: object, *, click: bool = False) -> None:
         """Moves the pointer to the middle of a mark, and clicks there."""
         mark.scroll_into_view_if_needed()
@@ -96,6 +103,7 @@ def open_page(browser) -> Iterator[Callable[..., Opened]]:
 
     def opened(path: Path, address: str = "", **options) -> Opened:
         contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}, **options))
+        contexts[-1].set_default_timeout(PATIENCE_MS)
         shown = Opened(contexts[-1].new_page())
         shown.page.on("console", lambda message: shown.said.append(message.text))
         shown.page.on("pageerror", lambda error: shown.said.append(str(error)))

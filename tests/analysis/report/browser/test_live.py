@@ -74,7 +74,7 @@ def test_pickers_change_every_figure(opened):
     assert "validation loss" in figure.locator(".chart svg").text_content()
     assert "validation loss" in opened.figure("law_measured").locator(".chart svg").text_content()
     opened.choose("size", "params_non_embedding")
-    assert "in the convention of fits.json" in figure.inner_text()
+    opened.figure("loss_curves").get_by_text("in the convention of fits.json").wait_for()
 
 
 def test_a_size_can_be_hidden(opened):
@@ -82,10 +82,10 @@ def test_a_size_can_be_hidden(opened):
     before = dots(figure)
     button = figure.locator("[data-size]").last
     button.click()
-    assert dots(figure) < before
-    assert figure.locator("[data-size]").last.get_attribute("aria-pressed") == "false"
+    figure.locator("[data-size][aria-pressed=false]").wait_for()
+    assert dots(opened.figure("loss_curves")) < before
     figure.locator("[data-size]").last.click()
-    assert dots(figure) == before
+    opened.wait_for_dots("loss_curves", before)
 
 
 def test_axes_switch_between_linear_and_log(opened):
@@ -134,3 +134,22 @@ def test_names_of_runs_run_nothing(open_page, tmp_path):
     assert shown.page.title() == "named - scaling law"
     assert shown.said == []
     assert len(shown.asked) == 1
+
+
+def test_a_drag_keeps_its_runs_everywhere(opened, report):
+    figure = opened.figure("loss_curves")
+    box = figure.locator(".chart svg").bounding_box()
+    whole = dots(figure)
+    opened.page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 5)
+    opened.page.mouse.down()
+    opened.page.mouse.move(box["x"] + box["width"] - 5, box["y"] + box["height"] - 5, steps=4)
+    opened.page.mouse.up()
+    kept = int(figure.locator(".all-runs").inner_text().split()[0])
+    assert 0 < kept < len(report.runs)
+    assert dots(figure) < whole
+    opened.wait_for_dots("law_measured", kept)
+    opened.page.locator("#runs-list > summary").click()
+    assert opened.page.locator("#runs-list tbody tr:visible").count() == kept
+    assert opened.page.locator(".card").is_hidden()
+    opened.figure("loss_curves").locator(".all-runs").click()
+    opened.wait_for_dots("loss_curves", whole)

@@ -1,5 +1,7 @@
 """What the page holds of large studies, and what it says of the rest."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,14 @@ def test_many_curves_are_thinned_and_the_page_says_so(table, monkeypatch):
 def test_a_table_of_one_variable_has_no_live_figure():
     source = load(pd.DataFrame({"N": np.geomspace(1e6, 1e8, 8), "loss": np.linspace(3, 2, 8)}))
     assert data.content(source, [begin(source, Convention("loss"), bootstrap=0)]) is None
+
+
+@pytest.mark.parametrize(("least", "offered"), [(0, 1), (1, 2)])
+def test_a_size_without_a_logarithm_is_no_choice(table, least, offered):
+    source = load(table)
+    runs = source.runs.assign(params_non_embedding=np.arange(least, least + len(source.runs)))
+    held = data._size_labels(replace(source, runs=runs), "params")
+    assert list(held) == ["params", "params_non_embedding"][:offered]
 
 
 def test_a_table_names_the_compute_it_was_read_with(table):

@@ -34,7 +34,7 @@ def test_the_written_config_is_the_design(kind, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"written  {file}" in said
     config = base.from_file(str(file))
-    assert (config.name, config.task.name, config.model.layers) == ("mine", "markov", 2)
+    assert (config.name, config.task.name, config.model.layers) == ("mine", "markov", 1)
     written = file.read_text(encoding="utf-8")
     assert {"isoflop": "an IsoFLOP design", "grid": "a grid"}[kind] in written
     planned = vsweep.plan_sweep(base_values(file), tmp_path / "none")

@@ -68,3 +68,17 @@ def test_a_bad_box_is_a_problem(options, told):
     with pytest.raises(ConfigError) as caught:
         design(**options)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        {"random": {"lr": [0.0, 0.1, "log"]}, "random_points": 3},
+        {"random": {"lr": [0.01, 0.1]}, "random_points": -1},
+        {"flops": [-1.0], "flops_convention": "counted"},
+    ],
+)
+def test_a_faulty_option_is_told_alone(sweep):
+    with pytest.raises(ConfigError) as caught:
+        from_dict({"sweep": sweep})
+    assert len(caught.value.problems) == 1

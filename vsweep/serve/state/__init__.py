@@ -1,0 +1,1 @@
+"""What the page knows about a work directory, read from its files."""
