@@ -183,9 +183,10 @@ def kinks(result: KaplanCurves, language: Language) -> Drawing | Refusal:
     for kink in result.kinks:
         run, style = of_run[kink.run_id], {"color": colour.to_rgba(kink.size)}
         tokens = run["tokens"].to_numpy(float)
-        ends = np.array([tokens.min(), kink.tokens, tokens.max()])
+        fitted = tokens[tokens > kaplan_curves.WARMUP_SHARE * tokens.max()]
+        ends = np.array([fitted.min(), kink.tokens, fitted.max()])
         axes.plot(tokens, run["loss"], lw=2.5, alpha=0.3, **style)
-        axes.plot(tokens, kink.curve(tokens), lw=1, **style)
+        axes.plot(fitted, kink.curve(fitted), lw=1, **style)
         axes.plot(ends, kink.slopes(ends), lw=0.7, ls=":", **style)
         axes.plot(kink.tokens, kink.loss, "o", ms=5, mfc=style["color"] if kink.shown else "none", **style)
     plotting.level_lines(axes, language.levels)
