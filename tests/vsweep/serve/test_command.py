@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -26,17 +25,29 @@ def opens(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=20) as answer:
             return answer.status == 200
-    except urllib.error.URLError:
+    except OSError:  # refused, or cut off in the middle
         return False
 
 
+@pytest.fixture
+def interruptible():
+    """As on a terminal: what a shell starts in the background ignores SIGINT, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_printed_link_opens_the_page(workdir):
     program = [sys.executable, "-m", "vsweep", "serve", str(workdir)]
     with subprocess.Popen(program, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
-        address = LINK.search(process.stdout.readline())[0]
-        assert opens(address)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        try:
+            address = LINK.search(process.stdout.readline())[0]
+            assert opens(address)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 def test_the_page_ends_with_the_training_or_stays(tmp_path):

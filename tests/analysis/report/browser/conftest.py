@@ -27,7 +27,7 @@ def without(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # for playwright leaves an event loop running, which other tests must not meet
 def browser() -> Iterator:
     program = next((path for name in NAMES if (path := shutil.which(name))), None)
     if program is None:
