@@ -59,6 +59,7 @@ def test_another_sweep_in_the_folder_is_told_field_by_field(tmp_path, parsed):
 MAY_CHANGE = {
     "train.checkpoint_minutes",
     "train.devices",
+    "train.device_memory_gib",
     "train.max_wall_hours",
     "train.max_epochs",
 }  # no result depends on them
