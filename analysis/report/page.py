@@ -27,7 +27,6 @@ HERE = Path(__file__).parent
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
-FOLDED = 6  # more sentences than this beside a figure are folded
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,12 @@ def against_compute(result: KaplanCurves, language: Language) -> Drawing:
         label=f"two corners {-result.corners.a:.4f}",
     )
     if language.vocabulary == GPT2_VOCABULARY:
-        published = kaplan_curves.published(flops, kaplan_curves.PUBLISHED_BEST_BATCH)
-        axes.plot(days, published, color=plotting.BLUE, lw=1, ls=":", label="Kaplan et al. -0.050")
+        for name, law, colour in (  # the first compares with these curves; the second is what papers quote
+            ("Kaplan et al.", kaplan_curves.PUBLISHED_EQUAL_BATCH, plotting.BLUE),
+            ("of their C_min", kaplan_curves.PUBLISHED_BEST_BATCH, plotting.SKY),
+        ):
+            label = f"{name} {-law[1]:.3f}"
+            axes.plot(days, kaplan_curves.published(flops, law), color=colour, lw=1, ls=":", label=label)
     _finish(figure, axes, result, PF_DAYS_LABEL)
     plotting.legend_above(figure, 3)
     miss = percent(result.line.rms_log)

@@ -9,7 +9,9 @@ import pytest
 from vsweep.analysis.approaches import kaplan_curves
 from vsweep.analysis.approaches.compute_frontier import PF_DAY
 from vsweep.analysis.approaches.kaplan_curves import KaplanCurves
+from vsweep.analysis.data.language import Language
 from vsweep.analysis.data.source import Refusal
+from vsweep.analysis.sections.further_laws import kaplan
 
 PUBLISHED = Path(__file__).parents[2] / "data" / "kaplan_mini_curves.csv"
 BATCH, CONTEXT, LAYERS, SKIPPED = 32, 1024, 12, 10
@@ -92,3 +94,10 @@ def test_the_beginning_of_a_run_is_not_fitted(smooth):
 
 def test_curves_that_do_not_fall_are_refused():
     assert isinstance(kaplan_curves.fit(planted(lambda size, tokens: 2.0 + 0 * tokens)), Refusal)
+
+
+@pytest.mark.parametrize(("vocabulary", "slopes"), [(50_257, ["-0.057", "-0.050"]), (256, [])])
+def test_kaplans_lines_are_drawn_for_their_tokens_alone(vocabulary, slopes, published):
+    drawing = kaplan.against_compute(published, Language(vocabulary=vocabulary))
+    labels = [line.get_label() for line in drawing.figure.axes[0].get_lines()]
+    assert [label.split()[-1] for label in labels if label.startswith(("Kaplan", "of their"))] == slopes
