@@ -3,7 +3,7 @@ import { metric, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
 import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../modules/law.js";
 import { paramsForServing } from "../modules/plan.js";
-import { lawOf, study } from "../modules/study.js";
+import { lawOf, study, whyNoLaw } from "../modules/study.js";
 
 const PF_DAY = 8.64e19; // FLOP
 
@@ -18,7 +18,8 @@ export function controlsOf() {
 
 export function recipes(state, view) {
   const law = lawOf(view.loss);
-  const rows = law ? recipesOf(law, 10 ** state.power, 10 ** state.served) : [];
+  if (!law) return { chart: null, rows: [], note: whyNoLaw(view.loss) };
+  const rows = recipesOf(law, 10 ** state.power, 10 ** state.served);
   const chart = element("div");
   const plot = Plot.plot({
     width: state.width,
@@ -32,7 +33,7 @@ export function recipes(state, view) {
       Plot.dot(rows, { x: "N", y: "recipe", r: 6, fill: "#0072b2", stroke: "var(--back)" }),
     ],
   });
-  chart.append(plot, rows.length ? table(rows) : element("p", { class: "answer" }, "No law was fitted to these runs."));
+  chart.append(plot, table(rows));
   return { chart, rows };
 }
 

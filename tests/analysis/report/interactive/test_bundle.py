@@ -52,6 +52,13 @@ def test_forms_the_page_cannot_hold_are_refused(tmp_path, line):
         bundle.bundled(tmp_path / "a.js")
 
 
+def test_comments_and_indentation_stay_at_home(tmp_path):
+    (tmp_path / "a.js").write_text("// A note.\n\nexport function a() {\n  // Why.\n  return 'http://x';\n}\n")
+    text = bundle.bundled(tmp_path / "a.js")
+    assert "note" not in text
+    assert "function a() {\nreturn 'http://x';\n}\n" in text
+
+
 def test_the_policy_names_each_script_and_no_other():
     policy = bundle.policy(("one", "two"))
     hashes = [base64.b64encode(hashlib.sha256(text).digest()).decode() for text in (b"one", b"two")]
