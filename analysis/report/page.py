@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 # Nothing is loaded and nothing runs, whatever got into the page: figures are inside it, and so are the styles.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+POWER = re.compile(r"\^(-?[\d.]*\d|[a-z])(?!\w)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 
@@ -77,6 +78,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["linked"] = linked
+    made.filters["raised"] = raised
     return made
 
 
@@ -209,3 +211,9 @@ def linked(text: str) -> Iterator[tuple[str, str]]:
         yield match[0], f"https://arxiv.org/abs/{number[1]}" if number else definitions.PAPERS[match[0]]
         end = match.end()
     yield text[end:], ""
+
+
+def raised(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in pieces, each with whether it is a power: `N^-0.3` is (`N`, False), (`-0.3`, True)."""
+    for at, piece in enumerate(POWER.split(text)):
+        yield (piece.replace("-", "\N{MINUS SIGN}") if at % 2 else piece), bool(at % 2)

@@ -1,7 +1,7 @@
 """The runs themselves: how many, what their design can never tell, how far seeds scatter, and which no fit sees."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -165,10 +165,17 @@ def about_seeds(study: LossStudy) -> list[str]:
     worst = repeated.loc[repeated["ratio"].idxmax()]
     sentence = (
         f"the worst seed's loss is {repeated['ratio'].median():.2f} times the best seed's in the median cell, and at "
-        f"most {worst['ratio']:.2f} times (N = {metric(worst['size'])}, D = {metric(worst['tokens'])})"
+        f"most {worst['ratio']:.2f} times ({_named(study, worst)})"
     )
     matters = worst["ratio"] > WIDE_SEED_RATIO
     return [sentence + (". There a single seed says little." if matters else "."), *_about_many_seeds(study)]
+
+
+def _named(study: LossStudy, cell: Mapping) -> str:
+    """Such as `N = 3.58k, D = 1M`; of a table with one variable, this one alone."""
+    if study.source.variable:
+        return f"{study.source.variable} = {metric(cell['budget'])}"
+    return f"N = {metric(cell['size'])}, D = {metric(cell['tokens'])}"
 
 
 def _about_many_seeds(study: LossStudy) -> list[str]:
@@ -178,8 +185,8 @@ def _about_many_seeds(study: LossStudy) -> list[str]:
     for cell in some.itertuples():
         low, middle, high = np.quantile(study.points.losses_of(cell.size, cell.budget), MIDDLE)
         sentences.append(
-            f"over {cell.seeds} seeds at N = {metric(cell.size)}, D = {metric(cell.tokens)} the median loss is "
-            f"{middle:.3g}, and the middle 90 % lie between {low:.3g} and {high:.3g}."
+            f"over {cell.seeds} seeds at {_named(study, cell._asdict())} the median loss is {middle:.3g}, and "
+            f"the middle 90 % lie between {low:.3g} and {high:.3g}."
         )
     return sentences
 
@@ -235,7 +242,7 @@ def seed_spread(study: LossStudy) -> Drawing | Refusal:
     axes.set_ylabel("share of seeds at or below")
     plotting.colour_bar(figure, axes, colour, many["tokens"], TOKENS_LABEL)
     seeds = ", ".join(str(n) for n in sorted(set(many["seeds"])))
-    caption = f"Final losses of {seeds} seeds of the same size and budget, as cumulative shares.{drawn}"
+    caption = f"Final losses of {seeds} seeds of the same size and budget.{drawn}"
     return Drawing(name, "Scatter between seeds", caption, figure, pd.concat(numbers))
 
 

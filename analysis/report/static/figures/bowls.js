@@ -1,11 +1,12 @@
 // Bowls: the loss against one setting, a panel a budget, a line a cell, with the lowest points of fits.json.
-import { axisX, axisY } from "../modules/axes.js";
+import { ROOM, axisX, axisY } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
 import { element, shade } from "../modules/frame.js";
 import { study } from "../modules/study.js";
 
 const FAR_ABOVE = 2; // times the lowest of a bowl: beyond, a loss would flatten all bowls to lines
 const LEAST_WIDTH = 230; // pixels of a panel
+const GAP = 8; // pixels between panels
 const INSIDE = "interior";
 
 // The settings with bowls in any loss: name -> the figure that shows them.
@@ -16,7 +17,7 @@ export function settingsWithBowls() {
 
 export function controlsOf(setting) {
   const budgets = new Set(Object.values(study.studies).flatMap((of) => of.bowls?.[setting]?.budget ?? []));
-  const options = { all: "all", ...Object.fromEntries([...budgets].sort(d3.ascending).map((at) => [`${at}`, metric(at)])) };
+  const options = { all: "all", ...Object.fromEntries([...budgets].sort(d3.ascending).map((at) => [keyOf(at), metric(at)])) };
   return [
     ...(budgets.size > 1 ? [{ name: "budget", label: "D", options, value: "all" }] : []),
     { name: "relative", label: "over each lowest", value: false },
@@ -26,22 +27,28 @@ export function controlsOf(setting) {
   ];
 }
 
+// No number, because these come first among the keys of an object.
+function keyOf(budget) {
+  return `D${budget}`;
+}
+
 export function bowls(setting, state, view) {
   const bowl = study.studies[view.loss].bowls?.[setting];
   if (!bowl) return { chart: null, rows: [], note: `No cell has two values of ${setting} with a ${view.loss}.` };
   const lowest = lowestOf(study.studies[view.loss].hyperparameters[setting].optima, view);
   const points = pointsOf(bowl, state, view, lowest);
   const panels = [...d3.group(points, (point) => point.budget)].sort((a, b) => a[0] - b[0]);
-  const columns = Math.max(1, Math.min(panels.length, Math.floor(state.width / LEAST_WIDTH)));
-  const size = { width: Math.floor(state.width / columns) - (columns > 1 ? 8 : 0), height: columns > 1 ? 230 : panels.length > 1 ? 250 : 380 };
+  const most = Math.max(1, Math.min(panels.length, Math.floor(state.width / LEAST_WIDTH)));
+  const columns = Math.ceil(panels.length / Math.ceil(panels.length / most)); // rows of about the same length
+  const size = { width: Math.floor(state.width / columns) - GAP, height: panels.length > 1 ? 240 : 380 };
   const chart = element("div", { class: "panels" });
   const domain = d3.extent(points, (point) => point.value);
-  panels.forEach(([budget, inside]) => {
+  panels.forEach(([budget, inside], at) => {
     const stars = lowest.filter((row) => row.budget === budget && row.best > 0 && inside.some((point) => point.bowl === row.bowl));
-    chart.append(panel(setting, state, view, { inside, stars, domain, budget, ...size }));
+    chart.append(panel(setting, state, view, { inside, stars, domain, budget, first: at === 0, ...size }));
   });
   const rows = points.map(({ id, N, D, batch, value, loss }) => ({ id, N, D, ...(batch === null ? {} : { batch }), [setting]: value, loss }));
-  return { chart, rows, brush: panels.map(([, runs]) => ({ runs, x: "value", y: "y" })), note: note(state, view, setting) };
+  return { chart, rows, brush: panels.map(([, runs]) => ({ runs, x: "value", y: "y" })), note: note(state) };
 }
 
 function lowestOf(optima) {
@@ -65,13 +72,13 @@ function pointsOf(bowl, state, view, lowest) {
   });
   return points
     .filter((point) => point.loss > 0 && !view.hidden.has(point.shown) && (!view.only || view.only.has(point.id)))
-    .filter((point) => (state.budget ?? "all") === "all" || `${point.budget}` === state.budget)
+    .filter((point) => (state.budget ?? "all") === "all" || keyOf(point.budget) === state.budget)
     .filter((point) => !state.xlog || point.value > 0)
     .map((point) => ({ ...point, y: state.relative ? point.loss / (point.bottom ?? NaN) : point.loss }))
     .filter((point) => point.y > 0);
 }
 
-function panel(setting, state, view, { inside, stars, domain, budget, width, height }) {
+function panel(setting, state, view, { inside, stars, domain, budget, first, width, height }) {
   const top = state.whole ? Infinity : FAR_ABOVE ** 0.1 * d3.max([...d3.group(inside, (point) => point.bowl).values()], (of) => {
     const bottom = d3.min(of, (point) => point.y);
     return d3.max(of.filter((point) => point.y <= FAR_ABOVE * bottom), (point) => point.y);
@@ -84,15 +91,16 @@ function panel(setting, state, view, { inside, stars, domain, budget, width, hei
     width,
     height,
     marginTop: 34,
-    grid: true,
+    ...ROOM,
+    inset: 6,
     color: { type: "log", domain: d3.extent(study.runs[study.size]), interpolate: shade() },
     x: axisX(state.xlog, domain, width - 60, { label: setting, tickFormat: number, domain }),
-    y: axisY(state.ylog, shown, height - 70, { label, tickFormat: number, domain: d3.extent(shown), nice: !state.ylog }),
+    y: axisY(state.ylog, shown, height - 70, { label: first ? label : null, tickFormat: number, domain: d3.extent(shown), nice: !state.ylog }),
     marks: [
       Plot.text([`D = ${metric(budget)}`], { frameAnchor: "top-right", dy: -28, fontWeight: 600 }),
       Plot.line(means(inside), { ...at, z: "bowl", stroke: "N", strokeWidth: 1.3, clip: true }),
       Plot.dot(inside, { ...at, fill: "N", r: 2.5, fillOpacity: (point) => (view.run !== null && view.run !== point.id ? 0.35 : 1), clip: true }),
-      Plot.dot(marks, { x: "best", y: "y", symbol: symbolOf, r: 6, fill: (row) => (row.status === INSIDE ? "#d55e00" : "var(--back)"), stroke: "#d55e00", strokeWidth: 1.3 }),
+      Plot.dot(marks, { x: "best", y: "y", symbol: symbolOf, r: height > 300 ? 6 : 4, fill: (row) => (row.status === INSIDE ? "#d55e00" : "var(--back)"), stroke: "#d55e00", strokeWidth: 1.3 }),
       Plot.dot(inside.filter((point) => point.id !== null && point.id === view.run), { ...at, stroke: "var(--mark)", strokeWidth: 2, r: 7, clip: true }),
       Plot.tip(inside, Plot.pointer({ ...at, title: words(setting), fill: "var(--box)" })),
     ],
@@ -120,10 +128,8 @@ function words(setting) {
   };
 }
 
-function note(state, view, setting) {
-  const law = study.studies[view.loss].hyperparameters[setting];
-  const formula = law.refused || !law.formula ? "" : ` By the law of these minima it is ${law.formula}.`;
+function note(state) {
   const known = "Stars are the lowest points of parabolas; open triangles are lowest values at an edge, which are not fitted.";
   const hidden = state.whole ? "" : ` Losses more than ${FAR_ABOVE} times the lowest of their bowl may lie above.`;
-  return `${known}${hidden}${formula}`;
+  return known + hidden;
 }

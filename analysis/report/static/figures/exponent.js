@@ -1,5 +1,7 @@
-// What an exponent means: the loss above its floor against N (or the only variable of a table), linear and log-log, with one's own exponent marked.
-import { percent } from "../modules/format.js";
+// What an exponent means: the loss above its floor against N, or the only variable of a table, on linear and on log
+// axes, with one's own exponent marked.
+import { ROOM, axisX, axisY } from "../modules/axes.js";
+import { metric, percent } from "../modules/format.js";
 import { element } from "../modules/frame.js";
 import { exponentOf, study } from "../modules/study.js";
 
@@ -18,20 +20,21 @@ export function exponent(state, view) {
   const curve = (alpha, of) => steps.map((times) => ({ times, left: times ** -alpha, alpha, of }));
   const own = law ? curve(law.alpha, "these runs") : [];
   const chosen = curve(state.alpha, "slider");
-  const panel = (type) =>
+  const width = Math.min(360, state.width / (state.width > 560 ? 2.1 : 1));
+  const panel = (log) =>
     Plot.plot({
-      width: Math.min(360, state.width / (state.width > 560 ? 2.1 : 1)),
-      height: 230,
-      grid: true,
-      x: { type, label: `times the ${WORDS[study.variable || "N"]}`, tickFormat: "~s" },
-      y: { type, label: "share of the loss above its floor", domain: type === "log" ? [0.01, 1] : [0, 1], tickFormat: ".0%" },
+      width,
+      height: 240,
+      ...ROOM,
+      x: axisX(log, [1, TIMES], width - 70, { label: `times the ${WORDS[study.variable || "N"]}`, tickFormat: metric }),
+      y: axisY(log, [log ? 0.01 : 0, 1], 180, { label: "share of the loss above its floor", domain: [log ? 0.01 : 0, 1], tickFormat: percent }),
       marks: [
         Plot.line(own, { x: "times", y: "left", stroke: "currentColor", strokeDasharray: "5 4", clip: true }),
         Plot.line(chosen, { x: "times", y: "left", stroke: "var(--mark)", strokeWidth: 2.5, clip: true }),
       ],
     });
   const chart = element("div", { class: "panels" });
-  chart.append(panel("linear"), panel("log"), element("p", { class: "answer" }, answer(state.alpha, law)));
+  chart.append(panel(false), panel(true), element("p", { class: "answer" }, answer(state.alpha, law)));
   return { chart, rows: [...chosen, ...own] };
 }
 

@@ -1,4 +1,5 @@
 // The law against what was measured: on the line where the law is right, and how far off else.
+import { ROOM, axisX, axisY } from "../modules/axes.js";
 import { number } from "../modules/format.js";
 import { sizeScale } from "../modules/frame.js";
 import { loss as lossOf } from "../modules/law.js";
@@ -16,17 +17,16 @@ export function lawMeasured(state, view) {
   const fitted = { ...view, size: study.size, flops: study.compute };
   const runs = runsOf(fitted).map((run) => ({ ...run, law: lossOf(law, run.N, run.D) }));
   const points = runs.map((run) => ({ ...run, y: state.residuals ? run.loss / run.law - 1 : run.loss }));
-  const type = state.log ? "log" : "linear";
   const line = state.residuals ? Plot.ruleY([0]) : Plot.link(runs.length ? [d3.extent(runs, (run) => run.law)] : [], {
     x1: (ends) => ends[0], x2: (ends) => ends[1], y1: (ends) => ends[0], y2: (ends) => ends[1],
   });
   const chart = Plot.plot({
     width: state.width,
     height: 360,
-    grid: true,
+    ...ROOM,
     color: sizeScale(study.size),
-    x: { type, label: `by the law (${study.unit})`, tickFormat: number },
-    y: state.residuals ? { label: "measured over law, less one", tickFormat: "+.0%" } : { type, label: `measured ${study.losses[view.loss]} (${study.unit})`, tickFormat: number },
+    x: axisX(state.log, runs.map((run) => run.law), state.width - 70, { label: `by the law (${study.unit})`, tickFormat: number }),
+    y: state.residuals ? { label: "measured over law, less one", tickFormat: "+.0%" } : axisY(state.log, runs.map((run) => run.loss), 290, { label: `measured ${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
     marks: [
       line,
       Plot.dot(points, { x: "law", y: "y", fill: "N", r: 3.5 }),

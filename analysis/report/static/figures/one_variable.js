@@ -1,7 +1,6 @@
 // The law of one variable: the runs, the law with the band of its resamples, and the forecast of the largest.
-import { axisX, axisY } from "../modules/axes.js";
-import { number, percent } from "../modules/format.js";
-import { compute } from "../modules/frame.js";
+import { ROOM, axisC, axisX, axisY } from "../modules/axes.js";
+import { metric, number, percent } from "../modules/format.js";
 import { study } from "../modules/study.js";
 
 const BEYOND = 10; // times the largest value: how far the law is drawn, as in the static figure
@@ -83,7 +82,7 @@ function forecastOf(made, as) {
 function drawn(state, view, { points, line, band, made, high }) {
   const inside = line.filter((point) => point.x <= high);
   const beyond = line.filter((point) => point.x >= (inside.at(-1)?.x ?? 0));
-  const all = [...points, ...line, ...band, ...made];
+  const across = [...points, ...line, ...band, ...made].map((point) => point.x);
   const values = [...points, ...line, ...made].map((point) => point.y).concat(band.flatMap((point) => [point.low, point.high]));
   const isC = study.variable === "C";
   const labels = { loss: `${study.losses[view.loss]} (${study.unit})`, above: `${study.losses[view.loss]} above the floor (${study.unit})`, residual: "measured over law, less one" };
@@ -91,8 +90,8 @@ function drawn(state, view, { points, line, band, made, high }) {
   return Plot.plot({
     width: state.width,
     height: 380,
-    grid: true,
-    x: axisX(state.xlog, all.map((point) => point.x), state.width - 60, { label: LABELS[study.variable], tickFormat: isC ? (state.xlog ? compute : ".1e") : "~s" }),
+    ...ROOM,
+    x: isC ? axisC(state.xlog, across, state.width - 70, LABELS.C) : axisX(state.xlog, across, state.width - 70, { label: LABELS[study.variable], tickFormat: metric }),
     y: axisY(isLog(state), values, 310, { label: labels[state.show], tickFormat: format }),
     marks: [
       ...(state.show === "residual" ? [Plot.ruleY([0])] : []),

@@ -1,4 +1,5 @@
 // Recipes: Kaplan's, Chinchilla's and one's own split of the same compute, and the split that thinks of serving.
+import { ROOM, axisX } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
 import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../modules/law.js";
@@ -24,16 +25,18 @@ export function recipes(state, view) {
   const plot = Plot.plot({
     width: state.width,
     height: 60 + 34 * rows.length,
+    ...ROOM,
     marginLeft: 150,
-    grid: true,
-    x: { type: "log", label: "N (parameters)", tickFormat: "~s" },
+    x: axisX(true, rows.map((row) => row.N), state.width - 170, { label: "N (parameters)", tickFormat: metric }),
     y: { label: null, domain: rows.map((row) => row.recipe) },
     marks: [
       Plot.ruleX(rows.slice(0, 1), { x: "N", stroke: "var(--mark)", strokeDasharray: "5 4" }),
       Plot.dot(rows, { x: "N", y: "recipe", r: 6, fill: "#0072b2", stroke: "var(--back)" }),
     ],
   });
-  chart.append(plot, table(rows));
+  const around = element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Recipes as a table" });
+  around.append(table(rows));
+  chart.append(plot, around);
   return { chart, rows };
 }
 

@@ -1,10 +1,11 @@
 // Seeds: how far the losses of the same model lie apart, by dots with their intervals, or as cumulative shares.
-import { axisX, axisY } from "../modules/axes.js";
+import { ROOM, axisX, axisY } from "../modules/axes.js";
 import { metric, number, percent } from "../modules/format.js";
 import { shade } from "../modules/frame.js";
 import { study } from "../modules/study.js";
 
 const ROW = 58; // pixels of a cell
+const COLOURS = ["#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // of cells in no order (Okabe and Ito)
 const JITTER = 0.5; // of a row, over which its dots are spread
 
 export const controls = [
@@ -21,9 +22,11 @@ function cellsOf(view) {
   const { seed_spread: cells, seed_runs: members } = study.studies[view.loss];
   if (!cells) return [];
   const colours = d3.scaleSequentialLog(spanOf(cells.map((cell) => cell.tokens)), shade());
+  const ordered = cells.length > COLOURS.length || new Set(cells.map((cell) => cell.size)).size === 1;
   return cells.map((cell, at) => {
     const label = `N = ${metric(cell.params)}, D = ${metric(cell.tokens)}`;
-    return { ...cell, key: `${cell.size} ${cell.budget}`, label, colour: colours(cell.tokens), runs: runsOf(view, members[at]) };
+    const colour = ordered ? colours(cell.tokens) : COLOURS[at];
+    return { ...cell, key: `${cell.size} ${cell.budget}`, label, colour, runs: runsOf(view, members[at]) };
   });
 }
 
@@ -73,13 +76,15 @@ function asDots(state, view, cells, runs) {
   const rows = cells.map((cell, y) => ({ ...cell, y }));
   return Plot.plot({
     width: state.width,
-    height: 70 + ROW * cells.length,
+    height: 82 + ROW * cells.length,
     marginLeft: 10,
     marginTop: 10,
+    marginBottom: ROOM.marginBottom,
+    insetLeft: 4,
     x: { ...scaleX(state, view, runs, rows.flatMap((row) => [row.mean_low, row.mean_high])), grid: true },
     y: { domain: [cells.length - 0.4, -0.75], axis: null },
     marks: [
-      Plot.text(rows, { x: () => d3.min(runs, (run) => run.loss), y: (row) => row.y - 0.5, text: "label", textAnchor: "start", fontWeight: 600 }),
+      Plot.text(rows, { x: () => d3.min(runs, (run) => run.loss), y: (row) => row.y - 0.5, text: of, textAnchor: "start", dx: -3 }),
       Plot.link(rows, { x1: "p05", x2: "p95", y1: "y", y2: "y", stroke: "colour", strokeWidth: 22, strokeOpacity: 0.22 }),
       Plot.dot(runs, { x: "loss", y: "y", fill: "colour", r: 3, fillOpacity: 0.85 }),
       Plot.link(rows, { x1: "median", x2: "median", y1: (row) => row.y - 0.3, y2: (row) => row.y + 0.3, stroke: "currentColor", strokeWidth: 2 }),
@@ -90,11 +95,16 @@ function asDots(state, view, cells, runs) {
   });
 }
 
+function of(cell) {
+  const [mean, low, high] = [cell.mean, cell.mean_low, cell.mean_high].map((value) => Number(value.toPrecision(4)));
+  return `${cell.label}: mean ${mean} (${low} to ${high})`;
+}
+
 function asShares(state, view, cells, runs) {
   return Plot.plot({
     width: state.width,
     height: 360,
-    grid: true,
+    ...ROOM,
     x: scaleX(state, view, runs),
     y: axisY(false, [0, 1], 290, { domain: [0, 1], label: "share of seeds at or below", tickFormat: "~%" }),
     marks: [
@@ -111,8 +121,8 @@ function words(run) {
 }
 
 function note(shares, cells) {
-  if (shares) return "A step is a seed: how many of the seeds end at or below a loss.";
+  const seeds = [...new Set(cells.map((cell) => cell.seeds))].sort(d3.ascending).join(" or ");
+  if (shares) return `A step is one of ${seeds} seeds: how many of them end at or below a loss.`;
   const level = percent(study.studies[Object.keys(study.losses)[0]].convention.level);
-  const means = cells.length > 4 ? "" : ` ${cells.map((cell) => `${cell.label}: mean ${number(cell.mean)} (${number(cell.mean_low)} to ${number(cell.mean_high)}) of ${cell.seeds} seeds`).join("; ")}.`;
-  return `A dot is a seed. The band holds the middle 90 % of them and the line is their median. The diamond is their geometric mean with its ${level} interval.${means}`;
+  return `A dot is one of ${seeds} seeds. The band holds the middle 90 % of them and the line is their median. The diamond is their geometric mean with its ${level} interval.`;
 }

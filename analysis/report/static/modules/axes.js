@@ -2,12 +2,29 @@
 
 const MULTIPLES = [[1, 1.5, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]]; // of a power of ten, the densest first
 const FEW_DECADES = 0.35; // below, round values at equal distances read better
-const WIDE = 64; // pixels of a mark along an axis, and of one above another
+const WIDE = 46; // pixels of a mark along an axis, and of one above another
 const HIGH = 42;
+
+// Room for the marks and labels of the axes of a figure.
+export const ROOM = { marginLeft: 52, marginBottom: 42, grid: true };
+// d3 leaves the labels of a log axis out that it holds for too many; of this base it holds none for that.
+const ALL_LABELS = 1_000_000.5;
 
 // The scale of an axis of Plot over these values; `pixels` is its length.
 export function axisX(log, values, pixels, more) {
   return axis(log, values, Math.max(2, Math.floor(pixels / WIDE)), more);
+}
+
+// An axis of compute in FLOP, whose marks are powers of ten: these take more room.
+export function axisC(log, values, pixels, label) {
+  return axis(log, values, Math.max(2, Math.floor(pixels / (1.4 * WIDE))), { label, tickFormat: powerOfTen });
+}
+
+// Such as 3×10¹⁵.
+export function powerOfTen(value) {
+  const [mantissa, power] = value.toExponential(1).split("e");
+  const raised = [...String(Number(power))].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit] ?? "⁻").join("");
+  return `${Number(mantissa) === 1 ? "" : `${Number(mantissa)}×`}10${raised}`;
 }
 
 export function axisY(log, values, pixels, more) {
@@ -16,7 +33,7 @@ export function axisY(log, values, pixels, more) {
 
 function axis(log, values, most, more) {
   const [low, high] = d3.extent(values);
-  return { type: log ? "log" : "linear", ticks: log && low > 0 ? marks(low, high, most) : most, ...more };
+  return { type: log ? "log" : "linear", ...(log ? { base: ALL_LABELS } : {}), ticks: log && low > 0 ? marks(low, high, most) : most, ...more };
 }
 
 export function marks(low, high, most) {

@@ -6,6 +6,7 @@ import { metric } from "./format.js";
 import { saveCsv, saveSvg } from "./export.js";
 
 const PICKERS = ["loss", "size", "flops"];
+const [WIDEST, WIDEST_LEAD] = [760, 960]; // pixels of a figure, and of that on the first screen
 const MOST_SIZES = 12; // with a button each; more are a colour bar
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -28,7 +29,7 @@ export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = fa
   let [seen, stale] = [false, true];
   const redraw = () => {
     stale = false;
-    state.width = Math.max(280, Math.min(760, plot.clientWidth || 640));
+    state.width = Math.max(280, Math.min(figure.closest("#summary") ? WIDEST_LEAD : WIDEST, plot.clientWidth || 640));
     last = draw(state, view);
     const said = last.note ? [element("p", { class: "note" }, last.note)] : [];
     plot.replaceChildren(...(last.chart ? [last.chart] : []), ...said);
@@ -182,6 +183,7 @@ function control(one, state, redraw) {
   if (one.options) {
     const select = element("select", { "data-control": one.name });
     for (const [value, label] of Object.entries(one.options)) select.append(new Option(label, value));
+    select.value = one.value;
     select.addEventListener("change", () => set(select.value));
     return labelled(one.label, select);
   }
@@ -242,10 +244,4 @@ export function sizeScale(size) {
 export function shade() {
   const [low, high] = dark.matches ? [0.28, 1] : [0, 0.88];
   return (t) => d3.interpolateViridis(low + (high - low) * t);
-}
-
-// Marks of an axis: powers of ten of a compute, plain numbers of a loss.
-export function compute(value) {
-  const power = Math.round(Math.log10(value));
-  return Math.abs(value / 10 ** power - 1) < 1e-9 ? `10${[...String(power)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit] ?? "⁻").join("")}` : "";
 }
