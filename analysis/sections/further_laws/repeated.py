@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from vsweep.analysis import plotting
