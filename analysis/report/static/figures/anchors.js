@@ -2,8 +2,8 @@
 import { ROOM, axisC, axisY } from "../modules/axes.js";
 import { number, percent } from "../modules/format.js";
 import { element, sizeScale } from "../modules/frame.js";
-import { fit, refits } from "../modules/fit.js";
-import { loss as lossOf, lossOpt } from "../modules/law.js";
+import { fit, refits } from "../laws/fit.js";
+import { loss as lossOf, lossOpt } from "../laws/law.js";
 import { runsOf, study } from "../modules/study.js";
 
 const CHEAP = 0.6; // of the cells are anchors at first, by compute

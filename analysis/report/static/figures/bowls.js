@@ -1,7 +1,7 @@
 // Bowls: the loss against one setting, a panel a budget, a line a cell, with the lowest points of fits.json.
 import { ROOM, axisX, axisY } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
-import { element, shade } from "../modules/frame.js";
+import { element, sizeScale } from "../modules/frame.js";
 import { study } from "../modules/study.js";
 
 const FAR_ABOVE = 2; // times the lowest of a bowl: beyond, a loss would flatten all bowls to lines
@@ -93,7 +93,7 @@ function panel(setting, state, view, { inside, stars, domain, budget, first, wid
     marginTop: 34,
     ...ROOM,
     inset: 6,
-    color: { type: "log", domain: d3.extent(study.runs[study.size]), interpolate: shade() },
+    color: { ...sizeScale(study.size), ...(first ? {} : { legend: false }) },
     x: axisX(state.xlog, domain, width - 60, { label: setting, tickFormat: number, domain }),
     y: axisY(state.ylog, shown, height - 70, { label: first ? label : null, tickFormat: number, domain: d3.extent(shown), nice: !state.ylog }),
     marks: [

@@ -2,7 +2,7 @@
 import { ROOM, axisX, axisY } from "../modules/axes.js";
 import { number } from "../modules/format.js";
 import { sizeScale } from "../modules/frame.js";
-import { loss as lossOf } from "../modules/law.js";
+import { loss as lossOf } from "../laws/law.js";
 import { lawOf, runsOf, study, whyNoLaw } from "../modules/study.js";
 import { words } from "./loss_compute.js";
 

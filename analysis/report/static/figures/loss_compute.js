@@ -2,7 +2,7 @@
 import { ROOM, axisC, axisX, axisY } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
 import { sizeScale } from "../modules/frame.js";
-import { lossOpt } from "../modules/law.js";
+import { lossOpt } from "../laws/law.js";
 import { asFitted, curvesOf, lawOf, runsOf, study } from "../modules/study.js";
 
 export const controls = [

@@ -1,7 +1,7 @@
 // The planner: a compute, tokens to serve and a limit of data in; N, D, loss and their intervals out.
 import { amount, nats, percent, share } from "../modules/format.js";
 import { element, labelled } from "../modules/frame.js";
-import { parametricLaws, plan, repeatedLaws } from "../modules/plan.js";
+import { parametricLaws, plan, repeatedLaws } from "../laws/plan.js";
 import { lawOf, study, whyNoLaw } from "../modules/study.js";
 import { onChange, view } from "../modules/view.js";
 

@@ -2,8 +2,8 @@
 import { ROOM, axisX } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
-import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../modules/law.js";
-import { paramsForServing } from "../modules/plan.js";
+import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../laws/law.js";
+import { paramsForServing } from "../laws/plan.js";
 import { lawOf, study, whyNoLaw } from "../modules/study.js";
 
 const PF_DAY = 8.64e19; // FLOP

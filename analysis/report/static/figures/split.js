@@ -2,7 +2,7 @@
 import { ROOM, axisX } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
-import { HOFFMANN, excess, paramsOpt, tokensOpt } from "../modules/law.js";
+import { HOFFMANN, excess, paramsOpt, tokensOpt } from "../laws/law.js";
 import { lawOf, study } from "../modules/study.js";
 
 const REACH = 100; // sizes below and above the optimum, as a factor

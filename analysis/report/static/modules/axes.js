@@ -1,7 +1,7 @@
 // Axes with marks that do not run into each other: on a log axis round values, as many as there is room for.
 
 const MULTIPLES = [[1, 1.5, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]]; // of a power of ten, the densest first
-const FEW_DECADES = 0.35; // below, round values at equal distances read better
+const FEW_DECADES = 0.5; // below, round values at equal distances read better
 const WIDE = 46; // pixels of a mark along an axis, and of one above another
 const HIGH = 42;
 
@@ -36,15 +36,20 @@ function axis(log, values, most, more) {
   return { type: log ? "log" : "linear", ...(log ? { base: ALL_LABELS } : {}), ticks: log && low > 0 ? marks(low, high, most) : most, ...more };
 }
 
+// At most so many round values from low to high; those of whole decades where there is room for no more.
 export function marks(low, high, most) {
   const decades = Math.log10(high / low);
   if (!(decades > FEW_DECADES)) return d3.ticks(low, high, most);
   const powers = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
-  for (const multiples of MULTIPLES) {
-    const found = powers.flatMap((power) => multiples.map((times) => times * 10 ** power)).filter((at) => low <= at && at <= high);
-    if (found.length <= most && found.length > 1) return found;
-  }
+  const inside = (values) => values.filter((at) => low <= at && at <= high);
+  const choices = MULTIPLES.map((multiples) => inside(powers.flatMap((power) => multiples.map((times) => times * 10 ** power))));
   const every = Math.ceil(powers.length / most);
-  const few = powers.filter((power) => power % every === 0).map((power) => 10 ** power).filter((at) => low <= at && at <= high);
-  return few.length > 1 ? few : [low, high];
+  choices.push(inside(powers.filter((power) => power % every === 0).map((power) => 10 ** power)));
+  const found = choices.find((values) => values.length <= most && values.length > 2) ?? choices.find((values) => values.length <= most && values.length > 1);
+  return found ?? d3.ticks(low, high, most);
+}
+
+// The legend of colours on a log scale over these values.
+export function colourBar(values, label, tickFormat) {
+  return { legend: true, label, tickFormat, ticks: marks(...d3.extent(values), 4), marginLeft: 16, marginRight: 24 };
 }

@@ -1,6 +1,7 @@
 // The frame of every live figure: its toolbar, its redrawing, its files. The drawing itself is the figure's own.
 import { study } from "./study.js";
 import { address, change, onChange, pin, view } from "./view.js";
+import { colourBar } from "./axes.js";
 import { brushed } from "./brush.js";
 import { metric } from "./format.js";
 import { saveCsv, saveSvg } from "./export.js";
@@ -237,8 +238,8 @@ export function element(tag, attributes = {}, text = "") {
 // The colour of a size, light enough in the dark: viridis, which colour-blind readers can order.
 export function sizeScale(size) {
   const sizes = study.runs[size];
-  const legend = new Set(sizes).size > MOST_SIZES;
-  return { type: "log", domain: d3.extent(sizes), interpolate: shade(), legend, label: study.sizes[size], tickFormat: "~s" };
+  const bar = new Set(sizes).size > MOST_SIZES ? colourBar(sizes, study.sizes[size], metric) : {};
+  return { type: "log", domain: d3.extent(sizes), interpolate: shade(), ...bar };
 }
 
 export function shade() {

@@ -25,7 +25,7 @@ def test_vendored_files_are_those_recorded():
 
 def test_every_module_is_in_the_page():
     text = bundle.scripts()[-1]
-    modules = [path for folder in ("modules", "figures") for path in (bundle.STATIC / folder).glob("*.js")]
+    modules = [path for folder in ("modules", "laws", "figures") for path in (bundle.STATIC / folder).glob("*.js")]
     assert all(text.count(f"const module_{path.stem} = ") == 1 for path in modules)
     assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
 
