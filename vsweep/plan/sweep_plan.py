@@ -183,7 +183,7 @@ def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
     kept = moments(shape, sweep.task, sweep.config)
-    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
+    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware, train.matmul_precision)
     due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
     examples = due * train.curve_examples + len(stack.runs) * train.final_examples
     evaluation_s = HELD_OUT_PASS_COST * step_s / stack_plan.slots * examples / shape.batch_size

@@ -10,7 +10,7 @@ from typing import Self
 
 import jax
 
-from vsweep.host import devices
+from vsweep.host import devices, products
 from vsweep.models import by_name
 from vsweep.plan import cost
 from vsweep.plan.grid import Stack
@@ -83,6 +83,5 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         evaluation_examples=train.curve_examples,
         token_dtype=token_dtype(task.vocabulary).name,
     )
-    precision = None if train.matmul_precision == "default" else train.matmul_precision
-    with jax.default_matmul_precision(precision):
+    with jax.default_matmul_precision(products.asked(train.matmul_precision, sweep.hardware)):
         return StackPrograms(recipe, shape, mesh)
