@@ -48,12 +48,15 @@ def test_a_plan_says_what_rounding_would_save_and_that_nobody_measured_it():
 
 
 def test_nothing_is_offered_that_a_sweep_has_or_that_gains_nothing():
-    wide = {"sweep": {"width": [256]}}
-    rounded = small.config(**wide, train={"matmul_precision": "auto", "precision": "bfloat16"})
-    assert precisions.notes(planned(rounded, GPUS["H100-80GB"])) == []
-    assert precisions.notes(planned(small.config(**wide), GPUS["T4"])) == []
-    assert precisions.notes(planned(small.config(**wide), CPU)) == []
-    assert len(precisions.notes(planned(small.config(**wide), GPUS["H100-80GB"]))) == 2
+    def lines(hardware: Hardware, **rounding) -> list[str]:
+        values = small.config(
+            model={"width": 256, "layers": 4}, train={"batch_size": 256, **rounding}, sweep={"budget": [10**6]}
+        )
+        return precisions.notes(planned(values, hardware))
+
+    assert len(lines(GPUS["H100-80GB"])) == 2
+    assert lines(GPUS["H100-80GB"], matmul_precision="auto", precision="bfloat16") == []
+    assert lines(GPUS["T4"]) == lines(CPU) == []
 
 
 @pytest.mark.parametrize("gpu", GPUS)
