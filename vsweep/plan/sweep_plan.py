@@ -113,13 +113,16 @@ class SweepPlan:
         return [*self.hardware.notes, *([slow] if emulated else []), *self.task.notes, *self._left_out()]
 
     def _left_out(self) -> list[str]:
+        """Of the runs of the config: an extended sweep has those of earlier ones too."""
+        last = self.generations[-1] if self.generations else self
+        planned = len(last.horizons) or last.runs
         out, most = left_out(self.config, self.task), 5
         if not out:
             return []
         named = ", ".join(out[:most]) + (", ..." if len(out) > most else "")
         low, high = self.config.design.tokens_per_param_bounds
         bounds = f"sweep.tokens_per_param_bounds = {low:g} to {high:g}"
-        return [f"note: {len(out)} of {len(out) + self.runs} runs are left out by {bounds}: {named}"]
+        return [f"note: {len(out)} of {len(out) + planned} runs are left out by {bounds}: {named}"]
 
     def plan_of(self, stack: Stack) -> StackPlan:
         return self._plan_by_name[stack.name]
