@@ -150,6 +150,7 @@ def test_a_prime_context_is_evaluated_alike_by_chunks(request, monkeypatch):
 
     (no_chunk, plain), _ = evaluated(), request.getfixturevalue("few_logits")
     monkeypatch.setattr(accounting, "CHUNK_LOGITS", 4 * VOCABULARY)
+    monkeypatch.setattr(accounting, "SMALL_CHUNK", 1)
     chunk, by_chunks = evaluated()
     assert (no_chunk, chunk) == (None, 4)
     assert np.allclose(by_chunks.loss_BxT, plain.loss_BxT, rtol=1e-5)
