@@ -25,11 +25,10 @@ LARGE = small.config(
 )
 
 
+@functools.cache
 def stepped(dropout: float, piece: int):
     """(loss, gradient) of the first step of a run: Adam's first moments are a tenth of its gradient."""
-    values = small.config(
-        model={"width": 8, "layers": 2, "dropout": dropout}, train={"batch_size": BATCH}, optimizer={"clip": 0.0}
-    )
+    values = small.config(model={"width": 8, "dropout": dropout}, train={"batch_size": BATCH}, optimizer={"clip": 0.0})
     recipe = dataclasses.replace(small.recipe(values), piece=piece)
     run, task = small.stacks(values)[0].runs[0], small.sweep(values).task
     state = jax.jit(functools.partial(train_step.init_run, recipe))(jax.tree.map(lambda each: each[0], hyper_of([run])))
