@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from vsweep.analysis.approaches.bowls import Bowls
+from vsweep.analysis.approaches.kaplan_curves import KaplanCurves
 from vsweep.analysis.data.cells import MANY_SEEDS
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import count, metric, percent
@@ -14,7 +15,7 @@ from vsweep.analysis.sections import law, lines, optimum, runs
 from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.sections.checks import forecast
 from vsweep.analysis.sections.checks.forecast import Forecast
-from vsweep.analysis.sections.further_laws import hyperparameters, one_variable
+from vsweep.analysis.sections.further_laws import hyperparameters, kaplan, one_variable
 from vsweep.analysis.sections.further_laws.hyperparameters import Setting
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assessed, quantity
@@ -68,7 +69,9 @@ def first_screen(studies: Sequence[LossStudy]) -> FirstScreen:
     setting = leading_setting(study)
     if setting is not None:
         return _of_setting(study, setting)
-    return _of_seeds(study) if is_about_seeds(study) else _of_law(study)
+    if is_about_seeds(study):
+        return _of_seeds(study)
+    return _of_curves(study) if is_about_curves(study) else _of_law(study)
 
 
 def to_json(screen: FirstScreen) -> dict:
@@ -93,6 +96,11 @@ def leading_setting(study: LossStudy) -> Setting | None:
     wide = [one for one in found if isinstance(one.bowls, Bowls) and one.bowls.minima["values"].median() >= 3]
     enough = [one for one in wide if 2 * one.bowls.minima.groupby(["size", "budget"]).ngroups >= len(study.cells)]
     return max(enough, key=lambda one: len(one.bowls.interior), default=None)
+
+
+def is_about_curves(study: LossStudy) -> bool:
+    """Whether a study of text trains all sizes on one budget, as Kaplan et al. did: its law is that of the curves."""
+    return study.cells["tokens"].nunique() == 1 and isinstance(study.result(kaplan.SECTION), KaplanCurves)
 
 
 # Each kind
@@ -239,6 +247,27 @@ def _exponents(fitted: HyperparameterLaw) -> list[Number]:
         for name, (_, x) in VARIABLES.items()
         if x in fitted.exponents
     ]
+
+
+def _of_curves(study: LossStudy) -> FirstScreen:
+    found = study.result(kaplan.SECTION)
+    curves = count(found.curves["run_id"].nunique(), "curve")
+    text = f"Without embeddings, the lowest loss of these {curves} falls as compute to the power {-found.line.a:.3f}."
+    reason = "one amount of data for every size: the line through the curves is not tested on other runs"
+    lowest = float(study.points.table["loss"].min())
+    span = "" if found.low is None else f"{found.low:.4f} to {found.high:.4f}, resamples of whole curves"
+    numbers = (
+        Number("slope of loss against compute", -found.line.a, f"{-found.line.a:.4f}", span, found.low, found.high),
+        Number(
+            "slope through the two corners",
+            -found.corners.a,
+            f"{-found.corners.a:.4f}",
+            note="has the noise of two points",
+        ),
+        Number("curves with a kink", len(found.shown_kinks), f"{len(found.shown_kinks)} of {len(found.kinks)}"),
+        Number("lowest loss", lowest, f"{lowest:.4g}", note="nats/token"),
+    )
+    return FirstScreen(kaplan.SECTION.name, text, Trust(CANNOT_TELL, (reason,)), numbers)
 
 
 def _of_one_variable(study: LossStudy) -> FirstScreen:
