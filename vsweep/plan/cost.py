@@ -13,7 +13,9 @@ from vsweep.plan.shape import Shape, model_shape
 from vsweep.tasks.base import Task, token_dtype
 
 CPU_CACHE_BYTES = 1e7  # by `_touched_bytes`; measured at widths 4 to 64
-PIECES_FROM_FLOATS, PIECE_FLOATS, SMALLEST_PIECE = 8_000_000, 4_000_000, 16  # by `_floats_per_example`
+# By `_floats_per_example`, measured at widths 16 to 128: from so many on a batch goes in pieces, of at most so many.
+PIECES_FROM_FLOATS, PIECE_FLOATS = 10_000_000, 5_200_000
+LEAST_POSITIONS = 384  # of a piece's examples together: products want long rows
 MEMORY_SHARE = 0.8  # of a device, for a stack
 CHUNK_BYTES = 2**26  # of tokens that the devices are sent at once
 
@@ -36,8 +38,9 @@ def piece_of(shape: Shape, task: Task, config: SweepConfig, hardware: Hardware) 
     model, batch = model_shape(shape, task), shape.batch_size
     if batch * _floats_per_example(model) <= PIECES_FROM_FLOATS:
         return 0
-    most = max(SMALLEST_PIECE, PIECE_FLOATS // _floats_per_example(model))
-    return max((size for size in range(SMALLEST_PIECE, batch, 4) if size <= most and batch % size == 0), default=0)
+    least = 4 * -(-LEAST_POSITIONS // (4 * model.positions))  # a word of dropout is four examples
+    most = max(least, PIECE_FLOATS // _floats_per_example(model))
+    return max((size for size in range(least, batch, 4) if size <= most and batch % size == 0), default=0)
 
 
 def slots_that_fit(shape: Shape, task: Task, hardware: Hardware, moments: int | None = None, piece: int = 0) -> int:
