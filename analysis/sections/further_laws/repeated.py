@@ -1,8 +1,14 @@
 """The law of repeated data (Muennighoff et al. 2023): what a token is worth that a run has seen before."""
 
+from collections.abc import Iterator
+
+from matplotlib.axes import Axes
+
+from vsweep.analysis import plotting
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.formatting import percent
+from vsweep.analysis.plotting import SIZE_LABELS, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.sections.law import ranges_json
 from vsweep.analysis.uncertainty import repeated_data
@@ -24,6 +30,10 @@ class Repeated(Section[RepeatedData | None]):
             return []
         return self.about(study, 40, [*_about_repeats(result), *_about_worth(result)])
 
+    def figures(self, study: LossStudy, result: RepeatedData | Refusal | None) -> Iterator[Drawing | Refusal]:
+        if isinstance(result, RepeatedData):
+            yield cost_of_repeats(study, result)
+
     def tables(self, study: LossStudy, result: RepeatedData | Refusal | None) -> list[Table]:
         if result is None or isinstance(result, Refusal):
             return []
@@ -37,6 +47,40 @@ class Repeated(Section[RepeatedData | None]):
 
 
 SECTION = Repeated()
+
+
+def cost_of_repeats(study: LossStudy, result: RepeatedData) -> Drawing:
+    """How far the loss of each run lies above what the law gives to the same N and D of new tokens, against epochs."""
+    params, tokens, unique, loss = (result.runs[name].to_numpy(float) for name in result.runs)
+    of_new = result.law.loss(params, tokens, tokens)
+    epochs, above, by_law = tokens / unique, loss / of_new, result.law.loss(params, tokens, unique) / of_new
+    figure, (axes,) = plotting.new_figure()
+    colour = plotting.colours(params)
+    axes.vlines(epochs, by_law, above, color=plotting.BLACK, lw=0.5, alpha=0.5)
+    axes.scatter(epochs, by_law, marker="_", s=40, color=colour.to_rgba(params))
+    axes.scatter(epochs, above, s=16, color=colour.to_rgba(params))
+    _mark_worth(axes, result)
+    plotting.log_axis(axes, "x", "epochs, D / unique tokens", units=True)
+    axes.set_ylabel("loss / loss of the law on new tokens")
+    size = study.convention.size
+    plotting.colour_bar(figure, axes, colour, params, SIZE_LABELS[size])
+    caption = (
+        "Each dot is a run, and the mark at the end of its stem is the law of repeated data. At 1 all tokens are as "
+        "good as new ones."
+    )
+    numbers = result.runs.assign(epochs=epochs, loss_of_new_tokens=of_new, by_law=by_law * of_new)
+    return Drawing(f"repeats_{study.loss}", "What repeating costs", caption, figure, numbers)
+
+
+def _mark_worth(axes: Axes, result: RepeatedData) -> None:
+    """The epochs up to which a repeated token is nearly as good as a new one, with their interval, where known."""
+    if not result.is_worth_known:
+        return
+    epochs, bounds = repeated_data.epochs_at_worth(result.values["R_D"]), result.worth_range
+    axes.axvspan(bounds.low, min(bounds.high, result.most_epochs), color=plotting.BLUE, alpha=0.12, lw=0)
+    label = f"{repeated_data.WORTH:g} of a new token, up to {epochs:.2g} epochs"
+    axes.axvline(epochs, color=plotting.BLUE, lw=1, label=label)
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
 
 
 def _about_repeats(result: RepeatedData) -> list[str]:
