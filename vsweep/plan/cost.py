@@ -40,7 +40,7 @@ def piece_of(shape: Shape, task: Task, config: SweepConfig, hardware: Hardware) 
         return 0
     least = 4 * -(-LEAST_POSITIONS // (4 * model.positions))  # a word of dropout is four examples
     most = max(least, PIECE_FLOATS // _floats_per_example(model))
-    return max((size for size in range(least, batch, 4) if size <= most and batch % size == 0), default=0)
+    return max((size for size in range(least, min(most + 1, batch), 4) if batch % size == 0), default=0)
 
 
 def slots_that_fit(shape: Shape, task: Task, hardware: Hardware, moments: int | None = None, piece: int = 0) -> int:
