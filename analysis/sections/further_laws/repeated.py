@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from vsweep.analysis import plotting
@@ -14,6 +15,8 @@ from vsweep.analysis.sections.law import ranges_json
 from vsweep.analysis.uncertainty import repeated_data
 from vsweep.analysis.uncertainty.approach import describe_range, numbers
 from vsweep.analysis.uncertainty.repeated_data import RepeatedData
+
+MOST_SIDE_BY_SIDE = 6  # sizes
 
 
 class Repeated(Section[RepeatedData | None]):
@@ -56,9 +59,10 @@ def cost_of_repeats(study: LossStudy, result: RepeatedData) -> Drawing:
     epochs, above, by_law = tokens / unique, loss / of_new, result.law.loss(params, tokens, unique) / of_new
     figure, (axes,) = plotting.new_figure()
     colour = plotting.colours(params)
-    axes.vlines(epochs, by_law, above, color=plotting.BLACK, lw=0.5, alpha=0.5)
-    axes.scatter(epochs, by_law, marker="_", s=40, color=colour.to_rgba(params))
-    axes.scatter(epochs, above, s=16, color=colour.to_rgba(params))
+    side_by_side = epochs * _dodge(params)
+    axes.vlines(side_by_side, by_law, above, color=plotting.BLACK, lw=0.5, alpha=0.5)
+    axes.scatter(side_by_side, by_law, marker="_", s=40, color=colour.to_rgba(params))
+    axes.scatter(side_by_side, above, s=16, color=colour.to_rgba(params))
     _mark_worth(axes, result)
     plotting.log_axis(axes, "x", "epochs, D / unique tokens", units=True)
     axes.set_ylabel("loss / loss of the law on new tokens")
@@ -66,10 +70,16 @@ def cost_of_repeats(study: LossStudy, result: RepeatedData) -> Drawing:
     plotting.colour_bar(figure, axes, colour, params, SIZE_LABELS[size])
     caption = (
         "Each dot is a run, and the mark at the end of its stem is the law of repeated data. At 1 all tokens are as "
-        "good as new ones."
+        "good as new ones. Sizes that saw the same number of epochs are drawn side by side."
     )
     numbers = result.runs.assign(epochs=epochs, loss_of_new_tokens=of_new, by_law=by_law * of_new)
     return Drawing(f"repeats_{study.loss}", "What repeating costs", caption, figure, numbers)
+
+
+def _dodge(params: np.ndarray) -> np.ndarray:
+    """Factors near 1 that set the dots of few sizes side by side; 1 where there are many."""
+    sizes, rank = np.unique(params, return_inverse=True)
+    return 1.05 ** (rank - (len(sizes) - 1) / 2) if len(sizes) <= MOST_SIDE_BY_SIDE else np.ones(len(params))
 
 
 def _mark_worth(axes: Axes, result: RepeatedData) -> None:
