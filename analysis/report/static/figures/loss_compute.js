@@ -21,11 +21,11 @@ export function lossCompute(state, view) {
   const ends = { x: state.along, y: "loss", stroke: "N" };
   const chart = Plot.plot({
     width: state.width,
-    height: 360,
+    height: 400,
     ...ROOM,
     color: sizeScale(view.size),
     x: state.along === "C" ? axisC(state.xlog, across, state.width - 70, labels.C) : axisX(state.xlog, across, state.width - 70, { label: labels.D, tickFormat: metric }),
-    y: axisY(state.ylog, shown.map((point) => point.loss), 290, { label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
+    y: axisY(state.ylog, shown.map((point) => point.loss), 330, { label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
     marks: [
       Plot.line(curves, { ...ends, z: "id", strokeWidth: 1, strokeOpacity: (point) => (faded(view, point) ? 0.15 : 0.6) }),
       ...frontier(state, view, runs),

@@ -5,8 +5,8 @@ const FEW_DECADES = 0.5; // below, round values at equal distances read better
 const WIDE = 46; // pixels of a mark along an axis, and of one above another
 const HIGH = 42;
 
-// Room for the marks and labels of the axes of a figure.
-export const ROOM = { marginLeft: 52, marginBottom: 42, grid: true };
+// Room for the marks and labels of the axes of a figure, and for dots at their ends.
+export const ROOM = { marginLeft: 52, marginBottom: 42, inset: 5, grid: true };
 // d3 leaves the labels of a log axis out that it holds for too many; of this base it holds none for that.
 const ALL_LABELS = 1_000_000.5;
 
