@@ -5,12 +5,14 @@ import { sizeScale } from "../modules/frame.js";
 import { lossOpt } from "../laws/law.js";
 import { asFitted, curvesOf, lawOf, runsOf, study } from "../modules/study.js";
 
-export const controls = [
-  { name: "along", label: "against", options: { C: "compute", D: "tokens" }, value: "C" },
-  { name: "curves", label: "curves", value: true },
-  { name: "xlog", label: "log x", value: true },
-  { name: "ylog", label: "log y", value: true },
-];
+export function controlsOf() {
+  return [
+    { name: "along", label: "against", options: { C: "compute", D: "tokens" }, value: "C" },
+    ...(study.curves ? [{ name: "curves", label: "curves", value: true }] : []),
+    { name: "xlog", label: "log x", value: true },
+    { name: "ylog", label: "log y", value: true },
+  ];
+}
 
 export function lossCompute(state, view) {
   const runs = runsOf(view);
@@ -56,7 +58,9 @@ function frontier(state, view, runs) {
   const fitted = study.studies[view.loss];
   const marks = [];
   if (!fitted.envelope.refused) {
-    marks.push(Plot.dot(fitted.envelope.optima, { x: "flops", y: "loss", fill: "#e69f00", r: 2.5, stroke: null }));
+    // Without curves they are runs themselves, and a ring leaves the run's colour.
+    const style = study.curves ? { fill: "#e69f00", r: 2.5, stroke: null } : { stroke: "#e69f00", strokeWidth: 1.5, r: 5.5 };
+    marks.push(Plot.dot(fitted.envelope.optima, { x: "flops", y: "loss", ...style }));
   }
   const law = lawOf(view.loss);
   if (law && view.flops === "flops_6nd") {
