@@ -5,6 +5,7 @@ take them from the training; there each stack compiles when its turn comes.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 from typing import Self
 
@@ -58,6 +59,20 @@ def compiles_ahead(mesh: jax.sharding.Mesh) -> bool:
 
 def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh) -> StackPrograms:
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
+    with matmul_precision(sweep, stack):
+        return StackPrograms(*recipe_and_shape(sweep, stack, stack_plan, mesh), mesh)
+
+
+def matmul_precision(sweep: SweepPlan, stack: Stack) -> contextlib.AbstractContextManager:
+    """What the products of a stack are traced with."""
+    precision = sweep.part_with(stack.name).config.train.matmul_precision
+    return jax.default_matmul_precision(None if precision == "default" else precision)
+
+
+def recipe_and_shape(
+    sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh
+) -> tuple[Recipe, StackShape]:
+    """What fixes the programs of a stack for devices like those of `mesh`, which need not exist."""
     sweep = sweep.part_with(stack.name)
     train, task = sweep.config.train, sweep.task
     target = devices.target(mesh.devices.flat[0])
@@ -83,6 +98,4 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         evaluation_examples=train.curve_examples,
         token_dtype=token_dtype(task.vocabulary).name,
     )
-    precision = None if train.matmul_precision == "default" else train.matmul_precision
-    with jax.default_matmul_precision(precision):
-        return StackPrograms(recipe, shape, mesh)
+    return recipe, shape

@@ -114,7 +114,7 @@ def train_step(recipe: Recipe, state: RunState, tokens_BxS: jax.Array) -> RunSta
     loss, grads, measured = _loss_and_gradient(recipe, state, tokens_BxS)
     updates, opt_state = _optimizer(recipe, state.hyper, state.step).update(grads, state.opt_state, state.params)
     active = is_active(state)
-    diverged = active & has_diverged(recipe, state, loss, optax.tree.norm(grads))
+    diverged = active & has_diverged(recipe, state, loss, _norm(recipe, grads))
     updated = state._replace(
         params=optax.apply_updates(state.params, updates),
         opt_state=opt_state,
@@ -172,6 +172,16 @@ def _loss_and_gradient(recipe: Recipe, state: RunState, tokens_BxS) -> tuple[jax
 
     loss, grads, here = gradient_noise.by_halves(of_half, tokens_BxS, recipe.pad)
     return loss, grads, {"gradients": gradient_noise.averaged(state.gradients, here, state.step)}
+
+
+def _norm(recipe: Recipe, grads) -> jax.Array:
+    """Of the whole gradient. On a GPU of one long vector: a kernel, where most optimizers' clipping needs the same one.
+
+    `optax.flatten` joins gradients in this order too, so XLA takes both norms for one.
+    """
+    if recipe.model.shape.target.is_gpu:
+        grads = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(grads)])
+    return optax.tree.norm(grads)
 
 
 def _with_own_dropout(state: RunState, half) -> RunState:
