@@ -99,10 +99,7 @@ def measure(output: Path) -> int:
     output.mkdir(parents=True, exist_ok=True)
     kept = old[old.card != (card or device.device_kind)]
     pd.concat([kept, found] if len(kept) else [found]).to_csv(output / MEASURED.name, index=False)
-    left_out = [
-        program for program in measured.PROGRAMS if program not in {(row["width"], row["slots"]) for row in rows}
-    ]
-    for width, slots in left_out:
+    for width, slots in measured.PROGRAMS[len(rows) :]:
         print(f"width {width}, {slots} slots: left out, the time is over")
     recorded = read(RECORDED)
     if card in set(recorded.card):

@@ -1,8 +1,8 @@
 """Programs of vsweep compiled for GPUs that are not there.
 
-XLA compiles for a card by its description, a `GpuTargetConfigProto`. `cards/` has one a card, in text. Those of A100,
-H100, L4, P100 and V100 are as XLA's own repository has them (`xla/tools/hlo_opt/gpu_specs/`); that of T4 was written from
-NVIDIA's data sheet and the CUDA programming guide. Without the card there is no autotuning: tiles of matmuls may differ.
+XLA compiles for a card by its description, a `GpuTargetConfigProto`. `cards/` has one of each card, in text. XLA's own
+repository has such files (`xla/tools/hlo_opt/gpu_specs/`); that of T4 was written from NVIDIA's data sheet. Without the
+card there is no autotuning, so the tiles of matmuls may differ.
 
 It takes two packages beside JAX, no driver and no CUDA: `make gpu-compile` installs them apart from everything else,
 because with them in its environment JAX would look for a GPU in every program.

@@ -13,19 +13,8 @@ import re
 from collections.abc import Iterator
 
 # Nothing runs for them: they name, group or reinterpret what is there.
-FREE = frozenset(
-    [
-        "parameter",
-        "constant",
-        "tuple",
-        "get-tuple-element",
-        "bitcast",
-        "after-all",
-        "opt-barrier",
-        "partition-id",
-        "replica-id",
-    ]
-)
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier"}
+FREE |= {"partition-id", "replica-id"}
 SLICES = ("dynamic-slice", "slice")
 CALLS = ("call", "async-start", "conditional")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "collective-broadcast", "all-to-all")
@@ -75,6 +64,7 @@ Program = dict[str, list[Instruction]]  # computation -> its lines; the entry's 
 def parse(text: str) -> Program:
     """The computations of `compiled.as_text()`."""
     program: Program = {}
+    lines: list[Instruction] = []
     for line in text.splitlines():
         if match := INSTRUCTION.match(line):
             lines.append(_instruction(match[2], line[match.end() :], is_root=bool(match[1])))
@@ -149,7 +139,7 @@ def _moved(program: Program, kernel: Instruction, sizes: dict[str, int]) -> int:
 
 
 def _read(lines: list[Instruction], parameter: Instruction, size: int) -> int:
-    """Of one operand of a fusion: the slices, where nothing else is done with it; nothing of what is updated in place."""
+    """Of one operand of a fusion: the slices, where nothing else is done with it; none of what is updated in place."""
     used = 0
     for line in lines:
         if parameter.name not in line.operands:

@@ -1,7 +1,7 @@
 """Training steps on the GPU of this machine, beside what was predicted for it.
 
-The programs are those that a sweep would run, of `addition:full`, in the order of what they tell. Compiling takes most of
-the time, so what would not be done within `LIMIT_S` is left out, and said.
+The programs are those that a sweep would run, of `addition:full`, in the order of what they tell. Compiling takes most
+of the time, so what would not be done within `LIMIT_S` is left out, and said.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def card_here(kind: str) -> str | None:
 def measure(
     programs: Sequence[tuple[int, int]] = PROGRAMS, *, limit_s: float = LIMIT_S, turn_s: float = TURN_S, overrides=None
 ) -> Iterator[Step]:
-    """Each program on the first device of this machine, until the time is over; `overrides` as `sweep_of` takes them."""
+    """Each program on the first device here, until the time is over; `overrides` as `sweep_of` takes them."""
     started, longest_s = time.perf_counter(), 0.0
     mesh = devices.slots_mesh(1)
     for width, slots in programs:
