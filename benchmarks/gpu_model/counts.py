@@ -16,6 +16,8 @@ from collections.abc import Iterator
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier"}
 FREE |= {"partition-id", "replica-id"}
 SLICES = ("dynamic-slice", "slice")
+# A part of their result may need all of an operand; of all others it needs the same part.
+SPREADS = {"reduce", "reduce-window", "broadcast", "concatenate", "pad", "gather", "scatter", "dot", "sort", "call"}
 CALLS = ("call", "async-start", "conditional")
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "collective-broadcast", "all-to-all")
 BITS = {"pred": 8, "token": 0}  # else the number in the name of the type
@@ -128,29 +130,28 @@ def _moved(program: Program, kernel: Instruction, sizes: dict[str, int]) -> int:
     if kernel.opcode != "fusion":
         return kernel.bytes + sum(sizes[name] for name in dict.fromkeys(kernel.operands))
     lines = program[kernel.called[0]]
-    inside = {line.name: line for line in lines}
-    read = {}
+    inside, shares = {line.name: line for line in lines}, _shares_read(lines)
+    read: dict[str, float] = {}
     for parameter in (line for line in lines if line.opcode == "parameter"):
         operand = kernel.operands[int(parameter.operands[0])]
-        read[operand] = max(read.get(operand, 0), _read(lines, parameter, sizes[operand]))
+        read[operand] = max(read.get(operand, 0.0), sizes[operand] * shares[parameter.name])
     updated = [line for line in lines if line.opcode == "dynamic-update-slice"]
     unwritten = sum(line.bytes - inside[line.operands[1]].bytes for line in updated)
-    return max(0, kernel.bytes - unwritten) + sum(read.values())
+    return max(0, kernel.bytes - unwritten) + round(sum(read.values()))
 
 
-def _read(lines: list[Instruction], parameter: Instruction, size: int) -> int:
-    """Of one operand of a fusion: the slices, where nothing else is done with it; none of what is updated in place."""
-    used = 0
-    for line in lines:
-        if parameter.name not in line.operands:
-            continue
-        if line.opcode == "bitcast":
-            used += _read(lines, line, size)
-        elif line.opcode in SLICES and line.operands[0] == parameter.name:
-            used += line.bytes
-        elif not (line.opcode == "dynamic-update-slice" and line.operands[0] == parameter.name):
-            return size
-    return min(used, size)
+def _shares_read(lines: list[Instruction]) -> dict[str, float]:
+    """Of what each line of a fusion is, what its users need: less than all where they slice it, or a part of that."""
+    shares = {line.name: float(line.is_root) for line in lines}
+    sizes = {line.name: line.bytes for line in lines}
+    for user in reversed(lines):  # users stand behind what they use
+        shares[user.name] = share = min(1.0, shares[user.name])
+        for place, name in enumerate(user.operands if user.opcode not in ("parameter", "constant") else ()):
+            if place == 0 and user.opcode in SLICES:
+                shares[name] += share * user.bytes / sizes[name]
+            elif place > 0 or user.opcode != "dynamic-update-slice":  # that updates its first operand in place
+                shares[name] += 1.0 if user.opcode in SPREADS else share
+    return shares
 
 
 def _only_copies(program: Program, kernel: Instruction) -> bool:

@@ -213,7 +213,7 @@ def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformati
     )
     options = {name: values[name] for name in by_name.options_of(config)}
     decay = {"weight_decay": hyper.weight_decay, "clip": hyper.clip}
-    return by_name.build(config.name, recipe.model.specs, options, lr=lr, **decay)
+    return by_name.build(config.name, recipe.model.specs, options, lr=lr, target=recipe.model.shape.target, **decay)
 
 
 def _moving_average(state: RunState, loss: jax.Array) -> jax.Array:
