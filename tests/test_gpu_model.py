@@ -127,3 +127,31 @@ def test_predictions_are_marked_and_stand_beside_measurements(recorded):
     assert said.startswith("PREDICTED")
     assert "4.32" in said
     assert "Training all of `addition:full`" in said
+
+
+TINY = {
+    "task": {"digits": 1, "validation_examples": 40},
+    "model": {"layers": 1},
+    "train": {"batch_size": 4, "chunk_steps": 4, "curve_examples": 32, "final_examples": 32},
+    "sweep": {"budget": (700,), "seed": (0, 1)},
+}
+
+
+def test_measuring_ends_when_the_time_is_over():
+    """On whatever device is here: what is timed is the program that a sweep would run."""
+    steps = list(measured.measure([(4, 2), (4, 1)], limit_s=0.1, turn_s=0.01, overrides=TINY))
+    assert [(step.width, step.slots) for step in steps] == [(4, 2)]
+    assert steps[0].measured_ms > 0
+
+
+def test_without_a_gpu_nothing_is_measured(capsys, tmp_path):
+    assert command.main(["--measure", f"--output={tmp_path}"]) == 1
+    assert "no GPU is used here" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_compiler_nothing_is_recorded(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(compiled, "PLUGIN", "jax_plugins.of_nobody")
+    assert command.main(["--record", f"--output={tmp_path}"]) == 1
+    assert "make gpu-compile" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,6 @@ from vsweep.host.hardware import GPUS
 from vsweep.plan import sweep_plan
 
 CARDS, WIDTHS, SLOTS = ("t4", "a100", "h100"), (4, 16, 64, 256), (1, 15)
-KEYS = ["card", "width", "slots"]
 RECORDED, MEASURED = common.RESULTS / "gpu_model.csv", common.RESULTS / "gpu_measured.csv"
 NOTE = "PREDICTED from compiled programs: nothing of this was executed on a GPU."
 
@@ -36,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read(path: Path) -> pd.DataFrame:
     """A table of this benchmark; nobody has measured yet where that of measurements is missing."""
     if path == MEASURED and not path.exists():
-        return pd.DataFrame(columns=[*KEYS, "measured_ms"])
+        types = {"card": str, "width": int, "slots": int, "measured_ms": float}
+        return pd.DataFrame(columns=list(types)).astype(types)
     return pd.read_csv(path)
 
 
