@@ -5,6 +5,7 @@ isoflop (the compute of its IsoFLOP group), unique_tokens and weight: one row a 
 Nothing is clipped: a loss without a logarithm, a diverged run or one still in training is listed with its reason.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -76,6 +77,11 @@ class Points:
     def seeds(self) -> list:
         """The distinct seeds, sorted; empty where no run names one."""
         return sorted(self.table["seed"].dropna().unique())
+
+    @functools.cached_property
+    def by_seed(self) -> dict[object, "Points"]:
+        """The runs of each seed alone, parted once: every approach is asked about each."""
+        return {seed: self.of_seed(seed) for seed in self.seeds}
 
     def of_seed(self, seed: object) -> "Points":
         """The same convention with the runs of one seed only."""
