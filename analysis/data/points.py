@@ -156,10 +156,11 @@ def _excluded(
     table: pd.DataFrame, loss: str, diverged_at_step: pd.Series, *, known: bool = False
 ) -> dict[int, Exclusion]:
     """By row of `table`: the runs that have no loss to fit, or none with a logarithm; `known` if all were trained."""
-    found = {}
     trained = (table["tokens"] > 0) & (table["flops"] > 0) | known
     sized = table["params"].ne(0)  # a model may have embeddings only, and NaN is a table without N
-    for row, status, value in table[["status", "loss"]].itertuples():
+    usable = (table["status"] == schema.FINISHED) & np.isfinite(table["loss"]) & (table["loss"] > 0) & sized & trained
+    found = {}
+    for row, status, value in table.loc[~usable, ["status", "loss"]].itertuples():
         if status == schema.DIVERGED:
             step = diverged_at_step[row]
             found[row] = ExclusionKind.DIVERGED, "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
@@ -173,7 +174,7 @@ def _excluded(
             found[row] = ExclusionKind.NO_LOGARITHM, f"{loss} = {value:.3g} has no logarithm"
         elif not sized[row]:
             found[row] = ExclusionKind.NO_SIZE, "N = 0 as it is counted here, which has no logarithm"
-        elif not trained[row]:
+        else:
             found[row] = ExclusionKind.NOT_TRAINED, "no tokens or FLOP recorded"
     return {row: Exclusion(table.at[row, "run_id"], *why) for row, why in found.items()}
 

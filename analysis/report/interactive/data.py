@@ -11,8 +11,8 @@ import pandas as pd
 
 from vsweep.analysis.approaches import isoflop
 from vsweep.analysis.data.source import Source
+from vsweep.analysis.formatting import finite
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS
-from vsweep.analysis.report.fits_json import finite
 from vsweep.analysis.sections import law, loss_curves, runs, valleys
 from vsweep.analysis.sections.base import LossStudy
 
