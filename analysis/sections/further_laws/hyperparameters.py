@@ -22,6 +22,7 @@ from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or
 from vsweep.analysis.sections.law import ranges_json
 from vsweep.analysis.uncertainty import hyperparameter_law
 from vsweep.analysis.uncertainty.hyperparameter_law import VARIABLES, HyperparameterLaw
+from vsweep.analysis.uncertainty.repeated_data import REPEATS
 
 NAMED = 6  # cells without a minimum that a sentence names
 MOST_PANELS, MOST_BOWLS = 6, 8  # budgets in a figure, and sizes in a panel
@@ -48,6 +49,7 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
 
     def compute(self, study: LossStudy) -> tuple[Setting, ...]:
         varying = varying_settings(study.source.runs, study.source.settings)
+        varying = [name for name in varying if name != REPEATS]  # new data is always better: that is no optimum
         if not varying or study.empty:
             return ()
         points = select(study.source, study.convention, also=varying, best_settings=False)
