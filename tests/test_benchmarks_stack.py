@@ -132,7 +132,7 @@ def test_a_worker_process_times_its_contestant_and_tells_its_errors():
 
 
 def test_a_stack_beyond_the_plans_memory_is_refused_and_not_tried():
-    too_big = dataclasses.replace(TINY, batch_size=2**28, horizon=1)
+    too_big = dataclasses.replace(TINY, width=2**17, horizon=1)
     assert Worker(who.VSWEEP, 2).build("big", too_big, 1).refused == "the plan's cut by memory is 0 slots here"
 
 

@@ -221,7 +221,7 @@ def follow(events: Iterator, display, *, changed: bool = False) -> int:
         match event:
             case Boundary():
                 trained = True
-                if event.ends_stack and event.runs_ended < event.runs and pace.due():
+                if event.ends_stack and event.runs_ended < event.runs and pace.due(event.left_s):
                     what = f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
                     status = pace.draw(lambda what=what, home=event.workdir: report(home, what, display, final=False))
             case Interrupted():

@@ -14,7 +14,7 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
-from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, slots_that_fit, step_seconds
+from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, piece_of, slots_that_fit, step_seconds
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Stack, build_stacks, left_out, shapes
 from vsweep.plan.packing import StackPlan
@@ -156,7 +156,8 @@ def too_big_problems(some: Iterable[Shape], config: SweepConfig, task: Task, har
             f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
         )
         for shape in some
-        if slots_that_fit(shape, task, hardware, moments(shape, task, config)) < 1
+        if slots_that_fit(shape, task, hardware, moments(shape, task, config), piece_of(shape, task, config, hardware))
+        < 1
     ]
 
 
@@ -198,7 +199,7 @@ def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     return Estimate(
         params=accounting.params(model),
         flops=accounting.flops_counted_per_example(model) * shape.batch_size * stack_plan.trained_steps,
-        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware, kept),
+        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware, kept, stack_plan.piece),
         disk_bytes=accounting.finished_bytes(model, len(kept_runs(sweep.config, stack)))
         + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting, kept),
         train_s=stack_plan.steps * step_s + evaluation_s,

@@ -264,7 +264,8 @@ def _plan_of_checkpoints(
     plans = []
     for index, name in enumerate(order):
         own = int(environments.get(name, last).get("devices", 1))
-        candidates = [made[count][index] for count in (own, *made) if count in made]  # it may have moved since
+        fresh = [made[count][index] for count in (own, *made) if count in made]  # it may have moved since
+        candidates = [*fresh, *(dataclasses.replace(plan, piece=0) for plan in fresh)]  # or be older than pieces
         origin = begun[name].origin_of(newest[name]) if name in begun else None
         fitting = [plan for plan in candidates if not (origin and Origin.by(sweep_sha256, plan).problem(origin))]
         plans += fitting[:1]
@@ -284,6 +285,9 @@ def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterab
 
 def _check_runs(home: WorkDir, plans: Sequence[StackPlan], here: SweepPlan) -> None:
     planned = [(plan.name, {(entry.run_id, entry.horizon) for entry in plan.entries}) for plan in plans]
+    pieces = [(plan.piece, stack.shape.batch_size) for plan, stack in zip(plans, here.stacks, strict=False)]
+    if any(piece and (piece % 4 or batch % piece) for piece, batch in pieces):
+        raise ConfigError([Problem("workdir", f"{home.plan_file} has pieces of no batch", allowed=PLAN_ADVICE)])
     if planned != [(stack.name, {(run.run_id, run.steps) for run in stack.runs}) for stack in here.stacks]:
         what = f"{home.plan_file} plans other runs"
         raise ConfigError([Problem("workdir", what, f"{len(planned)} stacks", PLAN_ADVICE)])
@@ -310,7 +314,7 @@ def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
         if done[plan.name] == plan.steps:
             continue
         kept = moments(stack.shape, sweep.task, sweep.part_with(stack.name).config)
-        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware, kept)
+        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware, kept, plan.piece)
         if needed > hardware.memory_bytes:
             lines.append(
                 f"plan: {plan.slots} slots of {stack.name} need {needed / 2**30:.3g} GiB a device, "

@@ -70,6 +70,7 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         metrics=tuple(task.metrics.values()),
         options=sweep.config.stacked_axes,
         gradient_statistics=train.gradient_statistics,
+        piece=stack_plan.piece,
     )
     shape = StackShape(
         slots=stack_plan.slots,

@@ -90,7 +90,8 @@ class SweepRecorder:
         return Compiling(workdir=self.home.path, stack=stack.name)
 
     def boundary(self, stack_plan: StackPlan, step: int) -> Boundary:
-        return Boundary(**self._news(), stack=stack_plan.name, step=step, steps=stack_plan.steps)
+        of_stack = {"stack": stack_plan.name, "step": step, "steps": stack_plan.steps}
+        return Boundary(**self._news(), **of_stack, left_s=self.clock.left_s)
 
     def interrupted(self, stack: Stack, reason: str) -> Interrupted:
         """Writes the tables once more: a sweep that was stopped before its first chunk has some too."""

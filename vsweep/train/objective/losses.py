@@ -26,20 +26,22 @@ class LabelLosses(NamedTuple):
     right_BxT: jax.Array  # bool, the label is the argmax
 
 
-def training_loss(model: Model, params, inputs_BxT, labels_BxT, counted_BxT, **dropout) -> jax.Array:
+def training_loss(model: Model, params, inputs_BxT, labels_BxT, counted_BxT, total=None, **dropout) -> jax.Array:
     """Mean nats over the labels that count, and the model's penalty if it has one. `dropout` as `Model.apply` takes it.
 
-    At least one label counts.
+    At least one label counts. Of a piece of a batch, `total` labels count in the whole batch, and this is the share of
+    the piece in the batch's loss.
     """
+    total = counted_BxT.sum() if total is None else total
     chunk = chunk_of(model, labels_BxT.size)
     if chunk is None:
         logits_BxTxV, penalty = model.training_logits(params, inputs_BxT, **dropout)
         losses_BxT = label_losses(logits_BxTxV, labels_BxT)
-        loss = jnp.where(counted_BxT, losses_BxT, 0.0).sum() / counted_BxT.sum()
+        loss = jnp.where(counted_BxT, losses_BxT, 0.0).sum() / total
     else:
         x_WxN, penalty = model.features(params, inputs_BxT, **dropout)
         labels_N, counted_N = _position_major(labels_BxT), _position_major(counted_BxT)
-        loss = chunked_sum(chunk, model.head(params), x_WxN, labels_N, counted_N) / counted_BxT.sum()
+        loss = chunked_sum(chunk, model.head(params), x_WxN, labels_N, counted_N) / total
     return loss if penalty is None else loss + penalty
 
 
