@@ -13,7 +13,7 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       conventions), method ("envelope", "isoflop_parabola", "isoflop_akima", "parametric"), a, b (null
                       where refused), ranges, refused (null or the reason)
     conventions       {loss, rows, kaplan_and_chinchilla}: the same runs under every convention, and with Kaplan's
-                      choices one by one (fields of Row, Disagreement in sections.checks.conventions); null for a table
+                      choices one by one (Row and Disagreement in sections.checks); null for a table
     losses            by loss:
       convention      {loss, E, N, C, objective, text, level, isoflop_window, isoflop_weights}; `level` is the share
                       that every interval of this loss covers

@@ -93,13 +93,13 @@ def chunk_steps(shape: Shape, task: Task, slots: int, most: int) -> int:
     return max(1, min(most, CHUNK_BYTES // step_bytes))
 
 
-def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware) -> float:
+def step_seconds(shape: Shape, task: Task, slots: int, hardware: Hardware, matmul_precision: str = "highest") -> float:
     """Estimated time of one training step of a stack.
 
     Products are counted. Beside them each score of attention costs time for the softmax and its gradient, which grows
     with the square of the length.
     """
-    speed, model = hardware.speed, model_shape(shape, task)
+    speed, model = hardware.speed_in(shape.precision, matmul_precision), model_shape(shape, task)
     positions = shape.batch_size * model.positions * shape.layers
     matmuls = shape.batch_size * accounting.flops_counted_per_example(model) / speed.flops
     later = max(0, model.positions - SHORT_POSITIONS) if model.family in ATTENDING else 0

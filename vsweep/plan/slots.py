@@ -39,7 +39,7 @@ def choose_slots(
     jobs = Jobs.of(stack.runs, share_trunks=config.train.share_trunks, kept=kept)
 
     def cost(steps: int, slots: int) -> tuple[float, int]:
-        return steps * step_seconds(stack.shape, task, slots, hardware), slots
+        return steps * step_seconds(stack.shape, task, slots, hardware, config.train.matmul_precision), slots
 
     # The cheapest at best come first: as soon as one is dearer at best than another is in fact, so are all that follow.
     candidates = sorted(cost(jobs.least_steps(slots), slots) for slots in range(devices, largest + 1, devices))

@@ -113,13 +113,16 @@ class SweepPlan:
         return [*self.hardware.notes, *([slow] if emulated else []), *self.task.notes, *self._left_out()]
 
     def _left_out(self) -> list[str]:
+        """Of the runs of the config: an extended sweep has those of earlier ones too."""
+        last = self.generations[-1] if self.generations else self
+        planned = len(last.horizons) or last.runs
         out, most = left_out(self.config, self.task), 5
         if not out:
             return []
         named = ", ".join(out[:most]) + (", ..." if len(out) > most else "")
         low, high = self.config.design.tokens_per_param_bounds
         bounds = f"sweep.tokens_per_param_bounds = {low:g} to {high:g}"
-        return [f"note: {len(out)} of {len(out) + self.runs} runs are left out by {bounds}: {named}"]
+        return [f"note: {len(out)} of {len(out) + planned} runs are left out by {bounds}: {named}"]
 
     def plan_of(self, stack: Stack) -> StackPlan:
         return self._plan_by_name[stack.name]
@@ -192,7 +195,7 @@ def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
     kept = moments(shape, sweep.task, sweep.config)
-    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
+    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware, train.matmul_precision)
     due = _evaluated_slots(sweep, stack_plan)
     examples = due * train.curve_examples + len(stack.runs) * train.final_examples
     evaluation_s = HELD_OUT_PASS_COST * step_s / stack_plan.slots * examples / shape.batch_size
