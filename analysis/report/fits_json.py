@@ -23,6 +23,10 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
       design          list of {kind, text, fatal}: what these N, D and C can never tell
       seed_noise_log  standard deviation of log loss between seeds of a typical cell; null without repeats
       seed_ratio      {median, max}: highest over lowest loss of a cell
+      seed_spread     list of {size, budget, params, tokens, seeds, sd_log, lowest, p05, median, p95, highest, mean,
+                      mean_low, mean_high}, one a cell with eight seeds or more (12 of them where there are over 40):
+                      quantiles of its seeds, and their geometric mean with the interval of `level` by Student's t;
+                      absent where no cell has so many
       parametric      {E, A, B, alpha, beta, G, a, b, at, value, r2_log, rms_log, residual_sd_log, points, ranges,
                       seed_share, resamples} or {refused}; `value` is the objective at the optimum, `residual_sd_log`
                       the scatter of single runs about the law, `resamples` {E, A, B, alpha, beta}: lists with the law

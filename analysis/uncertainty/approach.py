@@ -140,4 +140,4 @@ def quantity(name: str, value: float) -> str:
     """A number as its quantity is usually written: sizes with units, exponents with three digits."""
     if name in ("N_opt", "D_opt", "tokens_per_param"):
         return metric(value)
-    return f"{value:.3f}" if name in ("a", "b", "alpha", "beta") else f"{value:.4g}"
+    return f"{value:.3f}" if name in ("a", "b", "alpha", "beta", "x", "y", "z") else f"{value:.4g}"
