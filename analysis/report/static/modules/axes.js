@@ -39,14 +39,20 @@ function axis(log, values, most, more) {
 // At most so many round values from low to high; those of whole decades where there is room for no more.
 export function marks(low, high, most) {
   const decades = Math.log10(high / low);
-  if (!(decades > FEW_DECADES)) return d3.ticks(low, high, most);
+  if (!(decades > FEW_DECADES)) return evenly(low, high, most);
   const powers = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
   const inside = (values) => values.filter((at) => low <= at && at <= high);
   const choices = MULTIPLES.map((multiples) => inside(powers.flatMap((power) => multiples.map((times) => times * 10 ** power))));
   const every = Math.ceil(powers.length / most);
   choices.push(inside(powers.filter((power) => power % every === 0).map((power) => 10 ** power)));
   const found = choices.find((values) => values.length <= most && values.length > 2) ?? choices.find((values) => values.length <= most && values.length > 1);
-  return found ?? d3.ticks(low, high, most);
+  return found ?? evenly(low, high, most);
+}
+
+// d3 may give twice as many as one asks for.
+function evenly(low, high, most) {
+  const choices = d3.range(most, 1, -1).map((count) => d3.ticks(low, high, count));
+  return choices.find((values) => values.length <= most && values.length > 1) ?? [low, high];
 }
 
 // The legend of colours on a log scale over these values.
