@@ -92,10 +92,9 @@ seeds", "resampled points", "draws of the scatter between seeds" or "draws of th
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-import numpy as np
-
 from vsweep.analysis import sections
 from vsweep.analysis.data.source import Refusal, Source
+from vsweep.analysis.formatting import finite
 from vsweep.analysis.report import first_screen
 from vsweep.analysis.sections.base import Finding, LossStudy
 
@@ -141,14 +140,3 @@ def _merged(parts: Iterable[dict]) -> dict:
             raise AssertionError(f"two sections write the same keys of fits.json: {sorted(twice)}")
         merged |= part
     return merged
-
-
-def finite(value: object) -> object:
-    """The same structure with plain Python types, and null for every number that is not finite."""
-    if isinstance(value, dict):
-        return {str(key): finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [finite(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

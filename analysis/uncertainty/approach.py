@@ -106,7 +106,7 @@ def _single_seeds(points: Points, method: str) -> list[dict[str, float] | None]:
     if len(points.seeds) < 2:
         return []
     at = largest_flops(points)
-    fits = [(points.of_seed(seed), fit(points.of_seed(seed), method)) for seed in points.seeds]
+    fits = [(one, fit(one, method)) for one in points.by_seed.values()]
     return [None if isinstance(found, Refusal) else quantities(one, found, at) for one, found in fits]
 
 

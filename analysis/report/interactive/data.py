@@ -13,8 +13,8 @@ from vsweep.analysis.approaches import isoflop
 from vsweep.analysis.approaches.bowls import Bowls
 from vsweep.analysis.data.points import varying_settings
 from vsweep.analysis.data.source import Refusal, Source
+from vsweep.analysis.formatting import finite
 from vsweep.analysis.plotting import FLOP_LABELS, LOSS_LABELS, SIZE_LABELS
-from vsweep.analysis.report.fits_json import finite
 from vsweep.analysis.sections import law, loss_curves, runs, valleys
 from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.sections.further_laws import hyperparameters, one_variable, repeated
