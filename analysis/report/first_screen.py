@@ -159,7 +159,7 @@ def _about_law(study: LossStudy, trust: Trust) -> str:
     elif trust.verdict == BREAKS:
         texts = [f"No single power law describes these {used}."]
     else:
-        because = f": {trust.reasons[0]}" if trust.reasons else ""
+        because = f": {trust.reasons[0].removeprefix('no law was fitted: ')}" if trust.reasons else ""
         texts = [f"These {used} cannot tell whether a scaling law holds{because}."]
     return _short(*texts, f"These {used} cannot tell whether a scaling law holds. The reasons are below.")
 
@@ -311,7 +311,9 @@ def _of_one_variable(study: LossStudy) -> FirstScreen:
     missed = not isinstance(made, Refusal) and made.verdict.verdict == verdicts.FAILED
     fine = standing.verdict == verdicts.DESCRIBES
     verdict = BREAKS if missed else DESCRIBES if fine else CANNOT_TELL
-    reasons = (*standing.reasons, *(() if isinstance(made, Refusal) else made.verdict.reasons))
+    reasons = standing.reasons
+    if not isinstance(made, Refusal) and made.verdict.reasons:
+        reasons = (*reasons, f"the forecast {'failed' if missed else 'cannot be judged'}: {made.verdict.why}")
     says = {
         DESCRIBES: "and the law describes these runs",
         BREAKS: "but the law misses the largest runs",

@@ -183,12 +183,20 @@ def kept_runs(config: SweepConfig, stack: Stack) -> frozenset[str]:
     return frozenset(run.run_id for run in stack.runs if most is not None and run.steps >= most)
 
 
+def _evaluated_slots(sweep: SweepPlan, stack_plan: StackPlan) -> int:
+    """How many evaluations of a slot there are: one of a trunk counts once for all the runs that share it."""
+    if any(entry.fork_step for entry in stack_plan.entries):
+        return sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
+    points = sweep.config.train.curve_points
+    return sum(len(evaluation_steps(entry.horizon, sweep.smallest_horizon, points)) for entry in stack_plan.entries)
+
+
 def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
     kept = moments(shape, sweep.task, sweep.config)
     step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware, train.matmul_precision)
-    due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
+    due = _evaluated_slots(sweep, stack_plan)
     examples = due * train.curve_examples + len(stack.runs) * train.final_examples
     evaluation_s = HELD_OUT_PASS_COST * step_s / stack_plan.slots * examples / shape.batch_size
     return Estimate(

@@ -181,7 +181,9 @@ def one_schedule(points: Points) -> Points | Refusal:
 
 def _at_cuts(curves: pd.DataFrame, cuts: pd.DataFrame) -> dict[str, np.ndarray]:
     """tokens, flops and loss of each run in `cuts` at its step `end`, the loss interpolated in log-log."""
-    runs = {name: run.sort_values("steps") for name, run in curves.groupby("run_id")}
+    longest = curves[curves["run_id"].isin(cuts["run_id"])].sort_values("steps")
+    columns = ("steps", "tokens", "flops", "loss")
+    runs = {name: {column: run[column].to_numpy() for column in columns} for name, run in longest.groupby("run_id")}
     at = [(float(end), runs[name]) for name, end in zip(cuts["run_id"], cuts["end"], strict=True)]
     found = {
         name: np.array([np.interp(end, run["steps"], run[name]) for end, run in at]) for name in ("tokens", "flops")

@@ -62,11 +62,10 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
         return self.about(study, 75, texts)
 
     def figures(self, study: LossStudy, result: tuple[Setting, ...]) -> Iterator[Drawing | Refusal]:
-        parts = plotting.file_parts([one.name for one in result])
-        for one in result:
+        for one, part in zip(result, file_parts(result), strict=True):
             if isinstance(one.bowls, Bowls):
-                yield bowls_figure(study, one.bowls, f"bowls_{parts[one.name]}")
-                yield path_figure(study, one.bowls, one.law, f"optimal_{parts[one.name]}")
+                yield bowls_figure(study, one.bowls, f"bowls_{part}")
+                yield path_figure(study, one.bowls, one.law, f"optimal_{part}")
 
     def tables(self, study: LossStudy, result: tuple[Setting, ...]) -> list[Table]:
         return [_table(one) for one in result if isinstance(one.law, HyperparameterLaw)]
@@ -79,6 +78,11 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
 
 
 SECTION = Hyperparameters()
+
+
+def file_parts(result: tuple[Setting, ...]) -> list[str]:
+    """By what the figures of each setting are called: `bowls_PART` and `optimal_PART`."""
+    return list(plotting.file_parts([one.name for one in result]).values())
 
 
 def _law(bowl: Bowls | Refusal, resamples: int, level: float) -> HyperparameterLaw | Refusal:
