@@ -24,8 +24,8 @@ AS_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": 
 
 # A worker takes file after file. One that takes long and comes last would leave the other workers idle.
 LONGEST = (
-    *("test_killed", "test_trunks", "test_by_name", "test_sweep", "test_benchmarks_stack", "test_stack"),
-    *("test_analyse", "test_large_tables", "test_own", "test_groups"),
+    *("test_killed", "test_stack", "test_every_pair", "test_sweep", "test_trunks", "test_extend", "test_by_name"),
+    *("test_models", "test_own_folder", "test_analyse", "test_large_tables", "test_benchmarks_stack", "test_groups"),
 )
 
 
@@ -37,6 +37,20 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process():
+    """As on a machine with one core: studies in other processes are the same to the last bit, and take seconds more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)
+        yield
+
+
+@pytest.fixture
+def several_processes(monkeypatch) -> None:
+    """An analysis studies its losses in other processes, as it does where there are several cores."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
 
 
 @pytest.fixture(scope="module")
