@@ -5,6 +5,7 @@ of log loss as percentages or factors, shares, and losses. Text that came from o
 """
 
 import io
+import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
@@ -167,3 +168,16 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableT
 
 def _indented(block: RenderableType, width: int = WIDTH) -> RenderableType:
     return Constrain(Padding(block, (0, 0, 0, INDENT), expand=False), width)
+
+
+def finite(value: object) -> object:
+    """The same structure with plain Python types, and null for every number that is not finite."""
+    if type(value) is float:  # of most values, and so asked first
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [finite(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

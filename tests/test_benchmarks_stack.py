@@ -8,7 +8,7 @@ import math
 import pandas as pd
 import pytest
 
-from benchmarks import common, growth, slots
+from benchmarks import common, growth, growth_of_analysis, slots
 from benchmarks.stack import contestants as who
 from benchmarks.stack import figure, floor, goals
 from benchmarks.stack.__main__ import in_words, settings_of, write
@@ -132,7 +132,7 @@ def test_a_worker_process_times_its_contestant_and_tells_its_errors():
 
 
 def test_a_stack_beyond_the_plans_memory_is_refused_and_not_tried():
-    too_big = dataclasses.replace(TINY, batch_size=2**28, horizon=1)
+    too_big = dataclasses.replace(TINY, width=2**17, horizon=1)
     assert Worker(who.VSWEEP, 2).build("big", too_big, 1).refused == "the plan's cut by memory is 0 slots here"
 
 
@@ -217,6 +217,24 @@ def test_flags_change_what_is_measured_and_unknown_contestants_are_refused(capsy
     with pytest.raises(SystemExit):
         parse_stack(["--contestants", "vsweep,jaxx"])
     assert "unknown: jaxx; allowed: vsweep, jax" in capsys.readouterr().err
+
+
+def test_growth_of_analysis_is_drawn_against_rows(tmp_path):
+    grid = growth_of_analysis.Grid(4, 3, 2)
+    planted = grid.planted
+    assert (len(planted.widths) * len(planted.budgets) * len(planted.seeds), planted.evaluations) == (grid.runs, 40)
+    assert max(planted.budgets) == pytest.approx(500 * min(planted.budgets), rel=1e-4)
+    size = {"wall_s": 1.0, "page_mb": 1.0}
+    rows = [
+        {**size, "runs": n, "rows": 40 * n, "bootstrap": r, "cpu_s": 1 + n * r, "memory_mb": 200 + n}
+        for n in (24, 90)
+        for r in (0, 400)
+    ]
+    table = pd.DataFrame(rows)[growth_of_analysis.COLUMNS]
+    drawing = growth_of_analysis.figure_of(table, "somewhere")
+    assert [len(line.get_xdata()) for line in drawing.figure.axes[0].lines] == [2, 2]
+    common.write("growth_of_analysis", table, {}, drawing, tmp_path)
+    assert json.loads((tmp_path / "growth_of_analysis.json").read_text())["rows"][0]["runs"] == 24
 
 
 def test_growth_measures_a_point_of_each_panel_and_draws_it(tmp_path):

@@ -15,48 +15,40 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from vsweep import program
 from vsweep.after.evaluation import Done, evaluate_runs
-from vsweep.atomic import CannotWrite, write_text_atomically
+from vsweep.atomic import write_text_atomically
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.generate import alone
-from vsweep.host import interruption
+from vsweep.host import ending, interruption
 from vsweep.host.progress import PLAIN_LINE_EVERY_S
 from vsweep.storage.workdir import FILES
 
 EXAMPLES = """examples:
-  {evaluate} runs/mine
-  {evaluate} runs/mine --runs best,longest --metric mymetrics:last_digit_right
-  {evaluate} runs/mine --data new.npy --out new.csv
+  {command} runs/mine
+  {command} runs/mine --runs best,longest --metric mymetrics:last_digit_right
+  {command} runs/mine --data new.npy --out new.csv
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints the table or writes it to --out; returns 0, 2 with all problems on stderr, 74 or 75 as every command."""
     options = _parser().parse_args(arguments)
-    console = Console(stderr=True)
-    try:
-        if problems := _option_problems(options):
-            raise ConfigError(problems)
-        alone(cores_as_devices=False)
-        with interruption.leaving(), Shown(console) as shown:
-            table = evaluate_runs(
-                options.workdir,
-                None if options.runs in (None, "all") else options.runs.split(","),
-                data=options.data,
-                metrics=options.metric,
-                progress=shown.progress,
-                say=shown.say,
-            )
-        _give(table, options.out)
-        return 0
-    except interruption.Leave as left:
-        print(f"{left}: nothing was written", file=sys.stderr)
-        return interruption.EXIT_STATUS
-    except CannotWrite as error:
-        print(error, file=sys.stderr)
-        return CannotWrite.STATUS
-    except (ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    return ending.status(lambda: _evaluate(options), "nothing was written")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    if problems := _option_problems(options):
+        raise ConfigError(problems)
+    alone(cores_as_devices=False)
+    with interruption.leaving(), Shown(Console(stderr=True)) as shown:
+        table = evaluate_runs(
+            options.workdir,
+            None if options.runs in (None, "all") else options.runs.split(","),
+            data=options.data,
+            metrics=options.metric,
+            progress=shown.progress,
+            say=shown.say,
+        )
+    _give(table, options.out)
 
 
 class Shown:
@@ -110,13 +102,8 @@ def _option_problems(options: argparse.Namespace) -> list[Problem]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    name = program.command("evaluate")
-    parser = argparse.ArgumentParser(
-        name,
-        description="Losses and metrics of finished runs, without training again. The work directory is only read.",
-        epilog=EXAMPLES.format(evaluate=name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    about = "Losses and metrics of finished runs, without training again. The work directory is only read."
+    parser = program.parser("evaluate", about, EXAMPLES)
     parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="work directory of a sweep")
     which = parser.add_mutually_exclusive_group()
     listed = "run ids with commas, as in runs.csv, or `best`, or `longest` (default: all that have finished)"

@@ -36,10 +36,10 @@ from vsweep.tasks.base import Task
 
 ANY_TEXT = "type any text"  # where a task takes even an empty query
 EXAMPLES = """examples:
-  {generate} runs/mine --run best "123+456=" "7+8="
-  {generate} runs/text --run longest --temperature 0.8 --top-k 40 --samples 3 --length 200 "The "
-  {generate} runs/mine --run w16-d2M-s0 --prompts queries.txt --json > answers.jsonl
-  {generate} runs/mine --run best          asks for queries on a terminal, or reads lines from a pipe
+  {command} runs/mine --run best "123+456=" "7+8="
+  {command} runs/text --run longest --temperature 0.8 --top-k 40 --samples 3 --length 200 "The "
+  {command} runs/mine --run w16-d2M-s0 --prompts queries.txt --json > answers.jsonl
+  {command} runs/mine --run best          asks for queries on a terminal, or reads lines from a pipe
 """
 
 
@@ -199,13 +199,8 @@ def _option_problems(options: argparse.Namespace) -> list[Problem]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    name = program.command("generate")
-    parser = argparse.ArgumentParser(
-        name,
-        description="Continues queries with a finished run. Without a query it asks for them, or reads lines.",
-        epilog=EXAMPLES.format(generate=name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    about = "Continues queries with a finished run. Without a query it asks for them, or reads lines."
+    parser = program.parser("generate", about, EXAMPLES)
     parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="work directory of a sweep")
     parser.add_argument("queries", nargs="*", metavar="QUERY", help='text to continue, such as "123+456="')
     parser.add_argument("--run", required=True, metavar="RUN_ID", help="as in runs.csv, or `best`, or `longest`")

@@ -3,6 +3,7 @@
 There are two ways to each command: `vsweep WORD`, and in a checkout without an installed package a file or a module.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -26,3 +27,12 @@ def command(word: str) -> str:
     if called.stem == "vsweep" or not LAUNCHER.is_file():
         return f"vsweep {word}"
     return IN_A_CHECKOUT.get(word, f"python -m vsweep {word}")
+
+
+def parser(word: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """The arguments of a command, with `examples` below them: its own name stands there as {command}."""
+    name = command(word)
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(
+        name, description=description, epilog=examples.format(command=name), formatter_class=raw
+    )

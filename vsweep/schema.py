@@ -40,7 +40,7 @@ RUN_COLUMNS = {
     "diverged_at_step": ("step", "first step with a non-finite or exploding loss; empty if there was none"),
     "wall_s": ("s", "share of the stack's train_s, by the slot-steps of the run; a branch's are those after its fork"),
     "device": ("", "device kind and number of devices"),
-    "matmul_precision": ("", "jax_default_matmul_precision while training"),
+    "matmul_precision": ("", "jax_default_matmul_precision while training; of auto what it came to"),
     "versions": ("", "versions of vsweep, Python, jax, flax, optax and orbax"),
     "inexact_resumes": ("", "times it went on in another environment (plan.json lists them); 0: trained in one"),
 }

@@ -32,7 +32,8 @@ BATCH_SIZES = {"batchsize", "bs", "globalbatchsize", "trainbatchsize", "batch", 
 class Bowls:
     """The bowls of one setting.
 
-    `runs` has a row a run of a bowl: size, budget, batch, value, seed, loss. `minima` has a row a bowl: size, budget,
+    `runs` has a row a run of a bowl: run_id (None where a point is the lowest over another setting, which is no run),
+    size, budget, batch, value, seed, loss. `minima` has a row a bowl: size, budget,
     params, tokens, batch (NaN where the bowls are not parted by it), values (how many were tried), best, loss (both NaN
     but for interior minima and edges), curvature (of log loss in log setting; NaN where there is no parabola), status
     and held (the other settings, in words). `batch` names the column of batch sizes that parts the bowls.
@@ -74,7 +75,7 @@ def find(points: Points, setting: str, settings: list[str]) -> Bowls | Refusal:
     if product:
         table = table.assign(other=_numbers(table[product]), held=f"the best {product}")
     cut = _profiles(table, keys) if product else _cuts(table, keys)
-    runs = cut[["size", "budget", "batch", "value", "seed", "loss"]].reset_index(drop=True)
+    runs = cut[["run_id", "size", "budget", "batch", "value", "seed", "loss"]].reset_index(drop=True)
     return Bowls(setting, batch, runs, _minima(cut, keys), tuple(_notes(setting, tied, others, batch, table, product)))
 
 
@@ -158,7 +159,8 @@ def _profiles(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         found = lowest_point(group["other"].to_numpy(), mean)
         lowest.append(np.log(found["loss"]) if found["status"] == INTERIOR else mean.min())
     first = table.groupby([*keys, "value"], as_index=False).first()
-    return first.assign(seed=None, log_loss=lowest, loss=np.exp(lowest), batch=first["batch"].astype(float))
+    no_run = {"run_id": None, "seed": None, "batch": first["batch"].astype(float)}
+    return first.assign(**no_run, log_loss=lowest, loss=np.exp(lowest))
 
 
 def _minima(cut: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -9,13 +9,14 @@ smallest one left always wins, and an envelope that counts it finds a = 1 whatev
 finished points only; the vertices of their lower hull in log-log take the place of the envelope.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from vsweep.analysis.approaches import optimal_path
+from vsweep.analysis.approaches.curves.contest import ROUNDING, Contest
+from vsweep.analysis.approaches.curves.means import mean_curves, smooth, smoothed_runs
 from vsweep.analysis.approaches.lower_hull import convex_hull, falling
 from vsweep.analysis.approaches.optimal_path import BEFORE_BUDGETS, NOT_ANNEALED
 from vsweep.analysis.data.cells import membership, seed_noise_log
@@ -26,19 +27,7 @@ METHOD = "envelope"
 GRID_POINTS = 1500
 ANNEALED_FROM = 0.85
 MIN_SIZES = 3
-ROUNDING = 1e-9  # of log losses: more than sums of a few runs lose
 MIN_SHARE = 0.01  # of the values counted: a size that wins less of them does not count towards MIN_SIZES
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The smoothed mean curve of one cell: `tokens`, `flops`, `log_loss` [evaluations]."""
-
-    size: float
-    budget: float
-    tokens: np.ndarray
-    flops: np.ndarray
-    log_loss: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -61,45 +50,9 @@ class _Curves:
     first_budget: float
 
 
-def mean_curves(points: Points) -> pd.DataFrame:
-    """One curve a (size, budget): log loss averaged over its seeds, columns size, budget, tokens, flops, log_loss.
-
-    Seeds are joined by step: each has seen other examples by then, and so a slightly different number of tokens. The
-    mean and not the minimum over seeds: the luckiest of three seeds is no property of a size. An evaluation where a
-    seed is missing or has a loss <= 0 is dropped, because a mean over the other seeds would be biased.
-    """
-    curves = points.curves[points.curves["loss"] > 0]
-    curves = curves.assign(log_loss=np.log(curves["loss"]))
-    grouped = curves.groupby(["size", "budget", "steps"])
-    mean = grouped[["tokens", "flops", "log_loss"]].mean().assign(n=grouped.size())
-    runs = points.table.groupby(["size", "budget"]).size().rename("runs")
-    mean = mean.reset_index().merge(runs, on=["size", "budget"])
-    return mean[mean["n"] == mean["runs"]].drop(columns=["n", "runs"]).reset_index(drop=True)
-
-
-def smooth(log_loss: np.ndarray) -> np.ndarray:
-    """Weights 1, 2, 1 over neighbouring evaluations; both ends stay, because the last one is the annealed loss."""
-    if len(log_loss) < 3:
-        return log_loss
-    inner = (log_loss[:-2] + 2 * log_loss[1:-1] + log_loss[2:]) / 4
-    return np.concatenate([log_loss[:1], inner, log_loss[-1:]])
-
-
-def _smoothed_runs(points: Points) -> list[_Run]:
-    """The mean curves that have two evaluations or more."""
-    curves = mean_curves(points)
-    columns = [curves[name].to_numpy(float) for name in ("tokens", "flops", "log_loss")]
-    keys = curves[["size", "budget"]].to_numpy(float)
-    starts = np.flatnonzero(np.any(keys[1:] != keys[:-1], axis=1)) + 1
-    runs = zip(*(np.split(values, starts) for values in (keys, *columns)), strict=True)
-    return [
-        _Run(*key[0], tokens, flops, smooth(log_loss)) for key, tokens, flops, log_loss in runs if len(log_loss) > 1
-    ]
-
-
 def _on_grid(points: Points, table: pd.DataFrame) -> _Curves | None:
     """The curves of `points`, whose cells are the rows of `table`; None where no curve has two evaluations."""
-    runs = _smoothed_runs(points)
+    runs = smoothed_runs(points)
     if not runs:
         return None
     log_flops = [np.log(run.flops) for run in runs]
@@ -132,73 +85,90 @@ def _ends(size: np.ndarray, present: np.ndarray, axis: int) -> tuple[np.ndarray,
     return low.min(axis=axis), high.max(axis=axis)
 
 
-def _winners(moved: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest curve and its log loss [r, g], from the curves [g, k] of one resample after the other."""
-    best, lowest = [], []
-    for log_loss in moved:
-        best.append(log_loss.argmin(axis=1))
-        lowest.append(log_loss[np.arange(len(log_loss)), best[-1]])
-    return np.stack(best), np.stack(lowest)
+def _shifted(curves: _Curves, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The winners [r, g] where each curve moves as a whole, by the `shifts` [r, units] of its unit."""
+    shifts = shifts[:, curves.unit]
+    contest = Contest.between(curves.log_loss + shifts.min(axis=0), curves.log_loss + shifts.max(axis=0))
+    log_loss = np.take_along_axis(curves.log_loss, contest.curve, axis=1)
+    return contest.winners(log_loss + shift[contest.curve] for shift in shifts)
 
 
-def _shifted(curves: _Curves, shifts: np.ndarray) -> Iterator[np.ndarray]:
-    """The curves [g, k] of each resample, moved as a whole by the shift of their unit."""
-    return (curves.log_loss + shift for shift in shifts[:, curves.unit])
+@dataclass(frozen=True)
+class RunCurves:
+    """The curves of cells and of their single runs, to draw again which runs a cell has.
+
+    `log_loss` [rows, g] is each run's own smoothed curve on the grid of the mean curves, `members` [k, s] are the rows
+    of the runs of each curve, -1 beyond them, and `unit` [rows] is the unit of each row.
+    """
+
+    table: pd.DataFrame
+    unit: np.ndarray
+    curves: _Curves | None
+    log_loss: np.ndarray
+    members: np.ndarray
+
+    @classmethod
+    def of(cls, points: Points) -> "RunCurves":
+        """Without curves where no run has two evaluations."""
+        table, unit = optimal_path.units(points), optimal_path.unit_of_row(points)
+        curves = None if points.curves is None else _on_grid(points, table)
+        if curves is None:
+            return cls(table, unit, None, np.empty((0, 0)), np.empty((0, 0), int))
+        runs = [np.flatnonzero(unit == number) for number in curves.unit]
+        members = np.full((len(runs), max(map(len, runs))), -1)
+        for of_curve, rows in zip(members, runs, strict=True):
+            of_curve[: len(rows)] = rows
+        return cls(table, unit, curves, _own_curves(points, curves), members)
+
+    def winners(self, share: np.ndarray, stretch: float) -> tuple[np.ndarray, np.ndarray]:
+        """The winners [r, g] where each curve is the mean of its runs with the `share` [r, rows] of each.
+
+        A mean of runs lies between the lowest and the highest, and `stretch` takes it farther from the mean of all.
+        """
+        mean, reach = self.curves.log_loss, max(1.0, stretch) * (1 + ROUNDING)
+        lowest, highest = mean.copy(), mean.copy()
+        for number, rows in enumerate(self.members):
+            there = np.isfinite(mean[:, number])
+            runs, middle = self.log_loss[rows[rows >= 0]][:, there], mean[there, number]
+            lowest[there, number] += reach * (runs.min(axis=0) - middle)
+            highest[there, number] += reach * (runs.max(axis=0) - middle)
+        contest = Contest.between(lowest, highest)
+        rows = self.members[contest.curve]  # [g, m, s]
+        log_loss = np.where(rows >= 0, self.log_loss[rows, np.arange(len(rows))[:, None, None]], 0.0)
+        # Sums over whole rows are many times faster than sums of three numbers at a time.
+        ranks = list(zip(np.moveaxis(rows, -1, 0), np.moveaxis(log_loss, -1, 0).copy(), strict=True))
+        return contest.winners(_mean_of(ranks, of_run) for of_run in share)
 
 
-def _own_curves(points: Points, curves: _Curves) -> dict[str, np.ndarray]:
-    """By run: its own smoothed log loss [g] on the grid of the mean curves."""
+def _mean_of(ranks: list[tuple[np.ndarray, np.ndarray]], share: np.ndarray) -> np.ndarray:
+    """Means [g, m] of the n-th runs of all curves (their rows and log losses [g, m]), by the `share` [rows] of each."""
+    (first_rows, first), *others = ranks
+    rest = np.zeros_like(first)
+    for rows, log_loss in others:
+        rest += log_loss * share[rows]
+    return first * share[first_rows] + rest
+
+
+def _own_curves(points: Points, curves: _Curves) -> np.ndarray:
+    """[rows, g] the smoothed log loss of each run of the table on the grid of the mean curves; NaN without a curve."""
     kept = mean_curves(points).drop(columns=["tokens", "log_loss"])
     single = points.curves[["run_id", "size", "budget", "steps", "loss"]].merge(kept, on=["size", "budget", "steps"])
-    return {
-        run_id: np.interp(curves.log_c, np.log(run["flops"]), smooth(np.log(run["loss"].to_numpy())))
-        for run_id, run in single.sort_values("steps").groupby("run_id")
-    }
+    run = pd.Index(points.table["run_id"]).get_indexer(single["run_id"])
+    order = np.lexsort((single["steps"].to_numpy(), run))
+    log_flops, log_loss = (np.log(single[name].to_numpy(float))[order] for name in ("flops", "loss"))
+    run = run[order]
+    own = np.full((len(points.table), len(curves.log_c)), np.nan)
+    starts = np.flatnonzero(np.diff(run, prepend=-1))
+    for first, after in zip(starts, [*starts[1:], len(run)], strict=True):
+        own[run[first]] = np.interp(curves.log_c, log_flops[first:after], smooth(log_loss[first:after]))
+    return own
 
 
-def _contending(points: Points, curves: _Curves, own: dict[str, np.ndarray], stretch: float) -> _Curves:
-    """The curves that win somewhere in some resample, whatever runs it holds; the others need not be drawn again.
-
-    A mean of runs lies between the lowest and the highest of them, and `stretch` takes it farther from the mean of all.
-    """
-    unit, run_ids = optimal_path.unit_of_row(points), points.table["run_id"].to_numpy()
-    lowest, highest = [], np.full(len(curves.log_c), np.inf)
-    for number, mean in zip(curves.unit, curves.log_loss.T, strict=True):
-        runs = np.stack([own[run_id] for run_id in run_ids[unit == number]])
-        there = np.isfinite(mean)
-        mean = np.where(there, mean, 0.0)
-        low, high = runs.min(axis=0) - mean, runs.max(axis=0) - mean
-        reach = max(1.0, stretch) * (1 + ROUNDING)
-        lowest.append(np.where(there, mean + reach * low - ROUNDING, np.inf))
-        highest = np.minimum(highest, np.where(there, mean + reach * high + ROUNDING, np.inf))
-    kept = np.flatnonzero([bool((low[np.isfinite(low)] <= highest[np.isfinite(low)]).any()) for low in lowest])
-    columns = {name: getattr(curves, name)[kept] for name in ("unit", "size", "log_end", "log_per_token")}
-    return replace(curves, log_loss=curves.log_loss[:, kept], **columns)
-
-
-def _reweighted(points: Points, curves: _Curves, own: dict[str, np.ndarray], share: np.ndarray) -> Iterator[np.ndarray]:
-    """The curves [g, k] of each resample as means of the single runs' curves, with each run's `share` [r, rows]."""
-    unit, run_ids = optimal_path.unit_of_row(points), points.table["run_id"].to_numpy()
-    members = [np.flatnonzero(unit == number) for number in curves.unit]
-    absent = np.isinf(curves.log_loss).T
-    # The n-th runs of all curves that have so many, [curves, g] each: sums over whole rows are many times faster than
-    # sums of three numbers at a time.
-    ranks = []
-    for rank in range(max(map(len, members))):
-        has = np.flatnonzero([len(rows) > rank for rows in members])
-        rows = np.array([members[curve][rank] for curve in has])
-        ranks.append((has, rows, np.stack([own[run_ids[row]] for row in rows])))
-    (_, first_rows, first), *others = ranks
-    for of_run in share:
-        rest = np.zeros_like(first)
-        for has, rows, log_loss in others:
-            rest[has] += log_loss * of_run[rows, None]
-        yield np.where(absent, np.inf, first * of_run[first_rows, None] + rest).T
-
-
-def _envelope(curves: _Curves, moved: Iterable[np.ndarray], annealed_only: bool | None) -> optimal_path.Optima:
-    """The envelopes of r resamples, each with its curves [g, k]."""
-    best, lowest = _winners(moved)
+def _envelope(
+    curves: _Curves, winners: tuple[np.ndarray, np.ndarray], annealed_only: bool | None
+) -> optimal_path.Optima:
+    """The envelopes of r resamples, from the number and the log loss [r, g] of the lowest curve of each."""
+    best, lowest = winners
     size = curves.size[best]
     tokens = np.exp(curves.log_c - curves.log_per_token[best])
     annealed = np.exp(curves.log_c - curves.log_end[best]) >= ANNEALED_FROM
@@ -233,7 +203,7 @@ def lower_envelope(points: Points, annealed_only: bool | None = None) -> pd.Data
     curves = _on_grid(points, table)
     if curves is None:
         return pd.DataFrame(columns=["flops", "params", "tokens", "loss", "status", "annealed"])
-    return _envelope(curves, [curves.log_loss], annealed_only).table()
+    return _envelope(curves, _shifted(curves, np.zeros((1, len(table)))), annealed_only).table()
 
 
 def lower_hull(points: Points) -> pd.DataFrame:
@@ -265,7 +235,7 @@ def curve_points(points: Points, *, annealed_only: bool = False) -> pd.DataFrame
     Args:
       annealed_only: whether to take the last 15 % of each run only.
     """
-    runs = _smoothed_runs(points)
+    runs = smoothed_runs(points)
     first = min((run.tokens[-1] for run in runs), default=0.0)
     columns: dict[str, list] = {"flops": [], "params": [], "tokens": [], "loss": []}
     for run in runs:
@@ -307,7 +277,12 @@ def refit(points: Points, shifts: np.ndarray, annealed_only: bool | None = None)
 
 
 def refit_runs(
-    points: Points, weight: np.ndarray, *, stretch: float = 1.0, annealed_only: bool | None = None
+    points: Points,
+    weight: np.ndarray,
+    *,
+    stretch: float = 1.0,
+    annealed_only: bool | None = None,
+    own: RunCurves | None = None,
 ) -> optimal_path.PathRefits:
     """Fits r resamples of the runs of each cell at once, each run with its own curve; equal weights give the fit.
 
@@ -315,19 +290,17 @@ def refit_runs(
       weight: [r, rows of the table] how often resample r holds each run. A cell of which it holds none keeps them all.
       stretch: what each mean's distance from that of all runs is multiplied by: n runs drawn from n scatter too little,
         by (n - 1) / n in variance.
+      own: `RunCurves.of(points)`, for a caller that has several sets of weights.
     """
-    table, unit = optimal_path.units(points), optimal_path.unit_of_row(points)
-    share = _shares(np.asarray(weight, float), unit, stretch)
+    own = own or RunCurves.of(points)
+    share = _shares(np.asarray(weight, float), own.unit, stretch)
     if points.curves is None:
-        mean = (share * np.log(points.column("loss"))) @ membership(unit)
-        return refit(points, mean - np.log(table["loss"].to_numpy(float)))
-    curves = _on_grid(points, table)
-    if curves is None:
-        return _refits(points, table, None, len(share))
-    own = _own_curves(points, curves)
-    curves = _contending(points, curves, own, stretch)
-    optima = _envelope(curves, _reweighted(points, curves, own, share), annealed_only)
-    return _refits(points, table, optima, len(share))
+        mean = (share * np.log(points.column("loss"))) @ membership(own.unit)
+        return refit(points, mean - np.log(own.table["loss"].to_numpy(float)))
+    if own.curves is None:
+        return _refits(points, own.table, None, len(share))
+    optima = _envelope(own.curves, own.winners(share, stretch), annealed_only)
+    return _refits(points, own.table, optima, len(share))
 
 
 def _shares(weight: np.ndarray, unit: np.ndarray, stretch: float) -> np.ndarray:

@@ -10,9 +10,8 @@ from vsweep.analysis import option_help, reading_options
 from vsweep.analysis.answering import command
 from vsweep.analysis.checking.check import AS_PREDICTED, BEYOND, BUG, NOT_JUDGED, OFF, WITHIN, Check, Checked, check
 from vsweep.analysis.data.loading import load
-from vsweep.analysis.formatting import amount, blocks, columns, count, from_to, prose, scientific, times
+from vsweep.analysis.formatting import amount, blocks, columns, count, finite, from_to, prose, scientific, times
 from vsweep.analysis.planner.saved_law import Extrapolation, read_fits, refuse_unshown
-from vsweep.analysis.report.fits_json import finite
 
 SHOWN = 60  # rows of a table for the terminal
 FOUND_A_BUG = 1  # exit status

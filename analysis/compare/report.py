@@ -17,9 +17,8 @@ from vsweep.analysis import plotting
 from vsweep.analysis.compare import paired_bootstrap, verdict
 from vsweep.analysis.compare.comparison import Comparison
 from vsweep.analysis.data.cells import cells
-from vsweep.analysis.formatting import columns, count, from_to, share, signed_percent
+from vsweep.analysis.formatting import columns, count, finite, from_to, share, signed_percent
 from vsweep.analysis.plotting import FLOP_LABELS, Drawing
-from vsweep.analysis.report.fits_json import finite
 from vsweep.analysis.uncertainty.intervals import Range
 
 SMALLEST_FACTOR = 1.1  # of more data: less is not worth naming

@@ -7,7 +7,7 @@ from scipy.special import gammaincinv
 
 from vsweep.analysis.data.points import Points
 
-LARGEST_DENSE = 2**23  # values of a matrix of rows by groups
+LARGEST_DENSE = 2**20  # values of a matrix of rows by groups: a larger one is mostly zeros
 MANY_SEEDS = 8  # from here on a distribution says more than a band
 COLUMNS = ["size", "budget", "params", "tokens", "flops", "width", "loss", "low", "high", "ratio", "sd_log", "seeds"]
 

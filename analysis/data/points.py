@@ -5,6 +5,7 @@ isoflop (the compute of its IsoFLOP group), unique_tokens and weight: one row a 
 Nothing is clipped: a loss without a logarithm, a diverged run or one still in training is listed with its reason.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -76,6 +77,11 @@ class Points:
     def seeds(self) -> list:
         """The distinct seeds, sorted; empty where no run names one."""
         return sorted(self.table["seed"].dropna().unique())
+
+    @functools.cached_property
+    def by_seed(self) -> dict[object, "Points"]:
+        """The runs of each seed alone, parted once: every approach is asked about each."""
+        return {seed: self.of_seed(seed) for seed in self.seeds}
 
     def of_seed(self, seed: object) -> "Points":
         """The same convention with the runs of one seed only."""
@@ -150,10 +156,11 @@ def _excluded(
     table: pd.DataFrame, loss: str, diverged_at_step: pd.Series, *, known: bool = False
 ) -> dict[int, Exclusion]:
     """By row of `table`: the runs that have no loss to fit, or none with a logarithm; `known` if all were trained."""
-    found = {}
     trained = (table["tokens"] > 0) & (table["flops"] > 0) | known
     sized = table["params"].ne(0)  # a model may have embeddings only, and NaN is a table without N
-    for row, status, value in table[["status", "loss"]].itertuples():
+    usable = (table["status"] == schema.FINISHED) & np.isfinite(table["loss"]) & (table["loss"] > 0) & sized & trained
+    found = {}
+    for row, status, value in table.loc[~usable, ["status", "loss"]].itertuples():
         if status == schema.DIVERGED:
             step = diverged_at_step[row]
             found[row] = ExclusionKind.DIVERGED, "diverged" if np.isnan(step) else f"diverged at step {step:.0f}"
@@ -167,7 +174,7 @@ def _excluded(
             found[row] = ExclusionKind.NO_LOGARITHM, f"{loss} = {value:.3g} has no logarithm"
         elif not sized[row]:
             found[row] = ExclusionKind.NO_SIZE, "N = 0 as it is counted here, which has no logarithm"
-        elif not trained[row]:
+        else:
             found[row] = ExclusionKind.NOT_TRAINED, "no tokens or FLOP recorded"
     return {row: Exclusion(table.at[row, "run_id"], *why) for row, why in found.items()}
 

@@ -3,8 +3,12 @@
 From the best starts of a grid, with E = 0 and with E > 0, descents of all parameters together go to their ends.
 """
 
+import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +29,7 @@ STATIONARY = 1e-9  # relative gain of a restart below which a descent has ended
 MANY_POINTS = 2_000
 FEW_POINTS, MORE_POINTS = 500, 8_000
 ALIKE = 1e-3  # ends on a selection whose objectives are so close in relative terms may change places on all points
+_KEPT: ContextVar[dict[bytes, tuple[np.ndarray, float] | None] | None] = ContextVar("kept", default=None)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,18 @@ class Problem:
         """What the objective is divided by before it is minimised, so that tolerances mean the same for every loss."""
         unit = self.loss.min() if self.objective.residual == LOSS else 1.0
         return unit**2 if self.objective.penalty == SQUARED else self.objective.delta * unit
+
+    @property
+    def digest(self) -> bytes:
+        """Equal for problems with the same law, points and objective, to the last bit."""
+        content = hashlib.sha256()
+        for value in (self.form, self.floor, self.objective, *vars(self.data).values(), self.loss, self.weight):
+            if isinstance(value, np.ndarray):
+                content.update(f"{value.dtype}{value.shape}".encode())
+                content.update(np.ascontiguousarray(value).data)
+            else:
+                content.update(f"{value!r};".encode())
+        return content.digest()
 
     def predict(self, theta: np.ndarray, data: Data | None = None) -> np.ndarray:
         """The law [..., n] at theta [..., p]."""
@@ -132,8 +149,28 @@ def fit_form(
     return None if best is None else FormFit(problem, *best)
 
 
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Inside, the same problem is fitted once: sections of a study ask for the same law on the same points."""
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def best_fit(problem: Problem) -> tuple[np.ndarray, float] | None:
     """(theta [p], objective) of the lowest end of all descents; None where the grid holds no start."""
+    kept = _KEPT.get()
+    if kept is None:
+        return _best_fit(problem)
+    key = problem.digest
+    if key not in kept:
+        kept[key] = _best_fit(problem)
+    return kept[key]
+
+
+def _best_fit(problem: Problem) -> tuple[np.ndarray, float] | None:
     ends, values = _ends(problem) if len(problem.loss) <= MANY_POINTS else _ends_of_many(problem)
     if not len(ends):
         return None

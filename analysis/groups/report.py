@@ -16,12 +16,12 @@ from vsweep import atomic
 from vsweep.analysis import plotting
 from vsweep.analysis.compare import report as compare_report
 from vsweep.analysis.data.source import Refusal
+from vsweep.analysis.formatting import finite
 from vsweep.analysis.groups import words
 from vsweep.analysis.groups.side_by_side import SideBySide, side_by_side
 from vsweep.analysis.groups.splitting import Group, Groups
 from vsweep.analysis.plotting import Drawing
 from vsweep.analysis.report import page
-from vsweep.analysis.report.fits_json import finite
 from vsweep.analysis.report.inline_svg import Shared, sprite
 from vsweep.analysis.result import Result
 from vsweep.analysis.sections import law

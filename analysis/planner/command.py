@@ -9,6 +9,7 @@ import numpy as np
 from vsweep import program
 from vsweep.analysis import option_help
 from vsweep.analysis.answering import command
+from vsweep.analysis.formatting import finite
 from vsweep.analysis.planner.allocation import plan
 from vsweep.analysis.planner.answers_text import render_prediction, scarce_block
 from vsweep.analysis.planner.prediction import parse_run, predict
@@ -24,7 +25,6 @@ from vsweep.analysis.planner.saved_law import (
 )
 from vsweep.analysis.planner.scarce_data import PUBLISHED, ScarceData, plan_scarce, repeated_laws, repeats_of
 from vsweep.analysis.planner.text import render
-from vsweep.analysis.report.fits_json import finite
 
 
 @command("plan")

@@ -13,7 +13,6 @@ from vsweep.analysis.approaches.parametric import HOFFMANN, Law
 from vsweep.analysis.approaches.repeated_law import RepeatedLaw
 from vsweep.analysis.data.source import FLOP_CONVENTIONS, LEVEL, OWN_FLOPS, SIZE_CONVENTIONS
 from vsweep.analysis.planner.results import Plan
-from vsweep.analysis.report.fits_json import SCHEMA
 from vsweep.analysis.tables.units import LOSS_UNITS, NATS
 from vsweep.analysis.uncertainty.verdicts import DESCRIBES, DOUBTFUL, NOT_SHOWN, Judgement
 
@@ -89,6 +88,9 @@ def read_fits(path: str | Path, loss: str | None = None) -> SavedLaw:
 
 
 def _read_json(path: Path) -> dict:
+    # Here and not above: it takes a second to load, and a law that is given by its constants needs none of it.
+    from vsweep.analysis.report.fits_json import SCHEMA
+
     if path.is_dir():
         raise BadLaw(f"{path}: a directory - give the fits.json in it (of a sweep: {path / 'analysis' / 'fits.json'})")
     if not path.is_file():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from vsweep.analysis.approaches.bowls import Bowls
+from vsweep.analysis.approaches.kaplan_curves import KaplanCurves
 from vsweep.analysis.data.cells import MANY_SEEDS
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.formatting import count, metric, percent
@@ -14,13 +15,14 @@ from vsweep.analysis.sections import law, lines, optimum, runs
 from vsweep.analysis.sections.base import LossStudy
 from vsweep.analysis.sections.checks import forecast
 from vsweep.analysis.sections.checks.forecast import Forecast
-from vsweep.analysis.sections.further_laws import hyperparameters, one_variable
+from vsweep.analysis.sections.further_laws import hyperparameters, kaplan, one_variable, repeated
 from vsweep.analysis.sections.further_laws.hyperparameters import Setting
-from vsweep.analysis.uncertainty import verdicts
+from vsweep.analysis.uncertainty import repeated_data, verdicts
 from vsweep.analysis.uncertainty.approach import Approach, assessed, quantity
 from vsweep.analysis.uncertainty.hyperparameter_law import MOVES, VARIABLES, HyperparameterLaw
 from vsweep.analysis.uncertainty.intervals import Uncertainty
 from vsweep.analysis.uncertainty.one_variable import OneVariable
+from vsweep.analysis.uncertainty.repeated_data import REPEATS, RepeatedData
 
 MOST_WORDS = 24  # of the headline
 DESCRIBES, BREAKS, CANNOT_TELL = "describes", "breaks", "cannot tell"
@@ -68,7 +70,11 @@ def first_screen(studies: Sequence[LossStudy]) -> FirstScreen:
     setting = leading_setting(study)
     if setting is not None:
         return _of_setting(study, setting)
-    return _of_seeds(study) if is_about_seeds(study) else _of_law(study)
+    if is_about_repeats(study):
+        return _of_repeats(study)
+    if is_about_seeds(study):
+        return _of_seeds(study)
+    return _of_curves(study) if is_about_curves(study) else _of_law(study)
 
 
 def to_json(screen: FirstScreen) -> dict:
@@ -93,6 +99,18 @@ def leading_setting(study: LossStudy) -> Setting | None:
     wide = [one for one in found if isinstance(one.bowls, Bowls) and one.bowls.minima["values"].median() >= 3]
     enough = [one for one in wide if 2 * one.bowls.minima.groupby(["size", "budget"]).ngroups >= len(study.cells)]
     return max(enough, key=lambda one: len(one.bowls.interior), default=None)
+
+
+def is_about_repeats(study: LossStudy) -> bool:
+    """Whether a sweep varies how many of its examples are different, and a law of repeated data was fitted."""
+    runs = study.source.runs
+    varies = study.source.is_workdir and REPEATS in runs and runs[REPEATS].nunique() > 1
+    return bool(varies and isinstance(study.result(repeated.SECTION), RepeatedData))
+
+
+def is_about_curves(study: LossStudy) -> bool:
+    """Whether a study of text trains all sizes on one budget, as Kaplan et al. did: its law is that of the curves."""
+    return study.cells["tokens"].nunique() == 1 and isinstance(study.result(kaplan.SECTION), KaplanCurves)
 
 
 # Each kind
@@ -141,7 +159,7 @@ def _about_law(study: LossStudy, trust: Trust) -> str:
     elif trust.verdict == BREAKS:
         texts = [f"No single power law describes these {used}."]
     else:
-        because = f": {trust.reasons[0]}" if trust.reasons else ""
+        because = f": {trust.reasons[0].removeprefix('no law was fitted: ')}" if trust.reasons else ""
         texts = [f"These {used} cannot tell whether a scaling law holds{because}."]
     return _short(*texts, f"These {used} cannot tell whether a scaling law holds. The reasons are below.")
 
@@ -241,6 +259,48 @@ def _exponents(fitted: HyperparameterLaw) -> list[Number]:
     ]
 
 
+def _of_repeats(study: LossStudy) -> FirstScreen:
+    found = study.result(repeated.SECTION)
+    known, r_d, most = found.uncertainty, found.values["R_D"], found.most_epochs
+    of = f"worth {repeated_data.WORTH:g} of a new one, on average"
+    numbers = [
+        _ranged("R_D*, repetitions until a token is worth 1/e", r_d, f"{r_d:.3g}", known, "R_D"),
+        Number("most epochs of a run", most, f"{most:.3g}"),
+        Number("residual of the law", found.rms_log, percent(found.rms_log)),
+    ]
+    if found.is_worth_known:
+        epochs, bounds = repeated_data.epochs_at_worth(r_d), found.worth_range
+        text = f"Up to {epochs:.2g} epochs, a repeated token is {of}."
+        span = f"{bounds.low:.2g} to {min(bounds.high, most):.2g}, {known.form}"
+        label = f"epochs at a worth of {repeated_data.WORTH:g}"
+        numbers.insert(0, Number(label, epochs, f"{epochs:.2g}", span, bounds.low, bounds.high))
+    else:
+        text = f"These {len(found.runs)} runs do not show up to how many epochs a repeated token is {of}."
+    reason = "the law of repeated data is not tested on runs that it has not seen"
+    return FirstScreen(repeated.SECTION.name, text, Trust(CANNOT_TELL, (reason,)), tuple(numbers))
+
+
+def _of_curves(study: LossStudy) -> FirstScreen:
+    found = study.result(kaplan.SECTION)
+    curves = count(found.curves["run_id"].nunique(), "curve")
+    text = f"Without embeddings, the lowest loss of these {curves} falls as compute to the power {-found.line.a:.3f}."
+    reason = "one amount of data for every size: the line through the curves is not tested on other runs"
+    lowest = float(study.points.table["loss"].min())
+    span = "" if found.low is None else f"{found.low:.4f} to {found.high:.4f}, resamples of whole curves"
+    numbers = (
+        Number("slope of loss against compute", -found.line.a, f"{-found.line.a:.4f}", span, found.low, found.high),
+        Number(
+            "slope through the two corners",
+            -found.corners.a,
+            f"{-found.corners.a:.4f}",
+            note="has the noise of two points",
+        ),
+        Number("curves with a kink", len(found.shown_kinks), f"{len(found.shown_kinks)} of {len(found.kinks)}"),
+        Number("lowest loss", lowest, f"{lowest:.4g}", note="nats/token"),
+    )
+    return FirstScreen(kaplan.SECTION.name, text, Trust(CANNOT_TELL, (reason,)), numbers)
+
+
 def _of_one_variable(study: LossStudy) -> FirstScreen:
     name, found = one_variable.SECTION.name, study.result(one_variable.SECTION)
     standing = one_variable.standing(found)
@@ -251,7 +311,9 @@ def _of_one_variable(study: LossStudy) -> FirstScreen:
     missed = not isinstance(made, Refusal) and made.verdict.verdict == verdicts.FAILED
     fine = standing.verdict == verdicts.DESCRIBES
     verdict = BREAKS if missed else DESCRIBES if fine else CANNOT_TELL
-    reasons = (*standing.reasons, *(() if isinstance(made, Refusal) else made.verdict.reasons))
+    reasons = standing.reasons
+    if not isinstance(made, Refusal) and made.verdict.reasons:
+        reasons = (*reasons, f"the forecast {'failed' if missed else 'cannot be judged'}: {made.verdict.why}")
     says = {
         DESCRIBES: "and the law describes these runs",
         BREAKS: "but the law misses the largest runs",

@@ -13,7 +13,7 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
                       conventions), method ("envelope", "isoflop_parabola", "isoflop_akima", "parametric"), a, b (null
                       where refused), ranges, refused (null or the reason)
     conventions       {loss, rows, kaplan_and_chinchilla}: the same runs under every convention, and with Kaplan's
-                      choices one by one (fields of Row, Disagreement in sections.checks.conventions); null for a table
+                      choices one by one (Row and Disagreement in sections.checks); null for a table
     losses            by loss:
       convention      {loss, E, N, C, objective, text, level, isoflop_window, isoflop_weights}; `level` is the share
                       that every interval of this loss covers
@@ -23,6 +23,10 @@ Schema 2. Losses are in nats/token, N in parameters, D in tokens, C in FLOP; a n
       design          list of {kind, text, fatal}: what these N, D and C can never tell
       seed_noise_log  standard deviation of log loss between seeds of a typical cell; null without repeats
       seed_ratio      {median, max}: highest over lowest loss of a cell
+      seed_spread     list of {size, budget, params, tokens, seeds, sd_log, lowest, p05, median, p95, highest, mean,
+                      mean_low, mean_high}, one a cell with eight seeds or more (12 of them where there are over 40):
+                      quantiles of its seeds, and their geometric mean with the interval of `level` by Student's t;
+                      absent where no cell has so many
       parametric      {E, A, B, alpha, beta, G, a, b, at, value, r2_log, rms_log, residual_sd_log, points, ranges,
                       seed_share, resamples} or {refused}; `value` is the objective at the optimum, `residual_sd_log`
                       the scatter of single runs about the law, `resamples` {E, A, B, alpha, beta}: lists with the law
@@ -88,10 +92,9 @@ seeds", "resampled points", "draws of the scatter between seeds" or "draws of th
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-import numpy as np
-
 from vsweep.analysis import sections
 from vsweep.analysis.data.source import Refusal, Source
+from vsweep.analysis.formatting import finite
 from vsweep.analysis.report import first_screen
 from vsweep.analysis.sections.base import Finding, LossStudy
 
@@ -137,14 +140,3 @@ def _merged(parts: Iterable[dict]) -> dict:
             raise AssertionError(f"two sections write the same keys of fits.json: {sorted(twice)}")
         merged |= part
     return merged
-
-
-def finite(value: object) -> object:
-    """The same structure with plain Python types, and null for every number that is not finite."""
-    if isinstance(value, dict):
-        return {str(key): finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [finite(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

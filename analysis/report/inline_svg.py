@@ -15,6 +15,7 @@ ROLES = {"#000000": "var(--text)", "#ffffff": "var(--back)", "#dddddd": "var(--g
 # In the dark, colours of data are mixed with white. The same straight line is an SVG filter for pictures (`lift`).
 KEPT, WHITE = 0.68, 0.27
 NUMBER = re.compile(r"-?\d+\.\d+")
+COMMAND = re.compile(r"([A-DF-Za-df-z])([^A-DF-Za-df-z]*)")  # of a path: all letters but the e of an exponent
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -98,9 +99,21 @@ def _shorten(element: ElementTree.Element, name: str, used: set[bytes], shared: 
     for key in ("d", "x", "y", "width", "height"):
         if key in attributes:
             attributes[key] = _rounded(" ".join(attributes[key].split()))
+    if "d" in attributes:
+        attributes["d"] = _without_repeats(attributes["d"])
     if "transform" in attributes:
         attributes["transform"] = re.sub(r"translate\([^)]*\)", lambda at: _rounded(at[0]), attributes["transform"])
     element.text = element.tail = None
+
+
+def _without_repeats(path: str) -> str:
+    """The same path with a letter only where the command changes: behind a move or a line, two numbers are a line."""
+    parts, last = [], ""
+    for letter, numbers in COMMAND.findall(path):
+        follows = letter == "L" and last in ("M", "L")
+        parts.append(f" {numbers.strip()}" if follows else letter + numbers.strip())
+        last = letter
+    return "".join(parts)
 
 
 def _rounded(text: str) -> str:

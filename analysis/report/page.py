@@ -19,13 +19,15 @@ from vsweep.analysis.report import appendix, definitions
 from vsweep.analysis.report.first_screen import FirstScreen, first_screen
 from vsweep.analysis.report.inline_svg import Shared, inline, sprite
 from vsweep.analysis.report.interactive import bundle, data
-from vsweep.analysis.sections import loss_curves, optimum
+from vsweep.analysis.sections import law, loss_curves, optimum
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table
+from vsweep.analysis.sections.further_laws import one_variable
 
 HERE = Path(__file__).parent
 # Nothing is loaded and nothing runs, whatever got into the page: figures are inside it, and so are the styles.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+POWER = re.compile(r"\^(-?[\d.]*\d|[a-z])(?!\w)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 
@@ -76,6 +78,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["linked"] = linked
+    made.filters["raised"] = raised
     return made
 
 
@@ -101,6 +104,7 @@ def render(
     ]
     lead_figure = as_figure(lead, shared) if lead else None
     numbers = data.content(source, studies)
+    lessons = data.lessons(studies) if numbers else ()
     scripts = bundle.scripts() if numbers else ()
     return (
         environment()
@@ -110,6 +114,8 @@ def render(
             policy=bundle.policy(scripts) if scripts else POLICY,
             numbers=data.as_json(numbers) if numbers else "",
             thinned=numbers["thinned"] if numbers else "",
+            lessons=lessons,
+            no_lesson=_why_no_lesson(studies) if numbers and not lessons else "",
             scripts=scripts,
             styles=styles(shared),
             sprite=sprite(shared),
@@ -128,6 +134,14 @@ def render(
             published=definitions.PUBLISHED,
         )
     )
+
+
+def _why_no_lesson(studies: Sequence[LossStudy]) -> str:
+    """The reason why there is no law to play with, in one line."""
+    first = studies[0]
+    if first.source.variable:
+        return first.result(one_variable.SECTION).reason
+    return first.result(law.SECTION).refusals[0].reason
 
 
 def styles(shared: Shared) -> str:
@@ -197,3 +211,9 @@ def linked(text: str) -> Iterator[tuple[str, str]]:
         yield match[0], f"https://arxiv.org/abs/{number[1]}" if number else definitions.PAPERS[match[0]]
         end = match.end()
     yield text[end:], ""
+
+
+def raised(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in pieces, each with whether it is a power: `N^-0.3` is (`N`, False), (`-0.3`, True)."""
+    for at, piece in enumerate(POWER.split(text)):
+        yield (piece.replace("-", "\N{MINUS SIGN}") if at % 2 else piece), bool(at % 2)

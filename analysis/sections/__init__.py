@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from vsweep.analysis.data.source import Convention, Refusal, Source
+from vsweep.analysis.fitting.fit import keeping
 from vsweep.analysis.sections import (
     law,
     lines,
@@ -66,9 +67,10 @@ def study_loss(
     study = begin(source, convention, bootstrap=bootstrap)
     asked = of(source)
     # The first section compares what others found: asked last, it does not compute them under its own title.
-    for number, section in enumerate((*asked[1:], asked[0]), start=1):
-        say(f"{number} of {len(asked)}: {section.title}")
-        study.result(section)
+    with keeping():
+        for number, section in enumerate((*asked[1:], asked[0]), start=1):
+            say(f"{number} of {len(asked)}: {section.title}")
+            study.result(section)
     return study
 
 

@@ -1,10 +1,11 @@
 """The runs themselves: how many, what their design can never tell, how far seeds scatter, and which no fit sees."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from vsweep import schema
 from vsweep.analysis import plotting
@@ -17,6 +18,7 @@ from vsweep.analysis.plotting import FLOP_LABELS, SIZE_LABELS, TOKENS_LABEL, Dra
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, convention_json, long_table
 
 MANY_CELLS, SOME_CELLS = 40, 12  # with many seeds: where there are more than many, some are described and drawn
+MIDDLE = (0.05, 0.5, 0.95)  # quantiles: the median, and the ends of the middle 90 % of the seeds
 WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single seed says little
 
 
@@ -56,6 +58,7 @@ class Runs(Section[tuple[DesignProblem, ...]]):
             "design": [{"kind": problem.kind, "text": problem.text, "fatal": problem.fatal} for problem in result],
             "seed_noise_log": study.noise_log,
             "seed_ratio": {"median": ratio.median(), "max": ratio.max()} if len(ratio) else None,
+            **({"seed_spread": spread} if (spread := seed_spread_json(study)) else {}),
         }
 
 
@@ -162,24 +165,59 @@ def about_seeds(study: LossStudy) -> list[str]:
     worst = repeated.loc[repeated["ratio"].idxmax()]
     sentence = (
         f"the worst seed's loss is {repeated['ratio'].median():.2f} times the best seed's in the median cell, and at "
-        f"most {worst['ratio']:.2f} times (N = {metric(worst['size'])}, D = {metric(worst['tokens'])})"
+        f"most {worst['ratio']:.2f} times ({_named(study, worst)})"
     )
     matters = worst["ratio"] > WIDE_SEED_RATIO
     return [sentence + (". There a single seed says little." if matters else "."), *_about_many_seeds(study)]
 
 
+def _named(study: LossStudy, cell: Mapping) -> str:
+    """Such as `N = 3.58k, D = 1M`; of a table with one variable, this one alone."""
+    if study.source.variable:
+        return f"{study.source.variable} = {metric(cell['budget'])}"
+    return f"N = {metric(cell['size'])}, D = {metric(cell['tokens'])}"
+
+
 def _about_many_seeds(study: LossStudy) -> list[str]:
-    sentences, many = [], study.cells[study.cells["seeds"] >= MANY_SEEDS]
-    if len(many) > MANY_CELLS:
+    sentences, (many, some) = [], cells_of_many_seeds(study)
+    if len(many) > len(some):
         sentences.append(f"{len(many)} cells have {MANY_SEEDS} seeds or more; {SOME_CELLS} of them follow.")
-        many = many.iloc[np.linspace(0, len(many) - 1, SOME_CELLS).round().astype(int)]
-    for cell in many.itertuples():
-        low, middle, high = np.quantile(study.points.losses_of(cell.size, cell.budget), (0.05, 0.5, 0.95))
+    for cell in some.itertuples():
+        low, middle, high = np.quantile(study.points.losses_of(cell.size, cell.budget), MIDDLE)
         sentences.append(
-            f"over {cell.seeds} seeds at N = {metric(cell.size)}, D = {metric(cell.tokens)} the median loss is "
-            f"{middle:.3g}, and the middle 90 % lie between {low:.3g} and {high:.3g}."
+            f"over {cell.seeds} seeds at {_named(study, cell._asdict())} the median loss is {middle:.3g}, and "
+            f"the middle 90 % lie between {low:.3g} and {high:.3g}."
         )
     return sentences
+
+
+# Many seeds
+
+
+def cells_of_many_seeds(study: LossStudy) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cells with enough seeds for a distribution, and those of them that are described and drawn."""
+    many = study.cells[study.cells["seeds"] >= MANY_SEEDS]
+    if len(many) <= MANY_CELLS:
+        return many, many
+    return many, many.iloc[np.linspace(0, len(many) - 1, SOME_CELLS).round().astype(int)]
+
+
+def seed_spread_json(study: LossStudy) -> list[dict]:
+    """How far the seeds of each cell that is drawn lie apart, and how well their mean is known.
+
+    `p05`, `median` and `p95` are quantiles of the seeds. `mean` is the geometric mean; Student's t on log loss gives
+    the interval `mean_low` to `mean_high` that covers it in the share `level` of such studies.
+    """
+    spread = []
+    for cell in cells_of_many_seeds(study)[1].itertuples():
+        losses = study.points.losses_of(cell.size, cell.budget)
+        p05, median, p95 = np.quantile(losses, MIDDLE)
+        reach = special.stdtrit(cell.seeds - 1, (1 + study.convention.level) / 2) * cell.sd_log / np.sqrt(cell.seeds)
+        ends = {"mean_low": cell.loss * np.exp(-reach), "mean_high": cell.loss * np.exp(reach)}
+        of_cell = {name: getattr(cell, name) for name in ("size", "budget", "params", "tokens", "seeds", "sd_log")}
+        of_seeds = {"lowest": cell.low, "p05": p05, "median": median, "p95": p95, "highest": cell.high}
+        spread.append({**of_cell, **of_seeds, "mean": cell.loss, **ends})
+    return spread
 
 
 # Figures
@@ -188,13 +226,10 @@ def _about_many_seeds(study: LossStudy) -> list[str]:
 def seed_spread(study: LossStudy) -> Drawing | Refusal:
     """The distribution of the loss over seeds, one step line for each cell that has enough of them."""
     name = f"seed_spread_{study.loss}"
-    many = study.cells[study.cells["seeds"] >= MANY_SEEDS]
+    all_such, many = cells_of_many_seeds(study)
     if many.empty:
         return Refusal(name, f"no cell with {MANY_SEEDS} seeds")
-    drawn = ""
-    if len(many) > MANY_CELLS:
-        drawn = f" {SOME_CELLS} of {len(many)} such cells are drawn."
-        many = many.iloc[np.linspace(0, len(many) - 1, SOME_CELLS).round().astype(int)]
+    drawn = f" {SOME_CELLS} of {len(all_such)} such cells are drawn." if len(all_such) > len(many) else ""
     figure, (axes,) = plotting.new_figure()
     colour = plotting.colours(many["tokens"])
     numbers = []
@@ -207,7 +242,7 @@ def seed_spread(study: LossStudy) -> Drawing | Refusal:
     axes.set_ylabel("share of seeds at or below")
     plotting.colour_bar(figure, axes, colour, many["tokens"], TOKENS_LABEL)
     seeds = ", ".join(str(n) for n in sorted(set(many["seeds"])))
-    caption = f"Final losses of {seeds} seeds of the same size and budget, as cumulative shares.{drawn}"
+    caption = f"Final losses of {seeds} seeds of the same size and budget.{drawn}"
     return Drawing(name, "Scatter between seeds", caption, figure, pd.concat(numbers))
 
 

@@ -106,7 +106,7 @@ def _single_seeds(points: Points, method: str) -> list[dict[str, float] | None]:
     if len(points.seeds) < 2:
         return []
     at = largest_flops(points)
-    fits = [(points.of_seed(seed), fit(points.of_seed(seed), method)) for seed in points.seeds]
+    fits = [(one, fit(one, method)) for one in points.by_seed.values()]
     return [None if isinstance(found, Refusal) else quantities(one, found, at) for one, found in fits]
 
 
@@ -140,4 +140,4 @@ def quantity(name: str, value: float) -> str:
     """A number as its quantity is usually written: sizes with units, exponents with three digits."""
     if name in ("N_opt", "D_opt", "tokens_per_param"):
         return metric(value)
-    return f"{value:.3f}" if name in ("a", "b", "alpha", "beta") else f"{value:.4g}"
+    return f"{value:.3f}" if name in ("a", "b", "alpha", "beta", "x", "y", "z") else f"{value:.4g}"

@@ -119,9 +119,10 @@ def of_path(
         return intervals.interval(
             intervals.RESIDUALS, estimate, drawn, failed=refits.failed, level=points.convention.level
         )
-    refits = _refit_seeds(points, whole.method, bootstrap.WITHIN, count)
+    own = envelope.RunCurves.of(points) if _draws_curves(points, whole.method) else None
+    refits = _refit_seeds(points, whole.method, bootstrap.WITHIN, count, own)
     within = path_quantities(refits, at)
-    by_seed = path_quantities(_refit_seeds(points, whole.method, bootstrap.SEEDS, count), at)
+    by_seed = path_quantities(_refit_seeds(points, whole.method, bootstrap.SEEDS, count, own), at)
     widening = {}
     for name in within:
         if min(len(within[name]), len(by_seed[name])) < 2:
@@ -139,16 +140,18 @@ def of_path(
     )
 
 
-def _refit_seeds(points: Points, method: str, kind: str, count: int) -> PathRefits:
-    """Refits with seeds drawn again, within each cell or for all cells alike.
+def _draws_curves(points: Points, method: str) -> bool:
+    """Whether whole curves are drawn: how a seed differs at the end of a run says little about how it did before."""
+    return method == envelope.METHOD and points.curves is not None
 
-    Curves are drawn whole: how a seed differs at the end of a run says little about how it differs before.
-    """
+
+def _refit_seeds(points: Points, method: str, kind: str, count: int, own: envelope.RunCurves | None) -> PathRefits:
+    """Refits with seeds drawn again, within each cell or for all cells alike; `own` are the curves of the runs."""
     stretch = float(np.sqrt(bootstrap.unbiased(points, kind)))
-    if method == envelope.METHOD and points.curves is not None:
+    if own is not None:
         annealed_only = points.convention.annealed_only
         weight = bootstrap.weights(points, kind, count)
-        return envelope.refit_runs(points, weight, stretch=stretch, annealed_only=annealed_only)
+        return envelope.refit_runs(points, weight, stretch=stretch, annealed_only=annealed_only, own=own)
     shifts = stretch * bootstrap.drawn_shifts(points, kind, count)
     if optimal_path.is_labelled(points):  # a row of such a table is a unit of its own, and moves with its cell
         shifts = shifts[:, bootstrap.cell_of_row(points)]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from vsweep.analysis.approaches.parametric import SMALLEST_EXPONENT, why_undetermined
+from vsweep.analysis.approaches.parametric import SMALLEST_EXPONENT, Law, why_undetermined
+from vsweep.analysis.approaches.repeated_law import RepeatedLaw
 from vsweep.analysis.data.points import Points, select
 from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
@@ -31,7 +32,8 @@ class RepeatedData:
     """The law of repeated data: `values` by name (E, A, B, alpha, beta, R_D, R_N), `rms_log` over `points`.
 
     `residual_sd_log` is the scatter of single runs about the law, each parameter counted as a lost point; `resamples`
-    holds the values [r] of each resample that has such a law. `most_epochs` is the largest D / U of a run.
+    holds the values [r] of each resample that has such a law. `most_epochs` is the largest D / U of a run. `runs` has
+    params, tokens, unique_tokens and loss of the points.
     """
 
     values: dict[str, float]
@@ -41,6 +43,13 @@ class RepeatedData:
     residual_sd_log: float
     resamples: dict[str, np.ndarray]
     most_epochs: float
+    runs: pd.DataFrame
+
+    @property
+    def law(self) -> RepeatedLaw:
+        """The law as a formula."""
+        constants = {name: self.values[name] for name in ("E", "A", "B", "alpha", "beta")}
+        return RepeatedLaw(Law(**constants), self.values["R_D"], self.values["R_N"])
 
     @property
     def worth_range(self) -> Range | None:
@@ -127,12 +136,13 @@ def fit(points: Points, count: int) -> RepeatedData | Refusal | None:
     rms = float(np.sqrt((fitted.log_residuals**2).mean()))
     sd = rms * float(np.sqrt(len(loss) / max(1, len(loss) - needed)))
     most = float((tokens / points.column("unique_tokens")).max())
+    runs = points.table[["params", "tokens", "unique_tokens", "loss"]]
     if not count:
-        return RepeatedData(values, rms, len(loss), None, sd, {}, most)
+        return RepeatedData(values, rms, len(loss), None, sd, {}, most, runs)
     made = min(count, max(RESAMPLES, intervals.resamples_needed(convention.level)))
     resamples = _resamples(points, fitted, made)
     ranges = _interval(points, values, resamples, made)
-    return RepeatedData(values, rms, len(loss), ranges, sd, resamples, most)
+    return RepeatedData(values, rms, len(loss), ranges, sd, resamples, most, runs)
 
 
 def _resamples(points: Points, fitted: FormFit, count: int) -> dict[str, np.ndarray]:

@@ -1,9 +1,11 @@
 """Training many small models: vsweep's stack and what a user would run instead, side by side in one run.
 
     pip install -r requirements.txt -r benchmarks/requirements.txt     (or: make bench)
-    python -m benchmarks.stack                35 minutes on two cores; writes docs/benchmarks/stack.*
+    python -m benchmarks.stack                50 minutes on two cores; writes docs/benchmarks/stack.*
     python -m benchmarks.stack --device gpu   8 minutes on one GPU; writes docs/benchmarks/stack_gpu.*
     python -m benchmarks.stack --quick        one width, a few minutes; writes nothing
+    python -m benchmarks.stack --contestants vsweep,torch --stack-sizes 8 --output DIR
+                                              these two alone, 10 minutes; writes DIR/stack.*
 
 Everybody trains the same models (4 layers, head dim 4, tied embeddings, float32) on the same batches of 3-digit
 addition with the same optimizer, clip and dropout. Contestants:

@@ -30,6 +30,7 @@ class Planted:
     excess: Callable = LAW.loss
     answer_share: float = 0.3986
     floor: float = FLOOR
+    evaluations: int = EVALUATIONS  # of each run
 
 
 def large_table(sizes: int, budgets: int, seeds: int = 5, noise: float = 0.01, law: Law = LARGE_LAW) -> pd.DataFrame:
@@ -110,7 +111,9 @@ def _run(planted: Planted, width: int, budget: int, seed: int, factor: float) ->
         **_measured(planted, params, budget, seed, factor * planted.excess(params, seen(budget, seed))),
     }
     run["init_seed"] = run["data_seed"] = run["dropout_seed"] = seed
-    return run, [_evaluation(planted, run, tokens, factor) for tokens in np.geomspace(budget / 50, budget, EVALUATIONS)]
+    return run, [
+        _evaluation(planted, run, tokens, factor) for tokens in np.geomspace(budget / 50, budget, planted.evaluations)
+    ]
 
 
 def seen(nominal: float, seed: int) -> int:

@@ -69,11 +69,14 @@ def test_flags_that_only_a_plan_reads_are_refused_elsewhere(place):
     assert done.returncode == 2
     assert "--assume: nothing reads it - got 'hoffmann'; allowed: with --plan" in done.stderr
     assert "--plan_figure: nothing reads it" in done.stderr
-    wrong = launch(f"{ADDITION}:smoke", "--plan", "--plan_figure=no/a.pdf", "--seed_spread=2", cwd=place)
+    flags = ("--plan_figure=no/a.pdf", "--seed_spread=2", "--assume=no-such.json")
+    wrong = launch(f"{ADDITION}:smoke", "--plan", *flags, cwd=place)
     assert wrong.returncode == 2
     assert [line.split(":")[0].strip() for line in wrong.stderr.splitlines()[1:]] == [
         "--plan_figure",
         "--plan_figure",
         "--seed_spread",
+        "--assume",
     ]
+    assert wrong.stdout == ""
     assert small.tree(place) == {}

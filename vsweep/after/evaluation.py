@@ -18,6 +18,8 @@ from vsweep.after import sets
 from vsweep.after.sets import Sets
 from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
+from vsweep.host import devices, products
+from vsweep.host.hardware import Hardware
 from vsweep.models.base import Model
 from vsweep.saved_run import FinishedRuns
 from vsweep.tasks.base import HeldOut, Metric, Task, token_dtype
@@ -170,12 +172,14 @@ def _rows(
     by_stack: dict[str, list[str]] = {}
     for run_id in run_ids:
         by_stack.setdefault(finished.stack_of(run_id).name, []).append(run_id)
-    precision = finished.config.train.matmul_precision
+    device = jax.local_devices()[0]
+    here = Hardware(device.device_kind, 1, 0, capability=devices.compute_capability(device))
+    precision = products.asked(finished.config.train.matmul_precision, here)
     for stack, members in by_stack.items():
         programs = _Programs(finished, members, found, tuple(metrics.values()))
         for name, held_out in found.by_name.items():
             parts: dict[str, list[ExampleLosses]] = {run_id: [] for run_id in members}
-            with jax.default_matmul_precision(None if precision == "default" else precision):
+            with jax.default_matmul_precision(precision):
                 for run_id, losses in programs.evaluate(held_out):
                     parts[run_id].append(losses)
                     done += len(losses.loss_N)

@@ -14,6 +14,7 @@ import numpy as np
 from vsweep.models.base import Model
 
 AT_ONCE = 64  # sequences in one program
+COLDEST = 1e-30  # below it no token but the likeliest has a chance, and a quotient overflows float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Sampling:
     A sample depends on the seed, its number and its query alone, not on what else is asked beside it.
     """
 
-    temperature: float = 0.0  # logits are divided by it; 0: the likeliest token
+    temperature: float = 0.0  # logits are divided by it; 0, or below `COLDEST`: the likeliest token
     top_k: int = 0  # draw among so many of the likeliest tokens; 0: among all
     seed: int = 0
     samples: int = 1  # of each query
@@ -93,6 +94,7 @@ def _choose(logits_QxV, keys_Q, temperature, top_k: int):
     if top_k:
         least_Q = jax.lax.top_k(logits_QxV, top_k)[0][:, -1]
         logits_QxV = jnp.where(logits_QxV < least_Q[:, None], -jnp.inf, logits_QxV)
-    scaled_QxV = logits_QxV / jnp.where(temperature > 0, temperature, 1.0)
+    draws = temperature >= COLDEST
+    scaled_QxV = logits_QxV / jnp.where(draws, temperature, 1.0)
     drawn_Q = jax.vmap(jax.random.categorical)(keys_Q, scaled_QxV).astype(jnp.int32)
-    return jnp.where(temperature > 0, drawn_Q, likeliest_Q)
+    return jnp.where(draws, drawn_Q, likeliest_Q)

@@ -12,7 +12,6 @@ from vsweep.analysis.designer import assumption as assumptions
 from vsweep.analysis.designer import picture, precision, text
 from vsweep.analysis.designer.assumption import Assumption
 from vsweep.analysis.designer.runs import Runs
-from vsweep.config.problems import ConfigError, Problem
 from vsweep.models import accounting
 from vsweep.plan.grid import Stack
 from vsweep.plan.shape import model_shape
@@ -59,21 +58,13 @@ def draw(sweep: SweepPlan, file: Path, assume: str | None = None, seed_spread: f
 
 
 def of_plan(sweep: SweepPlan, assume: str | None, seed_spread: float | None) -> tuple[Runs, Assumption]:
-    """The design of a plan and what it is judged by.
-
-    Raises:
-      ConfigError: `assume` leads to no law.
-    """
+    """The design of a plan and what it is judged by. `assume` leads to a law: `train.law_problems` has looked."""
     floor_known = sweep.task.floor is not None
     if assume is None:
         runs = runs_of(sweep.stacks, sweep.task, "params")
         spread = assumptions.SEED_SPREAD if seed_spread is None else seed_spread
         return runs, assumptions.chinchilla(*runs.centre, floor_known=floor_known, sd_log=spread)
-    try:
-        assumed = assumptions.assume(assume, sd_log=seed_spread)
-    except ValueError as error:  # BadLaw
-        allowed = "a fits.json, `hoffmann`, or E,A,B,alpha,beta"
-        raise ConfigError([Problem("--assume", str(error), allowed=allowed)]) from None
+    assumed = assumptions.assume(assume, sd_log=seed_spread)
     return runs_of(sweep.stacks, sweep.task, assumed.size), assumed
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from vsweep import program
-from vsweep.atomic import CannotWrite
-from vsweep.config.problems import ConfigError
 from vsweep.corpus import tokenise
 from vsweep.corpus.documents.files import Reading
 from vsweep.corpus.documents.where import Condition
@@ -20,39 +17,32 @@ from vsweep.corpus.request import Request
 from vsweep.corpus.split import HELD_OUT, TRAIN
 from vsweep.corpus.state import check_folder
 from vsweep.corpus.store import Store
-from vsweep.host import interruption
+from vsweep.host import ending, interruption
 from vsweep.host.progress import PLAIN_LINE_EVERY_S, duration_text, size_text, standard_console
 from vsweep.storage.lock import locked
 
 INPUTS = ".txt, .jsonl (both also as .gz or .xz), .parquet, a folder, hf:NAME[:SUBSET][@REVISION], or speeches"
 EXAMPLES = """examples:
-  {tokenise} speeches/ --out corpora/speeches
-  {tokenise} book.txt --separator '\\n\\n' --train-bpe 4096 --out corpora/book
-  {tokenise} speeches --where 'id < "1900"' --out corpora/early
-  {tokenise} hf:allenai/c4:en --tokenizer gpt2 --max-tokens 1e9 --out corpora/c4
+  {command} speeches/ --out corpora/speeches
+  {command} book.txt --separator '\\n\\n' --train-bpe 4096 --out corpora/book
+  {command} speeches --where 'id < "1900"' --out corpora/early
+  {command} hf:allenai/c4:en --tokenizer gpt2 --max-tokens 1e9 --out corpora/c4
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints how far it is, and the facts of the store. Returns 0, or 2, 74 or 75 as every command here does."""
     options = _parser().parse_args(arguments)
-    try:
-        request = _request(options)
-        request.sources()  # a mistake leaves no folder behind
-        check_folder(request.out)
-        console = standard_console()
-        with interruption.leaving(), locked(request.out, console.print):
-            _show(tokenise.tokenise(request, restart=options.restart), console)
-        return 0
-    except interruption.Leave as left:
-        print(f"{left}: run the same command again to go on", file=sys.stderr)
-        return interruption.EXIT_STATUS
-    except CannotWrite as error:
-        print(error, file=sys.stderr)
-        return CannotWrite.STATUS
-    except (ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    return ending.status(lambda: _tokenise(options), "run the same command again to go on")
+
+
+def _tokenise(options: argparse.Namespace) -> None:
+    request = _request(options)
+    request.sources()  # a mistake leaves no folder behind
+    check_folder(request.out)
+    console = standard_console()
+    with interruption.leaving(), locked(request.out, console.print):
+        _show(tokenise.tokenise(request, restart=options.restart), console)
 
 
 def _show(events: Iterator[tokenise.Event], console: Console) -> None:
@@ -148,13 +138,8 @@ def _escaped(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    name = program.command("tokenise")
-    parser = argparse.ArgumentParser(
-        name,
-        description="Reads documents once and keeps their ids in a store. The same command continues after a stop.",
-        epilog=EXAMPLES.format(tokenise=name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    about = "Reads documents once and keeps their ids in a store. The same command continues after a stop."
+    parser = program.parser("tokenise", about, EXAMPLES)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=INPUTS)
     parser.add_argument("--out", type=Path, required=True, metavar="STORE", help="folder of the store, new or begun")
     _add_tokenizer(parser)

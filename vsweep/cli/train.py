@@ -196,7 +196,18 @@ def plan_flag_problems() -> list[Problem]:
     if SEED_SPREAD.value is not None and not 0 < SEED_SPREAD.value <= LARGEST_SPREAD:
         allowed = f"above 0, up to {LARGEST_SPREAD:g}"
         problems.append(Problem("--seed_spread", "not a spread", f"{SEED_SPREAD.value:g}", allowed))
-    return problems
+    return problems + ([] if ASSUME.value is None else law_problems(ASSUME.value))
+
+
+def law_problems(assume: str) -> list[Problem]:
+    """Why `--assume` leads to no law."""
+    from vsweep.analysis.designer import assumption
+
+    try:
+        assumption.assume(assume)
+    except (ValueError, OSError) as error:  # BadLaw is a ValueError
+        return [Problem("--assume", str(error), allowed="a fits.json, `hoffmann`, or E,A,B,alpha,beta")]
+    return []
 
 
 def serve_flag_problems() -> list[Problem]:
@@ -221,7 +232,7 @@ def follow(events: Iterator, display, *, changed: bool = False) -> int:
         match event:
             case Boundary():
                 trained = True
-                if event.ends_stack and event.runs_ended < event.runs and pace.due():
+                if event.ends_stack and event.runs_ended < event.runs and pace.due(event.left_s):
                     what = f"{event.stack} done, {event.runs_ended} of {event.runs} runs"
                     status = pace.draw(lambda what=what, home=event.workdir: report(home, what, display, final=False))
             case Interrupted():

@@ -43,7 +43,7 @@ SECTIONS = {
 }
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 PRECISIONS = ("float32", "bfloat16")
-MATMUL_PRECISIONS = ("default", "highest", "tensorfloat32", "bfloat16")
+MATMUL_PRECISIONS = ("auto", "default", "highest", "tensorfloat32", "bfloat16")
 KEEPING = ("all", "longest", "none")
 TASKS = ("addition", "modular_arithmetic", "markov", "text")
 MODELS = ("transformer", "moe", "lstm", "gru", "mlp")
@@ -196,7 +196,11 @@ FIELDS = (
         kind=OPTIONAL,
     ),
     Field(
-        "train", "matmul_precision", "highest", one_of(MATMUL_PRECISIONS), "jax_default_matmul_precision in training"
+        "train",
+        "matmul_precision",
+        "highest",
+        one_of(MATMUL_PRECISIONS),
+        "jax_default_matmul_precision in training; auto: highest on a CPU, elsewhere what JAX does by itself, recorded",
     ),
     Field("train", "share_trunks", True, SWITCH, "runs of wsd that differ in their budget share their stable phase"),
     Field(

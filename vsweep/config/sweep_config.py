@@ -67,7 +67,7 @@ class SweepConfig:
         swept = dict(self.axes)
         return swept[name] if name in swept else (getattr(getattr(self, SWEPT[name].section), name),)
 
-    @property
+    @functools.cached_property
     def optional_axes(self) -> tuple[str, ...]:
         """Fields that vary here and have no column in the runs.csv of other sweeps."""
         names = (*(axis for axis, _ in self.axes), *self.design.columns, *self.design.box)
@@ -79,13 +79,13 @@ class SweepConfig:
         designed = self.design.flops or "flops" in self.design.columns
         return (*self.optional_axes, *((ISOFLOP,) if designed else ()))
 
-    @property
+    @functools.cached_property
     def splitting_axes(self) -> tuple[str, ...]:
         """Those of the optional axes that fix programs, so that each value is a stack of its own."""
         columns = registry.known_fields("model", self.model.name)
         return tuple(axis for axis in self.optional_axes if axis in columns and columns[axis].kind == SPLITTING)
 
-    @property
+    @functools.cached_property
     def stacked_axes(self) -> tuple[str, ...]:
         """Those of the optional axes that are vectors over the slots of a stack."""
         others = (*self.splitting_axes, *HOST_AXES)

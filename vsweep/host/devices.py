@@ -86,6 +86,14 @@ def usable_cores() -> int:
     return cores
 
 
+def host_memory_bytes() -> int:
+    """Memory of this machine that this process may use, cut by a container's limit."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no such file outside Linux control groups; "max" is no limit
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
+
+
 def slots_mesh(device_count: int = 0) -> Mesh:
     """A mesh over the first `device_count` local devices (0: all).
 
@@ -199,6 +207,9 @@ def memory_bytes(mesh: Mesh) -> int:
 
 def use_compile_cache(folder: Path) -> None:
     """Keeps compiled programs in `folder`, readable by this user alone, for they are executable code.
+
+    Beside them JAX keeps what XLA's autotuning has chosen on a GPU, so a stack that compiles again is tuned at once and
+    as before (`jax_persistent_cache_enable_xla_caches`).
 
     A cache that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays in use instead. Where the file system has no
     permissions, programs are not kept.

@@ -21,6 +21,10 @@ class Hardware:
         """Of one device: fitted on a CPU, predicted or estimated on any other."""
         return speeds.CPU if self.kind == "cpu" else self._match.card.speed
 
+    def speed_in(self, precision: str, matmul_precision: str) -> Speed:
+        """Of one device, by `train.precision` and `train.matmul_precision`; a CPU has one speed."""
+        return speeds.CPU if self.kind == "cpu" else self._match.card.speed_in(precision, matmul_precision)
+
     @property
     def notes(self) -> list[str]:
         """What a reader of a plan should know about its speeds."""

@@ -17,6 +17,8 @@ GPU_SHARE = 0.75  # of a GPU's memory, that JAX takes where nobody says otherwis
 BYTES_PAST_SMALL_CACHE, BYTES_PAST_LARGE_CACHE = 1280.0, 650.0
 SCORE_BYTES = 40.0  # that an attention score of one head moves, forward and back
 PEAK_SHARE = 0.5  # of the peak rate, that batches of small float32 products reach
+TENSOR_SHARE = 0.2  # the same of tensor cores; fits the predicted gain of TF32 in `addition:full` on A100 and H100
+BFLOAT16_BYTES = 0.64  # of what float32 moves: counted in a program of width 64 for an H100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,41 @@ class Card:
         moved = BYTES_PAST_LARGE_CACHE if self.large_cache else BYTES_PAST_SMALL_CACHE
         return Speed(step_s, moved / self.bytes_s, PEAK_SHARE * self.peak_flops, compile_s, SCORE_BYTES / self.bytes_s)
 
+    def speed_in(self, precision: str, matmul_precision: str) -> Speed:
+        """Predicted, of `train.precision` and `train.matmul_precision`: float32 at "highest" is `speed`.
+
+        Tensor cores take bfloat16 at twice TF32's rate. Small products that gain nothing by them stay as they are.
+        """
+        if precision == "bfloat16" and self.bfloat16:
+            moved, rate = BFLOAT16_BYTES, self._tensor_flops * (2 if self.capability else 1)
+        elif self.bfloat16 and matmul_precision in self._rounding:
+            moved, rate = 1.0, self._tensor_flops
+        else:
+            return self.speed
+        return dataclasses.replace(
+            self.speed,
+            position_width_s=moved * self.speed.position_width_s,
+            score_s=moved * self.speed.score_s,
+            flops=max(self.speed.flops, TENSOR_SHARE * rate),
+        )
+
+    @property
+    def _tensor_flops(self) -> float:
+        return TENSOR_FLOPS.get(self.option, self.peak_flops)
+
+    @property
+    def _rounding(self) -> tuple[str, ...]:
+        """Precisions that round float32 products; a TPU makes "tensorfloat32" of three products of bfloat16."""
+        return REDUCED if self.capability else tuple(name for name in REDUCED if name != "tensorfloat32")
+
+
+REDUCED = ("auto", "default", "tensorfloat32", "bfloat16")  # JAX's settings that let float32 products be rounded
+# Peak of tensor cores, dense, for TF32, and on a TPU for bfloat16. GeForce's is that of float32 outside them.
+TENSOR_FLOPS = {
+    **dict.fromkeys(("A100-40GB", "A100-80GB"), 156e12),
+    **{"L4": 60e12, "L40S": 183e12, "H100-80GB": 495e12, "H100-PCIe": 378e12, "H200": 495e12, "B200": 1100e12},
+    "TPU-v5e": 197e12,
+}
 
 # From this compute capability on: seconds of a step with nothing to do, and of compiling.
 GENERATIONS = ((9.0, 5.5e-4, 30.0), (8.0, 6e-4, 40.0), (1.0, 7e-4, 60.0), (0.0, 5.5e-4, 180.0))

@@ -23,6 +23,7 @@ PARAMETER_COPIES = 3  # the parameters, their gradient or update, and the new on
 MOMENT_COPIES = 2  # the optimizer's state, and the new one beside it
 LOGITS_AT_ONCE = 2**24  # of one batch: with more of them a loss goes chunk by chunk
 CHUNK_LOGITS = 2**25  # of a chunk, at most
+SMALL_CHUNK = 8  # times as many positions may be in a chunk: then one that has to be filled up is faster
 # Copies that are kept for the backward pass, fitted to what XLA allocates on a CPU: in each layer of the features
 # [W, N], of the MLP's [F, N] and of the attention weights [H, T, T, B]; of all logits, or of those of a chunk.
 WIDTH_COPIES, FF_COPIES, SCORE_COPIES, LOGIT_COPIES, CHUNK_COPIES = 8, 3, 3, 4, 2
@@ -134,13 +135,16 @@ def _of_experts(shape: ModelShape) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def logits_chunk(positions: int, vocabulary: int) -> int | None:
-    """Positions whose logits a loss holds together: the largest divisor of `positions`, of all examples of a batch,
-    that `CHUNK_LOGITS` allow. None: `LOGITS_AT_ONCE` or fewer, which are all made at once.
+    """Positions whose logits a loss holds together, as many as `CHUNK_LOGITS` allow of all examples of a batch.
+
+    The largest divisor of `positions`. Where that is a small one (of a context that is a prime number it may be 1),
+    equal chunks, of which the last is filled up. None: `LOGITS_AT_ONCE` or fewer, which are all made at once.
     """
     if positions * vocabulary <= LOGITS_AT_ONCE:
         return None
     most = max(1, min(positions, CHUNK_LOGITS // vocabulary))
-    return next(size for size in range(most, 0, -1) if positions % size == 0)
+    divisor = next(size for size in range(most, 0, -1) if positions % size == 0)
+    return divisor if SMALL_CHUNK * divisor > most else -(-positions // -(-positions // most))
 
 
 def checkpoint_bytes(shape: ModelShape, slots: int, moments: int | None = None) -> int:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from vsweep.models import mup
 from vsweep.models.attention import attend
 from vsweep.models.base import Model, ModelShape, of_halves
-from vsweep.models.dropout import Dropout
+from vsweep.models.dropout import Dropout, Piece
 from vsweep.models.families import experts, feed_forward, rotary
 from vsweep.models.families.layers import (
     dense,
@@ -72,14 +72,17 @@ def _layer_specs(shape: ModelShape) -> Specs:
     }
 
 
-def features(shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None, dropout=0.0):
+def features(
+    shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None, dropout=0.0, piece: Piece | None = None
+):
     """(x_WxN, penalty) of whole numbers below `shape.vocabulary`; T is at most `shape.positions`.
 
-    The penalty is the load-balancing loss of routed experts, a mean over the layers; without experts it is None.
+    With a `piece` the tokens are that piece of a batch, and have the dropout that the batch has there. The penalty is
+    the load-balancing loss of routed experts, a mean over the layers; without experts it is None.
     """
     batch = tokens_BxT.shape[0]
     x_WxN = embed(shape, params, tokens_BxT)
-    drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape))
+    drop = Dropout.draw(dropout_key, dropout, (2 * shape.layers, *x_WxN.shape), piece)
     layers = [{part: params[f"{part}_{layer}"] for part in _layer_specs(shape)} for layer in range(shape.layers)]
     penalties: list[jax.Array | None] = []
     if shape.layers >= SCANNED_LAYERS:

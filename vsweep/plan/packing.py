@@ -55,6 +55,7 @@ class StackPlan:
     name: str
     slots: int
     entries: tuple[Entry, ...]
+    piece: int = 0  # examples that a step takes at once; 0: the whole batch
 
     @property
     def steps(self) -> int:
@@ -126,18 +127,22 @@ class StackPlan:
         return max(itertools.accumulate((change for _, change in changes), initial=0))
 
     def to_dict(self) -> dict:
-        return {"name": self.name, "slots": self.slots, "entries": [dataclasses.astuple(e) for e in self.entries]}
+        """Whole batches are not named: plans had none before there were pieces."""
+        entries = [dataclasses.astuple(entry) for entry in self.entries]
+        piece = {"piece": self.piece} if self.piece else {}
+        return {"name": self.name, "slots": self.slots, "entries": entries, **piece}
 
     @classmethod
     def from_dict(cls, values: dict) -> "StackPlan":
         """Raises KeyError, TypeError or ValueError for what is no plan that a stack could follow."""
-        plan = cls(values["name"], values["slots"], tuple(Entry(*entry) for entry in values["entries"]))
+        entries = tuple(Entry(*entry) for entry in values["entries"])
+        plan = cls(values["name"], values["slots"], entries, values.get("piece", 0))
         if not plan._has_types() or not plan._is_consistent():
             raise ValueError(f"stack {str(plan.name)[:50]!r}: not a plan that can be followed")
         return plan
 
     def _has_types(self) -> bool:
-        numbers = [self.slots, *(n for e in self.entries for n in (e.slot, e.start, e.stop, e.fork_step))]
+        numbers = [self.slots, self.piece, *(n for e in self.entries for n in (e.slot, e.start, e.stop, e.fork_step))]
         names = [self.name, *(entry.run_id for entry in self.entries)]
         return (
             all(type(number) is int and 0 <= number <= INT32_MAX for number in numbers)
@@ -227,6 +232,11 @@ def pack(
 
 def packed_steps(jobs: Jobs, slots: int, devices: int) -> int:
     """Steps that the stack takes when `pack` has packed it."""
+    if not jobs.branches:  # which of several free slots a run takes changes nothing then
+        free = [0] * (slots // devices * devices)
+        for job in sorted(jobs.ready):
+            heapq.heapreplace(free, free[0] - job.order[0])
+        return max(free)
     return max(stop for *_, stop in _schedule(jobs, slots, devices))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
-from vsweep.plan.cost import moments, slots_that_fit, step_seconds
+from vsweep.plan.cost import moments, piece_of, slots_that_fit, step_seconds
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import Jobs, StackPlan, pack, packed_steps
 from vsweep.tasks.base import Task
@@ -22,7 +22,7 @@ def plan_stack(
     """
     slots = choose_slots(stack, config, task, hardware, kept)
     entries = pack(stack.runs, slots, hardware.devices, share_trunks=config.train.share_trunks, kept=kept)
-    return StackPlan(stack.name, slots, entries)
+    return StackPlan(stack.name, slots, entries, piece_of(stack.shape, task, config, hardware))
 
 
 def choose_slots(
@@ -30,7 +30,8 @@ def choose_slots(
 ) -> int:
     """`all`, a number (both rounded up to whole devices), or `packed`: the cheapest number that fits into memory."""
     wanted, devices, runs = config.train.slots, hardware.devices, len(stack.runs)
-    fitting = slots_that_fit(stack.shape, task, hardware, moments(stack.shape, task, config))
+    kept_numbers, piece = moments(stack.shape, task, config), piece_of(stack.shape, task, config, hardware)
+    fitting = slots_that_fit(stack.shape, task, hardware, kept_numbers, piece)
     largest = min(_round_up(runs, devices), fitting)
     if wanted != "packed":
         count = runs if wanted == "all" else int(wanted)
@@ -38,7 +39,7 @@ def choose_slots(
     jobs = Jobs.of(stack.runs, share_trunks=config.train.share_trunks, kept=kept)
 
     def cost(steps: int, slots: int) -> tuple[float, int]:
-        return steps * step_seconds(stack.shape, task, slots, hardware), slots
+        return steps * step_seconds(stack.shape, task, slots, hardware, config.train.matmul_precision), slots
 
     # The cheapest at best come first: as soon as one is dearer at best than another is in fact, so are all that follow.
     candidates = sorted(cost(jobs.least_steps(slots), slots) for slots in range(devices, largest + 1, devices))

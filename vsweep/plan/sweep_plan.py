@@ -14,7 +14,7 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
-from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, slots_that_fit, step_seconds
+from vsweep.plan.cost import compile_seconds, device_bytes, model_shape, moments, piece_of, slots_that_fit, step_seconds
 from vsweep.plan.evaluations import evaluation_steps
 from vsweep.plan.grid import Stack, build_stacks, left_out, shapes
 from vsweep.plan.packing import StackPlan
@@ -113,13 +113,16 @@ class SweepPlan:
         return [*self.hardware.notes, *([slow] if emulated else []), *self.task.notes, *self._left_out()]
 
     def _left_out(self) -> list[str]:
+        """Of the runs of the config: an extended sweep has those of earlier ones too."""
+        last = self.generations[-1] if self.generations else self
+        planned = len(last.horizons) or last.runs
         out, most = left_out(self.config, self.task), 5
         if not out:
             return []
         named = ", ".join(out[:most]) + (", ..." if len(out) > most else "")
         low, high = self.config.design.tokens_per_param_bounds
         bounds = f"sweep.tokens_per_param_bounds = {low:g} to {high:g}"
-        return [f"note: {len(out)} of {len(out) + self.runs} runs are left out by {bounds}: {named}"]
+        return [f"note: {len(out)} of {len(out) + planned} runs are left out by {bounds}: {named}"]
 
     def plan_of(self, stack: Stack) -> StackPlan:
         return self._plan_by_name[stack.name]
@@ -156,7 +159,8 @@ def too_big_problems(some: Iterable[Shape], config: SweepConfig, task: Task, har
             f"what fits into {hardware.memory_bytes / 2**30:.1f} GiB of {hardware.kind}",
         )
         for shape in some
-        if slots_that_fit(shape, task, hardware, moments(shape, task, config)) < 1
+        if slots_that_fit(shape, task, hardware, moments(shape, task, config), piece_of(shape, task, config, hardware))
+        < 1
     ]
 
 
@@ -179,18 +183,26 @@ def kept_runs(config: SweepConfig, stack: Stack) -> frozenset[str]:
     return frozenset(run.run_id for run in stack.runs if most is not None and run.steps >= most)
 
 
+def _evaluated_slots(sweep: SweepPlan, stack_plan: StackPlan) -> int:
+    """How many evaluations of a slot there are: one of a trunk counts once for all the runs that share it."""
+    if any(entry.fork_step for entry in stack_plan.entries):
+        return sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
+    points = sweep.config.train.curve_points
+    return sum(len(evaluation_steps(entry.horizon, sweep.smallest_horizon, points)) for entry in stack_plan.entries)
+
+
 def estimate(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan) -> Estimate:
     """Memory, disk and FLOPs of one stack, and its seconds of training and compiling."""
     shape, model, train = stack.shape, model_shape(stack.shape, sweep.task), sweep.config.train
     kept = moments(shape, sweep.task, sweep.config)
-    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware)
-    due = sum(len({run.slot for run in runs}) for runs in evaluations(sweep, stack_plan).values())
+    step_s = step_seconds(shape, sweep.task, stack_plan.slots, sweep.hardware, train.matmul_precision)
+    due = _evaluated_slots(sweep, stack_plan)
     examples = due * train.curve_examples + len(stack.runs) * train.final_examples
     evaluation_s = HELD_OUT_PASS_COST * step_s / stack_plan.slots * examples / shape.batch_size
     return Estimate(
         params=accounting.params(model),
         flops=accounting.flops_counted_per_example(model) * shape.batch_size * stack_plan.trained_steps,
-        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware, kept),
+        memory_bytes=device_bytes(shape, sweep.task, stack_plan.slots, sweep.hardware, kept, stack_plan.piece),
         disk_bytes=accounting.finished_bytes(model, len(kept_runs(sweep.config, stack)))
         + 2 * accounting.checkpoint_bytes(model, stack_plan.slots + stack_plan.most_waiting, kept),
         train_s=stack_plan.steps * step_s + evaluation_s,

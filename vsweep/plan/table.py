@@ -5,6 +5,7 @@ from rich.table import Table
 
 from vsweep.host import devices
 from vsweep.host.progress import duration_text, size_text
+from vsweep.plan import precisions
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import StackPlan
 from vsweep.plan.sweep_plan import Estimate, SweepPlan
@@ -37,7 +38,7 @@ def show_plan(sweep: SweepPlan, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for note in sweep.notes:
+    for note in [*sweep.notes, *precisions.notes(sweep)]:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -21,7 +21,7 @@ import vsweep
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
-from vsweep.host import devices
+from vsweep.host import devices, products
 from vsweep.host.hardware import Hardware
 from vsweep.plan import generations, sweep_plan
 from vsweep.plan.cost import device_bytes, moments
@@ -36,7 +36,8 @@ from vsweep.storage.workdir import PLAN_ADVICE, WorkDir
 from vsweep.tasks.base import Task
 
 PLATFORM, LIBRARIES, DRIVER = "platform version", "accelerator libraries", "driver"
-ACCELERATOR_VARIABLES = ("NVIDIA_TF32_OVERRIDE", "LIBTPU_INIT_ARGS")  # of the system; libraries below XLA read them
+ACCELERATOR_VARIABLES = (products.TF32_OVERRIDE, "LIBTPU_INIT_ARGS")  # of the system; libraries below XLA read them
+PRODUCTS = "matmul precision"  # that "auto" came to
 ON_ACCELERATORS = (PLATFORM, LIBRARIES, DRIVER, *ACCELERATOR_VARIABLES)  # recorded there alone
 NUMERIC = ("jax", "jaxlib", "flax", "optax", "numpy")  # libraries that results are computed with
 # Settings that numbers depend on, or may, and what they are where none was recorded: JAX's defaults.
@@ -90,10 +91,15 @@ class Start:
         return list(self.notes)
 
 
-def environment(hardware: Hardware) -> dict[str, str | int]:
-    """What the results depend on beside the config and the plan, as far as it is known."""
+def environment(hardware: Hardware, matmul_precision: str = products.HIGHEST) -> dict[str, str | int]:
+    """What the results depend on beside the config and the plan, as far as it is known.
+
+    `matmul_precision` is the config's: what its "auto" comes to on an accelerator is a part of the environment.
+    """
     processor = {"processor": _processor()} if hardware.kind == "cpu" else {}
     accelerator = {} if hardware.kind == "cpu" else _accelerator()
+    if accelerator and matmul_precision == products.AUTO:
+        accelerator[PRODUCTS] = products.in_words(matmul_precision, hardware)
     libraries = {name: importlib.metadata.version(name) for name in NUMERIC}
     settings = {name: str(jax.config.values.get(name, default)) for name, default in SETTINGS.items()}
     return {
@@ -185,7 +191,8 @@ def _start_from(found: Found, config: SweepConfig, task: Task, home: WorkDir, *,
     if other_sweep or (found.plans is None and not found.steps):
         mesh = devices.slots_mesh(config.train.devices)
         sweep = sweep_plan.build_plan(config, task, devices.hardware(mesh, config.train.device_memory_gib))
-        return Start(sweep, mesh, (environment(sweep.hardware),), found=found)
+        here = environment(sweep.hardware, config.train.matmul_precision)
+        return Start(sweep, mesh, (here,), found=found)
     plans, environments = found.plans, found.environments
     if plans is None:
         plans, environments = _plan_of_checkpoints(before, task, home, found.steps, planned)
@@ -194,7 +201,7 @@ def _start_from(found: Found, config: SweepConfig, task: Task, home: WorkDir, *,
     mesh = devices.slots_mesh(_device_count(config, environments[-1], under_way, allow_inexact=allow_inexact))
     here = planned(mesh.size)
     _check_runs(home, plans, here)
-    as_begun, now = here.with_plans(plans), environment(here.hardware)
+    as_begun, now = here.with_plans(plans), environment(here.hardware, config.train.matmul_precision)
     begin = Start(as_begun, mesh, tuple(environments), found=found, generations=found.generations)
     if found.config:
         begin = _extended(begin, config, before, home, done, now)
@@ -264,7 +271,8 @@ def _plan_of_checkpoints(
     plans = []
     for index, name in enumerate(order):
         own = int(environments.get(name, last).get("devices", 1))
-        candidates = [made[count][index] for count in (own, *made) if count in made]  # it may have moved since
+        fresh = [made[count][index] for count in (own, *made) if count in made]  # it may have moved since
+        candidates = [*fresh, *(dataclasses.replace(plan, piece=0) for plan in fresh)]  # or be older than pieces
         origin = begun[name].origin_of(newest[name]) if name in begun else None
         fitting = [plan for plan in candidates if not (origin and Origin.by(sweep_sha256, plan).problem(origin))]
         plans += fitting[:1]
@@ -284,6 +292,9 @@ def _not_as_checkpoints_say(home: WorkDir, stacks: Sequence[str], counts: Iterab
 
 def _check_runs(home: WorkDir, plans: Sequence[StackPlan], here: SweepPlan) -> None:
     planned = [(plan.name, {(entry.run_id, entry.horizon) for entry in plan.entries}) for plan in plans]
+    pieces = [(plan.piece, stack.shape.batch_size) for plan, stack in zip(plans, here.stacks, strict=False)]
+    if any(piece and (piece % 4 or batch % piece) for piece, batch in pieces):
+        raise ConfigError([Problem("workdir", f"{home.plan_file} has pieces of no batch", allowed=PLAN_ADVICE)])
     if planned != [(stack.name, {(run.run_id, run.steps) for run in stack.runs}) for stack in here.stacks]:
         what = f"{home.plan_file} plans other runs"
         raise ConfigError([Problem("workdir", what, f"{len(planned)} stacks", PLAN_ADVICE)])
@@ -310,7 +321,7 @@ def _too_big(sweep: SweepPlan, done: dict[str, int]) -> list[str]:
         if done[plan.name] == plan.steps:
             continue
         kept = moments(stack.shape, sweep.task, sweep.part_with(stack.name).config)
-        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware, kept)
+        needed = device_bytes(stack.shape, sweep.task, plan.slots, hardware, kept, plan.piece)
         if needed > hardware.memory_bytes:
             lines.append(
                 f"plan: {plan.slots} slots of {stack.name} need {needed / 2**30:.3g} GiB a device, "

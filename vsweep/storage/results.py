@@ -25,6 +25,7 @@ class RunResults:
     diverged_at_step: int | None = None
     device: str = ""
     versions: str = ""
+    matmul_precision: str = ""  # of its products; empty before it ended, and in checkpoints of earlier versions
 
     @property
     def has_ended(self) -> bool:
@@ -91,7 +92,7 @@ class StackResults:
             numbers += [value for value in measured if value is not None]  # None: the task does not say
             numbers += [point[name] for point in run.curve for name in ("steps", "train_loss")]
             numbers += [] if run.diverged_at_step is None else [run.diverged_at_step]
-        texts = [text for run in self.runs.values() for text in (run.device, run.versions)]
+        texts = [text for run in self.runs.values() for text in (run.device, run.versions, run.matmul_precision)]
         whole = [
             self.slot_steps,
             *self.moved_at,

@@ -260,13 +260,22 @@ class CompletedTask:
         return self.own.facts() if hasattr(self.own, "facts") else {}
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a query. Raises ValueError if it is none."""
+        """Tokens of a query. Raises ValueError if it is none, or where a user's `encode` gives something else."""
         if hasattr(self.own, "encode"):
-            return self.own.encode(text)
+            return self._checked(self.own.encode(text))
         words = text.split()
         if not words or not all(word.isascii() and word.isdigit() and int(word) < self.vocabulary for word in words):
             raise ValueError(f"not tokens of this task: {text!r}; write numbers below {self.vocabulary}, as 3 1 2")
         return [int(word) for word in words]
+
+    def _checked(self, given: Any) -> list[int]:
+        """JAX takes any number as an index, and gives the answer to another query."""
+        tokens = list(given) if isinstance(given, Iterable) else [given]
+        strange = [each for each in tokens if not isinstance(each, int | np.integer) or not 0 <= each < self.vocabulary]
+        if strange:
+            what = f"the task's encode gives {strange[0]!r}, which is no token"
+            raise ValueError(f"{what}; allowed: whole numbers from 0 to {self.vocabulary - 1}")
+        return [int(token) for token in tokens]
 
     def decode(self, tokens: list[int]) -> str:
         """The text of `tokens` up to EOS or padding."""

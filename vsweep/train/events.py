@@ -52,6 +52,7 @@ class Boundary(Recorded):
     stack: str
     step: int
     steps: int  # of the stack
+    left_s: float  # estimated seconds until all runs have ended
 
     @property
     def ends_stack(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vsweep.host import devices
+from vsweep.host import devices, products
 from vsweep.host.progress import SilentProgress
 from vsweep.plan.grid import Stack
 from vsweep.plan.packing import StackPlan
@@ -90,7 +90,8 @@ class SweepRecorder:
         return Compiling(workdir=self.home.path, stack=stack.name)
 
     def boundary(self, stack_plan: StackPlan, step: int) -> Boundary:
-        return Boundary(**self._news(), stack=stack_plan.name, step=step, steps=stack_plan.steps)
+        of_stack = {"stack": stack_plan.name, "step": step, "steps": stack_plan.steps}
+        return Boundary(**self._news(), **of_stack, left_s=self.clock.left_s)
 
     def interrupted(self, stack: Stack, reason: str) -> Interrupted:
         """Writes the tables once more: a sweep that was stopped before its first chunk has some too."""
@@ -163,10 +164,15 @@ class StackRecorder:
         self.checkpoints = checkpoint.to_resume(home, sweep, self.plan)
         self.finished = checkpoint.of_finished(home, sweep, self.plan)
         self.kept = checkpoint.of_kept(home, sweep, self.plan)
-        self.labels = {"device": devices.describe(sweep.hardware), "versions": results.versions()}
+        wanted = sweep.config.train.matmul_precision
+        self.labels = {
+            "device": devices.describe(sweep.hardware),
+            "versions": results.versions(),
+            "matmul_precision": products.in_words(wanted, sweep.hardware),
+        }
         self.begun_at = self.checkpoints.latest()
         self.results = StackResults.of_checkpoint(sweep.stacks[index], self.checkpoints, self.begun_at)
-        here = resume.environment(sweep.hardware)
+        here = resume.environment(sweep.hardware, wanted)
         moved = bool(self.begun_at) and bool(resume.differences(self.results.environment, here))
         self.results.move_to(here, moved_at=self.begun_at if moved else None)
         self.free_at = 0.0  # when the devices had nothing of the chunk before left to do
@@ -298,7 +304,8 @@ class StackRecorder:
             if entry.stop == step:
                 run = self.results.runs[entry.run_id]
                 run.finished = run.diverged_at_step is None
-                run.device, run.versions = self.labels["device"], self.labels["versions"]
+                for name, label in self.labels.items():
+                    setattr(run, name, label)
 
     def _trained_s(self) -> float:
         return self.results.seconds[TRAIN] + self.results.seconds[EVALUATE]

@@ -7,6 +7,7 @@ import dataclasses
 
 from vsweep.config import sweep_config
 from vsweep.config.design.options import ISOFLOP
+from vsweep.host import products
 from vsweep.models import accounting
 from vsweep.models.base import ModelShape
 from vsweep.plan import generations
@@ -168,7 +169,8 @@ def _run_row(sweep: SweepPlan, stack: Stack, run: Run, results: StackResults, co
         "diverged_at_step": result.diverged_at_step,
         "wall_s": round(results.seconds[TRAIN] * own_steps / results.slot_steps, 3) if results.slot_steps else 0.0,
         "device": result.device,
-        "matmul_precision": sweep.config.train.matmul_precision,
+        "matmul_precision": result.matmul_precision
+        or products.in_words(sweep.config.train.matmul_precision, sweep.hardware),
         "versions": result.versions,
         "inexact_resumes": results.inexact_resumes(sweep.plan_of(stack), run.run_id),
     }

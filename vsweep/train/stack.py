@@ -197,7 +197,7 @@ def _piece(recipe: Recipe, shape: StackShape) -> int:
     """Examples that an evaluation takes at once: a divisor of their number; all, where their logits are few."""
     examples, positions = shape.evaluation_examples, shape.sequence_length - 1
     if shape.one_by_one:
-        return math.gcd(shape.batch_size, examples)
+        return math.gcd(recipe.piece or shape.batch_size, examples)
     if accounting.logits_chunk(examples * positions, recipe.model.shape.vocabulary) is None:
         return examples
     return next(size for size in range(min(shape.batch_size, examples), 0, -1) if examples % size == 0)

@@ -3,7 +3,6 @@
 `run_sweep` is a generator of events; it knows nothing of flags, figures or fits. `loop.py` trains each stack.
 """
 
-import itertools
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from vsweep.session.resume import Start
 from vsweep.storage.lock import locked
 from vsweep.storage.workdir import WorkDir
 from vsweep.tasks import checks
-from vsweep.train.compiling import StackCompiler, compiles_ahead
+from vsweep.train.compiling import StackCompiler, stacks_ahead
 from vsweep.train.dispatcher import DeviceData, Dispatcher
 from vsweep.train.events import Event, Planned
 from vsweep.train.loop import train_stack
@@ -118,8 +117,10 @@ def train_sweep(
     with writing(recorder.home.compile_cache):
         devices.use_compile_cache(recorder.home.compile_cache.absolute())
     sweep, mesh, left, data = begin.sweep, begin.mesh, recorder.stacks_left(), None
-    with StackCompiler(sweep, mesh, ahead=compiles_ahead(mesh)) as compiler:
-        for index, following in itertools.zip_longest(left, left[1:]):
+    platform = mesh.devices.flat[0].platform
+    ahead = stacks_ahead(platform, devices.usable_cores(), devices.host_memory_bytes())
+    with StackCompiler(sweep, mesh, ahead=ahead) as compiler:
+        for place, index in enumerate(left):
             stack, stack_plan = sweep.stacks[index], sweep.plans[index]
             recorder.clock.start(stack_plan, recorder.results)
             if reason := interruption.should_stop():
@@ -132,9 +133,8 @@ def train_sweep(
             progress.compiling(stack.name)
             yield recorder.compiling(stack)
             of_stack.lap(ANALYSIS)
+            compiler.announce([sweep.stacks[each] for each in left[place:]])
             dispatcher = _compile_and_begin(begin, of_stack, data, compiler, interruption)
-            if following is not None:
-                compiler.announce(sweep.stacks[following], sweep.plans[following])
             for step in train_stack(dispatcher, of_stack, interruption):
                 yield recorder.boundary(stack_plan, step)
                 of_stack.lap(ANALYSIS)

@@ -43,6 +43,7 @@ class SweepClock:
         self.compile_s = compile_s
         self.stack_s = 0.0
         self.stack_tokens = 0.0
+        self.left_s = self._left_s()
 
     def advance(self, step: int, trained_s: float) -> None:
         """Training and evaluating for `trained_s` seconds in all sessions has brought the stack to `step`."""
@@ -52,16 +53,21 @@ class SweepClock:
         self.stack_s += seconds
         self.stack_tokens += (step - self.step) * self._tokens_per_step(step)
         self.step = step
-        done, total = self.done_s + self._expected(step), sum(self.expected_s.values())
-        scale = self.measured_s / self.measured_expected_s if self.measured_expected_s else 1.0
+        self.left_s = self._left_s()
         ended = sum(stack_results.ended_runs() for stack_results in self.stack_results)
         self.progress.update(
             self.stack_plan.name,
-            done=done / total,
+            done=(self.done_s + self._expected(step)) / sum(self.expected_s.values()),
             runs=f"{ended} of {self.sweep.runs}",
             tokens_per_s=self.stack_tokens / max(self.stack_s, 1e-9),
-            eta_s=scale * (total - done) + self.compile_s * self.stacks_left,
+            eta_s=self.left_s,
         )
+
+    def _left_s(self) -> float:
+        """Until all runs have ended, training and compiling; without the report."""
+        left = sum(self.expected_s.values()) - self.done_s - self._expected(self.step)
+        scale = self.measured_s / self.measured_expected_s if self.measured_expected_s else 1.0
+        return scale * left + self.compile_s * self.stacks_left
 
     def _expected(self, step: int) -> float:
         return self.expected_s[self.stack_plan.name] * step / self.stack_plan.steps
@@ -145,7 +151,10 @@ class Pace:
 
 
 class ReportPace:
-    """Keeps reports to a small share of a sweep: the next one is due after 20 times what the last one took."""
+    """Keeps reports to a small share of a sweep: the next one is due after 20 times what the last one took.
+
+    None is due when the last one, of all runs, comes sooner than that.
+    """
 
     WAIT = 20
     FIRST_S = 10.0  # what a report may take before one has been drawn
@@ -155,9 +164,9 @@ class ReportPace:
         self._last = now()
         self._took_s = self.FIRST_S
 
-    def due(self) -> bool:
-        """Whether a report is worth its time now."""
-        return self._now() - self._last >= self.WAIT * self._took_s
+    def due(self, left_s: float) -> bool:
+        """Whether a report is worth its time now, `left_s` seconds before the last one."""
+        return min(self._now() - self._last, left_s) >= self.WAIT * self._took_s
 
     def draw(self, report: Callable[[], str]) -> str:
         """Draws a report and remembers what it took."""

@@ -19,6 +19,7 @@ from vsweep.models import base
 from vsweep.optim import by_name, schedules
 from vsweep.tasks.base import Metric
 from vsweep.train.objective import gradient_noise, losses
+from vsweep.train.objective.pieces import by_pieces
 
 NEVER = -1
 DIVERGED_LOSS_RATIO = 3.0  # a loss above this times ln(vocabulary), after warmup, is divergence
@@ -82,6 +83,7 @@ class Recipe:
     metrics: tuple[Metric, ...] = ()  # the task's own
     options: tuple[str, ...] = ()  # the optional axes that the sweep varies: fields of `Hyper`
     gradient_statistics: bool = False  # runs are `MeasuredRunState`s
+    piece: int = 0  # examples that a training step takes at once; 0: the whole batch
 
 
 def stream_key(seed, stream: str) -> jax.Array:
@@ -164,6 +166,12 @@ def split_labels(tokens_BxS: jax.Array, pad: int) -> tuple[jax.Array, jax.Array,
 def _loss_and_gradient(recipe: Recipe, state: RunState, tokens_BxS) -> tuple[jax.Array, Any, dict]:
     """(training loss, its gradient, new fields of the state: its gradient statistics where those are measured)."""
     descend = jax.value_and_grad(_training_loss, argnums=1)
+    if recipe.piece:
+
+        def of_piece(piece, total, tokens_CxS):
+            return descend(recipe, state.params, state, tokens_CxS, piece=piece, total=total)
+
+        return *by_pieces(of_piece, state.params, tokens_BxS, recipe.piece, recipe.pad), {}
     if not recipe.gradient_statistics:
         return *descend(recipe, state.params, state, tokens_BxS), {}
 
@@ -180,14 +188,14 @@ def _with_own_dropout(state: RunState, half) -> RunState:
     return state._replace(dropout_key=jax.random.key_data(jax.random.fold_in(key, jnp.uint32(2**31) + half)))
 
 
-def _training_loss(recipe: Recipe, params, state: RunState, tokens_BxS) -> jax.Array:
-    """Mean over all labels that count; the whole sequence, not the answer alone."""
+def _training_loss(recipe: Recipe, params, state: RunState, tokens_BxS, **of_batch) -> jax.Array:
+    """Mean over all labels that count; the whole sequence, not the answer alone. Of a piece: its share."""
     inputs_BxL, labels_BxL, counted_BxL = split_labels(tokens_BxS, recipe.pad)
     key = None
     if recipe.use_dropout or recipe.model.always_with_key:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.dropout_key, impl="threefry2x32"), state.step)
     dropout = {"dropout_key": key, "dropout": state.hyper.dropout}
-    return losses.training_loss(recipe.model, params, inputs_BxL, labels_BxL, counted_BxL, **dropout)
+    return losses.training_loss(recipe.model, params, inputs_BxL, labels_BxL, counted_BxL, **of_batch, **dropout)
 
 
 def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformation:

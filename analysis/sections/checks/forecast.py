@@ -13,22 +13,21 @@ import pandas as pd
 
 from vsweep.analysis import plotting
 from vsweep.analysis.approaches import optimal_path
-from vsweep.analysis.approaches.parametric import is_law, why_undetermined
+from vsweep.analysis.approaches.parametric import is_law
 from vsweep.analysis.data.cells import cells, seed_noise_log
 from vsweep.analysis.data.points import Points
-from vsweep.analysis.data.source import LEVEL, Convention, Refusal
-from vsweep.analysis.fitting.alternative_laws import DataConstrained, Kaplan, PowerMean, TiedExponents
-from vsweep.analysis.fitting.chinchilla import Chinchilla, Data, Form
-from vsweep.analysis.fitting.fit import MANY_POINTS, FormFit, fit_form
+from vsweep.analysis.data.source import LEVEL, Refusal
+from vsweep.analysis.fitting.chinchilla import Chinchilla
+from vsweep.analysis.fitting.fit import MANY_POINTS, FormFit
 from vsweep.analysis.fitting.linear_refits import expand
 from vsweep.analysis.formatting import percent
 from vsweep.analysis.plotting import LAW_STYLES, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
+from vsweep.analysis.sections.checks.contenders import Contender, contenders, fit_contender, where_of, why_not
 from vsweep.analysis.sections.law import standing
 from vsweep.analysis.uncertainty import verdicts
 from vsweep.analysis.uncertainty.bootstrap import CELLS, sums, weights
 from vsweep.analysis.uncertainty.intervals import in_percent, resamples_needed
-from vsweep.analysis.uncertainty.repeated_data import repeats_data
 from vsweep.analysis.uncertainty.verdicts import Judgement
 
 METHOD, LEARNING_CURVE = "forecast", "learning_curve"
@@ -36,27 +35,8 @@ EXPENSIVE_SHARE = 0.2  # of the points, by compute, where a table has no few dis
 CELLS_A_BUDGET = 3  # at least, where a budget is held out
 CURVE_SHARES = (0.4, 0.55, 0.7, 0.85, 1.0)  # of the runs that are not held out, cheapest first
 RESAMPLES = 200  # are enough for the share of points inside an interval
-POINTS_A_PARAMETER = 2  # distinct (N, D) that a forecast needs, because one from fewer predicts nothing
 FAR_BELOW, LEAST_SPAN = 4.0, 2.0  # of a figure of errors: a line farther below is not drawn; what its axis spans
 CLEARLY_BETTER = 0.9  # of the error of the parametric law: below it another law predicts better
-FIT, KNOWN, ZERO = "E fitted", "E known", "E = 0"
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A law that may be asked for a forecast; `floor` is E, or None where it is fitted."""
-
-    form: Form
-    floor: float | None
-    floor_label: str
-
-    @property
-    def label(self) -> str:
-        return self.form.name.replace("_", " ") + f", {self.floor_label}"
-
-    @property
-    def parameters(self) -> int:
-        return len(self.form.parameters) + (self.floor is None)
 
 
 @dataclass(frozen=True)
@@ -186,7 +166,7 @@ def forecast(points: Points, *, bootstrap: int = 0) -> Forecast | Refusal:
     held_out, expensive = split
     cheap, held = points.where(~expensive), points.where(expensive)
     laws = contenders(points)
-    reason = _why_not(laws[0], cheap)
+    reason = why_not(laws[0], cheap)
     if reason:
         return Refusal(METHOD, f"without {held_out}: {reason}")
     found = [_law_forecast(contender, cheap, held, bootstrap) for contender in laws]
@@ -226,71 +206,11 @@ def _split(points: Points) -> tuple[str, pd.Series] | Refusal:
     return held_out, expensive
 
 
-def contenders(points: Points) -> list[Contender]:
-    """The laws that these points may be asked of; the parametric law of the convention first."""
-    convention = points.convention
-    first = Contender(Chinchilla(), convention.floor_value, _floor_label(convention))
-    found = [first]
-    if repeats_data(points):
-        found.append(replace(first, form=DataConstrained()))
-    found += [replace(first, form=PowerMean()), replace(first, form=TiedExponents())]
-    if convention.floor_free:
-        exact = _exact_floor(points)
-        found += [] if exact is None else [Contender(Chinchilla(), exact, KNOWN)]
-        return [*found, Contender(Chinchilla(), 0.0, ZERO), Contender(Kaplan(), 0.0, ZERO)]
-    kaplan = [replace(first, form=Kaplan())] if convention.given_floor is None else []
-    return [*found, *kaplan, Contender(Chinchilla(), None, FIT)]
-
-
-def _floor_label(convention: Convention) -> str:
-    if convention.floor_free:
-        return FIT
-    return KNOWN if convention.given_floor is None else f"E = {convention.given_floor:g}"
-
-
-def _exact_floor(points: Points) -> float | None:
-    """The task's exact floor, where every run has the same one and lies above it."""
-    if "floor" not in points.table or points.convention.loss != "val_loss":
-        return None
-    floors = points.column("floor")
-    return float(floors[0]) if np.ptp(floors) < 1e-9 and points.column("loss").min() > floors[0] else None
-
-
-def _where(contender: Contender, points: Points) -> tuple[np.ndarray, ...]:
-    """What the law is a function of: N, D, and the unique tokens for the law of repeated data."""
-    repeated = isinstance(contender.form, DataConstrained)
-    names = ("params", "tokens", *(["unique_tokens"] if repeated else []))
-    return tuple(points.column(name) for name in names)
-
-
-def _why_not(contender: Contender, points: Points) -> str | None:
-    """Why this law cannot be fitted to these points so that it may predict others; None where it can."""
-    reason = why_undetermined(points.column("params"), points.column("tokens"), contender.floor is None)
-    if reason:
-        return reason
-    distinct = len(points.table.groupby(["params", "tokens"]))
-    needed = POINTS_A_PARAMETER * contender.parameters
-    if distinct < needed:
-        return f"{distinct} distinct (N, D) are left, a forecast by {contender.parameters} parameters needs {needed}"
-    if points.column("loss").min() <= (contender.floor or 0):
-        return f"some losses lie at or below the floor E = {contender.floor:.6g}"
-    return None
-
-
-def fit_contender(contender: Contender, points: Points) -> FormFit | None:
-    """None where the points are too few for this law, or do not determine it."""
-    if _why_not(contender, points):
-        return None
-    data, loss = Data.of(*_where(contender, points)), points.column("loss")
-    objective = points.convention.objective
-    return fit_form(contender.form, data, loss, floor=contender.floor, objective=objective, weight=points.weights)
-
-
 def _law_forecast(contender: Contender, cheap: Points, held: Points, bootstrap: int) -> LawForecast | None:
     fitted = fit_contender(contender, cheap)
     if fitted is None or (isinstance(contender.form, Chinchilla) and not is_law(fitted.theta)):
         return None
-    where = _where(contender, held)
+    where = where_of(contender, held)
     error = np.log(fitted.loss(*where) / held.column("loss"))
     return LawForecast(
         law=contender.label,

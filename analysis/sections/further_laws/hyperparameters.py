@@ -22,6 +22,7 @@ from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or
 from vsweep.analysis.sections.law import ranges_json
 from vsweep.analysis.uncertainty import hyperparameter_law
 from vsweep.analysis.uncertainty.hyperparameter_law import VARIABLES, HyperparameterLaw
+from vsweep.analysis.uncertainty.repeated_data import REPEATS
 
 NAMED = 6  # cells without a minimum that a sentence names
 MOST_PANELS, MOST_BOWLS = 6, 8  # budgets in a figure, and sizes in a panel
@@ -48,6 +49,7 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
 
     def compute(self, study: LossStudy) -> tuple[Setting, ...]:
         varying = varying_settings(study.source.runs, study.source.settings)
+        varying = [name for name in varying if name != REPEATS]  # new data is always better: that is no optimum
         if not varying or study.empty:
             return ()
         points = select(study.source, study.convention, also=varying, best_settings=False)
@@ -60,11 +62,10 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
         return self.about(study, 75, texts)
 
     def figures(self, study: LossStudy, result: tuple[Setting, ...]) -> Iterator[Drawing | Refusal]:
-        parts = plotting.file_parts([one.name for one in result])
-        for one in result:
+        for one, part in zip(result, file_parts(result), strict=True):
             if isinstance(one.bowls, Bowls):
-                yield bowls_figure(study, one.bowls, f"bowls_{parts[one.name]}")
-                yield path_figure(study, one.bowls, one.law, f"optimal_{parts[one.name]}")
+                yield bowls_figure(study, one.bowls, f"bowls_{part}")
+                yield path_figure(study, one.bowls, one.law, f"optimal_{part}")
 
     def tables(self, study: LossStudy, result: tuple[Setting, ...]) -> list[Table]:
         return [_table(one) for one in result if isinstance(one.law, HyperparameterLaw)]
@@ -77,6 +78,11 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
 
 
 SECTION = Hyperparameters()
+
+
+def file_parts(result: tuple[Setting, ...]) -> list[str]:
+    """By what the figures of each setting are called: `bowls_PART` and `optimal_PART`."""
+    return list(plotting.file_parts([one.name for one in result]).values())
 
 
 def _law(bowl: Bowls | Refusal, resamples: int, level: float) -> HyperparameterLaw | Refusal:

@@ -1,13 +1,22 @@
 """The law of repeated data (Muennighoff et al. 2023): what a token is worth that a run has seen before."""
 
+from collections.abc import Iterator
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from vsweep.analysis import plotting
 from vsweep.analysis.data.source import Refusal
 from vsweep.analysis.fitting.alternative_laws import DataConstrained
 from vsweep.analysis.formatting import percent
+from vsweep.analysis.plotting import SIZE_LABELS, Drawing
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, or_refused
 from vsweep.analysis.sections.law import ranges_json
 from vsweep.analysis.uncertainty import repeated_data
 from vsweep.analysis.uncertainty.approach import describe_range, numbers
 from vsweep.analysis.uncertainty.repeated_data import RepeatedData
+
+MOST_SIDE_BY_SIDE = 6  # sizes
 
 
 class Repeated(Section[RepeatedData | None]):
@@ -24,6 +33,10 @@ class Repeated(Section[RepeatedData | None]):
             return []
         return self.about(study, 40, [*_about_repeats(result), *_about_worth(result)])
 
+    def figures(self, study: LossStudy, result: RepeatedData | Refusal | None) -> Iterator[Drawing | Refusal]:
+        if isinstance(result, RepeatedData):
+            yield cost_of_repeats(study, result)
+
     def tables(self, study: LossStudy, result: RepeatedData | Refusal | None) -> list[Table]:
         if result is None or isinstance(result, Refusal):
             return []
@@ -37,6 +50,47 @@ class Repeated(Section[RepeatedData | None]):
 
 
 SECTION = Repeated()
+
+
+def cost_of_repeats(study: LossStudy, result: RepeatedData) -> Drawing:
+    """How far the loss of each run lies above what the law gives to the same N and D of new tokens, against epochs."""
+    params, tokens, unique, loss = (result.runs[name].to_numpy(float) for name in result.runs)
+    of_new = result.law.loss(params, tokens, tokens)
+    epochs, above, by_law = tokens / unique, loss / of_new, result.law.loss(params, tokens, unique) / of_new
+    figure, (axes,) = plotting.new_figure()
+    colour = plotting.colours(params)
+    side_by_side = epochs * _dodge(params)
+    axes.vlines(side_by_side, by_law, above, color=plotting.BLACK, lw=0.5, alpha=0.5)
+    axes.scatter(side_by_side, by_law, marker="_", s=40, color=colour.to_rgba(params))
+    axes.scatter(side_by_side, above, s=16, color=colour.to_rgba(params))
+    _mark_worth(axes, result)
+    plotting.log_axis(axes, "x", "epochs, D / unique tokens", units=True)
+    axes.set_ylabel("loss / loss of the law on new tokens")
+    size = study.convention.size
+    plotting.colour_bar(figure, axes, colour, params, SIZE_LABELS[size])
+    caption = (
+        "Each dot is a run, and the mark at the end of its stem is the law of repeated data. At 1 all tokens are as "
+        "good as new ones. Sizes that saw the same number of epochs are drawn side by side."
+    )
+    numbers = result.runs.assign(epochs=epochs, loss_of_new_tokens=of_new, by_law=by_law * of_new)
+    return Drawing(f"repeats_{study.loss}", "What repeating costs", caption, figure, numbers)
+
+
+def _dodge(params: np.ndarray) -> np.ndarray:
+    """Factors near 1 that set the dots of few sizes side by side; 1 where there are many."""
+    sizes, rank = np.unique(params, return_inverse=True)
+    return 1.05 ** (rank - (len(sizes) - 1) / 2) if len(sizes) <= MOST_SIDE_BY_SIDE else np.ones(len(params))
+
+
+def _mark_worth(axes: Axes, result: RepeatedData) -> None:
+    """The epochs up to which a repeated token is nearly as good as a new one, with their interval, where known."""
+    if not result.is_worth_known:
+        return
+    epochs, bounds = repeated_data.epochs_at_worth(result.values["R_D"]), result.worth_range
+    axes.axvspan(bounds.low, min(bounds.high, result.most_epochs), color=plotting.BLUE, alpha=0.12, lw=0)
+    label = f"{repeated_data.WORTH:g} of a new token, up to {epochs:.2g} epochs"
+    axes.axvline(epochs, color=plotting.BLUE, lw=1, label=label)
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
 
 
 def _about_repeats(result: RepeatedData) -> list[str]:

@@ -30,7 +30,8 @@ class VsweepStack:
         self.slots = -(-models // self.mesh.size) * self.mesh.size
         runs = _runs(problem, models)
         self.shape, self.hardware = runs[0].shape, devices.hardware(self.mesh)
-        self.fitting = cost.slots_that_fit(self.shape, problem.task, self.hardware)
+        self.piece = cost.piece_of(self.shape, problem.task, sweep_config.SweepConfig(), self.hardware)
+        self.fitting = cost.slots_that_fit(self.shape, problem.task, self.hardware, piece=self.piece)
         if self.fitting < self.slots:
             raise MemoryError(f"the plan's cut by memory is {self.fitting} slots here")
         self.chunk_steps = sweep_config.TrainConfig().chunk_steps
@@ -62,7 +63,7 @@ class VsweepStack:
 
     def estimated_bytes(self, slots: int) -> int:
         """The plan's estimate of one device's memory for so many slots of all devices."""
-        return cost.device_bytes(self.shape, self.problem.task, slots, self.hardware)
+        return cost.device_bytes(self.shape, self.problem.task, slots, self.hardware, piece=self.piece)
 
     def train_memory(self):
         """What XLA allocates for the training program, bytes of one device."""
@@ -86,6 +87,7 @@ class VsweepStack:
             schedule=runs[0].shape.schedule,
             pad=task.pad,
             use_dropout=problem.dropout > 0,
+            piece=self.piece,
         )
         shape = StackShape(
             slots=self.slots,

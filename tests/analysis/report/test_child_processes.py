@@ -96,6 +96,33 @@ def test_study_without_answer_is_made_here(reason, source, study, monkeypatch, c
     assert all(child.returncode is not None for child in started)  # waited for: no zombie
 
 
+def test_one_child_studies_several_losses(source, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def remembered(*arguments, **keywords):
+        started.append(popen(*arguments, **keywords))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", remembered)
+    with child_processes.studying(source, CONVENTIONS, 0, 1) as studies:
+        assert [study.convention for study in studies()] == CONVENTIONS
+    assert [child.returncode for child in started] == [-9]  # it waited for another question
+
+
+def test_answers_stay_after_a_child_dies(source, study, monkeypatch, caplog):
+    """Of two questions it answers the first one; more complaints than a pipe holds stop nothing."""
+    twice = f"{child_processes.CHILD[-1][: -len('answer()')]}"
+    dies = "import sys; sys.stderr.write('x' * 200_000); sys.stdin = [sys.stdin.readline()]; "
+    program = [*child_processes.CHILD[:-1], f"{dies}{twice}answer(); raise MemoryError('9 GB')"]
+    monkeypatch.setattr(child_processes, "CHILD", program)
+    with child_processes.studying(source, CONVENTIONS, 0, 1) as studies:
+        assert exact_json.dumps(studies()[0]) == exact_json.dumps(study)
+        assert studies()[1].convention == CONVENTIONS[1]
+    assert [record.getMessage().split("; ")[0] for record in caplog.records] == [
+        "analysis: the process for val_loss failed (MemoryError: 9 GB)"
+    ]
+
+
 def test_studies_are_made_here_without_threads(source, monkeypatch, caplog):
     def full(*_):
         raise RuntimeError("can't start new thread")

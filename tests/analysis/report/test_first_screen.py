@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.analysis.planted import Planted
+from tests.analysis.sections.text_study import write_text_study
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.source import Convention
 from vsweep.analysis.report.first_screen import (
@@ -18,6 +20,7 @@ from vsweep.analysis.report.first_screen import (
 )
 from vsweep.analysis.sections import study_loss
 from vsweep.analysis.sections.base import LossStudy
+from vsweep.analysis.sections.further_laws import kaplan
 
 
 def study_of(table: pd.DataFrame) -> LossStudy:
@@ -108,3 +111,14 @@ def test_its_numbers_are_those_of_fits_json(law):
         "tokens per parameter at the optimum",
         "loss at the optimum",
     ]
+
+
+def test_equal_budgets_of_text_lead_with_the_curves(tmp_path):
+    """Kaplan's study: no joint law can be fitted, and the line under the curves is what was measured."""
+    workdir = write_text_study(tmp_path, Planted(budgets=(1_000_000,)))
+    study = study_loss(load(workdir), Convention("val_loss"), bootstrap=0)
+    screen, line = first_screen([study]), study.result(kaplan.SECTION).line
+    assert screen.section == kaplan.SECTION.name
+    assert screen.trust.verdict == CANNOT_TELL
+    assert f"to the power {-line.a:.3f}" in screen.headline
+    assert screen.numbers[0].value == -line.a

@@ -48,6 +48,17 @@ def test_only_papers_become_links():
     }
 
 
+def test_powers_are_raised_and_nothing_else():
+    assert list(page.raised("0.1 N^-0.300 D^0.15.")) == [
+        ("0.1 N", False),
+        ("\N{MINUS SIGN}0.300", True),
+        (" D", False),
+        ("0.15", True),
+        (".", False),
+    ]
+    assert [piece for piece, power in page.raised("x^2y ^<b> N ~ C^a") if power] == ["a"]
+
+
 def test_tables_escape_titles_cells_and_lines():
     parts = page.environment().get_template("parts.html").module
     shown = [

@@ -11,9 +11,9 @@ from vsweep.analysis.approaches.parametric import Law
 from vsweep.analysis.approaches.repeated_law import RepeatedLaw
 from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.source import Convention
-from vsweep.analysis.report import fits_json
+from vsweep.analysis.report import first_screen, fits_json
 from vsweep.analysis.sections import base
-from vsweep.analysis.sections.further_laws import repeated
+from vsweep.analysis.sections.further_laws import hyperparameters, repeated
 from vsweep.analysis.uncertainty import repeated_data
 from vsweep.cli.designing.base import CountedTask
 from vsweep.config import sweep_config
@@ -56,11 +56,11 @@ def study(tmp_path_factory) -> base.LossStudy:
     return study_of(tmp_path_factory.mktemp("repeat"), LAW)
 
 
-def test_the_design_has_1_to_16_epochs_at_three_sizes():
+def test_the_design_has_1_to_64_epochs_at_four_sizes():
     table = pd.DataFrame(rows_of(LAW))
     epochs = table.groupby("width")["epochs"].agg(lambda column: sorted(set(column)))
-    assert len(epochs) == 3
-    assert all({1, 2, 4, 8, 16} <= set(found) for found in epochs)
+    assert len(epochs) == 4
+    assert all({1, 4, 8, 16, 32, 64} <= set(found) for found in epochs)
 
 
 def test_intervals_hold_the_planted_worth_in_most_draws_of_the_noise(study, tmp_path_factory):
@@ -87,9 +87,28 @@ def test_the_rule_of_four_epochs_is_told_with_its_interval(study):
     assert "90 % interval) a repeated token is worth 0.9 of a new one on average" in told
     kept = fits_json.finite(repeated.SECTION.to_json(study, result))["repeated_data"]["worth"]
     assert kept["low"] < kept["epochs"] < kept["high"]
-    assert kept["most_epochs"] == 16
+    assert kept["most_epochs"] == 64
     rows = repeated.SECTION.tables(study, result)[0].rows
     assert rows[-1][:2] == ("epochs at an average worth of 0.9", f"{kept['epochs']:.3g}")
+
+
+def test_the_page_begins_with_what_a_repeated_token_is_worth(study):
+    screen, result = first_screen.first_screen([study]), study.result(repeated.SECTION)
+    epochs = repeated_data.epochs_at_worth(result.values["R_D"])
+    assert screen.section == repeated.SECTION.name
+    assert screen.headline == f"Up to {epochs:.2g} epochs, a repeated token is worth 0.9 of a new one, on average."
+    assert screen.trust.verdict == first_screen.CANNOT_TELL
+    tuned = {setting.name for setting in study.result(hyperparameters.SECTION)}
+    assert "unique_examples" not in tuned
+
+
+def test_the_figure_has_every_run_and_its_law(study):
+    (drawing,) = repeated.SECTION.figures(study, study.result(repeated.SECTION))
+    numbers = drawing.numbers
+    new = numbers["epochs"] == 1
+    assert len(numbers) == len(rows_of(LAW))
+    assert np.allclose(numbers["by_law"][new], numbers["loss_of_new_tokens"][new])
+    assert (numbers["by_law"][~new] > numbers["loss_of_new_tokens"][~new]).all()
 
 
 def test_the_plain_law_sees_the_least_repeated_runs_alone(study):
@@ -105,7 +124,7 @@ def test_repeats_that_never_lose_worth_have_no_number(tmp_path):
     kept = repeated.SECTION.to_json(study, result)["repeated_data"]["worth"]
     assert kept["epochs"] is None
     assert kept["high"] is None
-    assert 4 < kept["low"] <= 16
+    assert 4 < kept["low"] <= 64
     assert repeated.SECTION.tables(study, result)[0].rows[-1][1] == "not determined"
 
 

@@ -77,6 +77,12 @@ def test_tokens_are_drawn_with_their_probabilities(temperature, top_k):
     np.testing.assert_allclose(shares, jax.nn.softmax(kept / temperature), atol=0.02)
 
 
+@pytest.mark.parametrize("temperature", [1e-45, 1e-40, 1e-38, 1e-31, 1e-29])
+def test_a_temperature_that_float32_hardly_holds_gives_the_likeliest_token(temperature):
+    rows = drawn(constant(np.array([-300.0, 5.0, 7.0, 250.0], np.float32)), {}, [[0]], Sampling(temperature, samples=4))
+    assert {tuple(row[1:]) for row in rows} == {(3,) * 6}
+
+
 def test_each_query_has_its_own_length(model, params):
     rows = list(continuations(model, params, QUERIES, [3, 9, 4], pad=0))
     assert [len(row) for row in rows] == [3, 9, 4]

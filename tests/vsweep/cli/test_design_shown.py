@@ -10,8 +10,7 @@ import vsweep
 from tests.analysis.fits_file import content_of, write
 from tests.vsweep import small
 from vsweep.analysis.designer.precision import Precision, expected
-from vsweep.cli import design_shown
-from vsweep.config.problems import ConfigError
+from vsweep.cli import design_shown, train
 from vsweep.models import accounting
 from vsweep.plan.shape import model_shape
 
@@ -78,9 +77,11 @@ def test_an_earlier_study_is_assumed(tmp_path):
     assert file in assumed.about
 
 
-def test_a_law_that_is_none_is_a_problem(tmp_path):
-    with pytest.raises(ConfigError, match=r"--assume: no-such\.json: no such file"):
-        design_shown.of_plan(planned(tmp_path, **WIDE), "no-such.json", None)
+@pytest.mark.parametrize("text", ["no-such.json", "1,2,3", "-1,1,1,.5,.5"])
+def test_a_law_that_is_none_is_a_problem_of_the_command_line(text):
+    (problem,) = train.law_problems(text)
+    assert problem.field == "--assume"
+    assert train.law_problems("hoffmann") == []
 
 
 @pytest.mark.parametrize(("name", "begins"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml")])

@@ -57,7 +57,7 @@ def workdir(tmp_path) -> Path:
 
 
 def boundary(workdir: Path, step: int, ended: int) -> Boundary:
-    return Boundary(workdir=workdir, stack="w4", step=step, steps=9, runs_ended=ended, **RECORDED)
+    return Boundary(workdir=workdir, stack="w4", step=step, steps=9, left_s=3600.0, runs_ended=ended, **RECORDED)
 
 
 def finished(workdir: Path) -> Finished:

@@ -1,10 +1,13 @@
 """What programs are compiled for, by the device that they are for."""
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from jax._src import compiler
 
 from vsweep.config.problems import ConfigError
 from vsweep.host import devices
@@ -53,6 +56,18 @@ def test_memory_that_a_config_names_stands_before_that_of_the_device():
 
 def test_a_core_has_its_share_of_the_machine():
     assert devices.memory_bytes(mesh_of("cpu", None)) > 2**20
+
+
+def test_what_autotuning_has_chosen_is_kept_beside_compiled_programs(tmp_path, jax_setting):
+    jax_setting("jax_enable_compilation_cache", True)
+    devices.use_compile_cache(tmp_path / "compile_cache")
+    options = compiler.get_compile_options(num_replicas=1, num_partitions=1)
+    kept = Path(options.executable_build_options.debug_options.xla_gpu_per_fusion_autotune_cache_dir)
+    assert kept.parent == Path(jax.config.jax_compilation_cache_dir)
+
+
+def test_a_container_s_limit_is_the_memory_of_the_machine():
+    assert 2**28 < devices.host_memory_bytes() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def test_a_driver_is_named_where_the_system_tells_it(tmp_path):

@@ -10,7 +10,7 @@ from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
 from vsweep.host.hardware import Hardware
 from vsweep.models import accounting
-from vsweep.plan import cost, grid
+from vsweep.plan import cost, generations, grid
 from vsweep.plan.sweep_plan import build_plan
 from vsweep.train.rows import TokenCounter
 
@@ -91,6 +91,18 @@ def test_runs_outside_the_bounds_are_left_out_and_counted():
     assert "w4-c1e8-s0" in out
     note = f"note: {len(out)} of 9 runs are left out by sweep.tokens_per_param_bounds = 1 to 40: "
     assert build_plan(parsed, task, Hardware("cpu", 1, 2**34)).notes[0].startswith(note)
+
+
+def test_what_bounds_leave_out_of_an_extended_sweep_is_counted_in_its_last_config():
+    swept = {**SHAPES, "flops": [1e6, 1e7], "tokens_per_param_bounds": [1, 40]}
+    configs = [sweep_config.from_dict(sections({**swept, "flops": levels})) for levels in ([1e6, 1e7], [1e7, 1e8])]
+    task, hardware, parts = tasks.build(configs[0].task), Hardware("cpu", 1, 2**34), []
+    for number, config in enumerate(configs, 1):
+        stacks = generations.new_stacks(config, number, parts, set(), task)
+        parts.append(generations.part(config, task, hardware, stacks, {}))
+    extended, alone = generations.together(parts), build_plan(configs[1], task, hardware)
+    assert extended.runs > alone.runs
+    assert extended.notes[0] == alone.notes[0]
 
 
 def test_bounds_that_leave_nothing_are_refused():

@@ -267,3 +267,42 @@ def test_a_core_takes_slots_one_by_one_when_they_leave_its_cache_and_a_gpu_never
     assert not one_by_one(4, 6, "cpu")
     assert one_by_one(32, 2, "cpu")
     assert not one_by_one(32, 2, "Tesla T4")
+
+
+def piece(batch_size: int, kind: str = "cpu", **sections) -> int:
+    """Of the plan of a model of width 32 with four layers, on three-digit addition."""
+    train = {"batch_size": batch_size, **sections.pop("train", {})}
+    model = {"width": 32, "layers": 4, **sections.pop("model", {})}
+    values = small.config(task={"digits": 3}, model=model, train=train, sweep={"budget": [100_000]})
+    (plan,) = sweep_of(values, Hardware(kind, 2, 2**34)).plans
+    assert plan.to_dict().get("piece", 0) == plan.piece
+    return plan.piece
+
+
+def test_a_core_takes_a_large_batch_in_pieces_that_divide_it():
+    assert piece(512) == 64
+    assert piece(480) == 60
+    assert 32 <= piece(512, model={"width": 128}) < 64
+    assert piece(16) == 0
+    assert piece(509) == 0  # a prime
+
+
+def test_only_a_mean_over_examples_goes_in_pieces_and_only_on_a_cpu():
+    assert piece(512, kind="Tesla T4") == 0
+    assert piece(512, train={"gradient_statistics": True}) == 0
+    assert piece(512, model={"name": "moe"}) == 0
+    assert piece(512, model={"name": "lstm"}) == 0
+
+
+def test_the_laptop_study_takes_its_batches_whole(laptop):
+    assert {plan.piece for plan in laptop.plans} == {0}
+
+
+def test_pieces_are_what_memory_is_planned_for():
+    large = small.config(model={"width": 64}, train={"batch_size": 4096}, sweep={"budget": [100_000]})
+    (stack,) = sweep_of(large).stacks
+    task = sweep_of(small.config()).task
+    tight = Hardware("cpu", 1, accounting.activation_bytes(cost.model_shape(stack.shape, task), 4096))
+    assert cost.slots_that_fit(stack.shape, task, tight) == 0
+    assert cost.slots_that_fit(stack.shape, task, tight, piece=64) > 10
+    assert cost.device_bytes(stack.shape, task, 10, tight, piece=64) < tight.memory_bytes

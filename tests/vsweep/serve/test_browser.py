@@ -65,3 +65,15 @@ def test_a_phone_shows_it_whole(look, workdir, tmp_path, scheme):
     page.locator(".sweep").nth(1).wait_for(timeout=WAIT_MS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert said == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(look, tmp_path, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    workdir, other = planted.write(tmp_path / "sweep", Planted(off=0.3)), planted.write(tmp_path / "other")
+    planted.write_live(workdir)
+    page, said, _ = look(workdir, other, color_scheme=scheme)
+    page.locator(".sweep").nth(1).wait_for(timeout=WAIT_MS)
+    found = axe.Axe().run(page).response["violations"]
+    assert [(entry["impact"], entry["id"], entry["nodes"][0]["html"][:200]) for entry in found] == []
+    assert said == []

@@ -12,7 +12,7 @@ from tests.vsweep.session.conftest import Told, begun, contents, started, too_li
 from vsweep import tasks
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
-from vsweep.host.hardware import Hardware
+from vsweep.host.hardware import GPUS, Hardware
 from vsweep.session import resume
 from vsweep.storage.workdir import WorkDir
 from vsweep.tables import read_runs
@@ -26,7 +26,7 @@ def elsewhere(monkeypatch):
     real = resume.environment
 
     def change(**entries):
-        monkeypatch.setattr(resume, "environment", lambda hardware: {**real(hardware), **entries})
+        monkeypatch.setattr(resume, "environment", lambda *given: {**real(*given), **entries})
 
     return change
 
@@ -183,9 +183,7 @@ def test_a_sweep_from_before_settings_were_recorded_goes_on_under_jax_s_defaults
     monkeypatch.delenv("XLA_FLAGS", raising=False)  # which the tests are compiled with
     real, new = resume.environment, {*resume.SETTINGS, resume.PLATFORM}
     with monkeypatch.context() as before:
-        before.setattr(
-            resume, "environment", lambda hardware: {k: v for k, v in real(hardware).items() if k not in new}
-        )
+        before.setattr(resume, "environment", lambda *given: {k: v for k, v in real(*given).items() if k not in new})
         small.train(small.config(), tmp_path, progress=small.StopAfter(1))
     assert not new & environments(tmp_path)[0].keys()
     jax_setting("jax_threefry_partitionable", False)
@@ -220,3 +218,13 @@ def test_a_tf32_override_of_the_system_is_another_environment(monkeypatch):
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     now = resume.environment(Hardware("Tesla T4", 1, 2**33))
     assert resume.differences(before, now) == ["NVIDIA_TF32_OVERRIDE: began with , now 0"]
+
+
+def test_what_auto_comes_to_on_an_accelerator_is_a_part_of_the_environment(monkeypatch):
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    before = resume.environment(GPUS["A100-40GB"], "auto")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    now = resume.environment(GPUS["A100-40GB"], "auto")
+    assert "matmul precision: began with tensorfloat32, now highest" in resume.differences(before, now)
+    assert resume.environment(Hardware("cpu", 1, 2**33), "auto") == resume.environment(Hardware("cpu", 1, 2**33))
+    assert resume.PRODUCTS not in resume.environment(GPUS["A100-40GB"], "highest")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -212,3 +213,15 @@ def test_tokens_take_the_smallest_type(vocabulary, kind):
 def test_a_vocabulary_above_a_byte_trains(folder):
     small.train(config_of(symbols=300), folder / "wide")
     assert (pd.read_csv(folder / "wide" / "runs.csv")["status"] == "finished").all()
+
+
+@pytest.mark.parametrize("given", [[1, 7], [-1], [0.5], "ab", ["1"], 3.5, None])
+def test_what_a_users_encode_gives_must_be_tokens(given):
+    own = types.SimpleNamespace(vocabulary=5, sequence_length=6, encode=lambda text: given)
+    with pytest.raises(ValueError, match=r"encode gives .* which is no token; allowed: whole numbers from 0 to 4"):
+        base.CompletedTask("mine", own).encode("x")
+
+
+def test_tokens_of_a_users_encode_may_come_as_an_array():
+    own = types.SimpleNamespace(vocabulary=5, sequence_length=6, encode=lambda text: np.array([4, 0], np.uint8))
+    assert base.CompletedTask("mine", own).encode("x") == [4, 0]

@@ -187,23 +187,104 @@ def test_copies_on_the_devices_outlive_the_arrays_that_training_overwrites(mesh)
     assert copied.sharding == devices.over_slots(mesh)
 
 
-@pytest.mark.parametrize("ahead", [True, False])
-def test_the_next_stack_compiles_before_its_turn_only_where_that_is_asked_for(ahead, mesh):
-    sweep = small.sweep(small.config(sweep={"seed": [0]}), mesh.size)
-    with compiling.StackCompiler(sweep, mesh, ahead=ahead) as compiler:
-        compiler.announce(sweep.stacks[0], sweep.plans[0])
-        assert any(thread.name.startswith("compiler") for thread in threading.enumerate()) == ahead
-        programs = compiler.programs(sweep.stacks[0], sweep.plans[0])
-    assert programs.shape.slots == sweep.plans[0].slots
+class FakePrograms:
+    """Compiles nothing: records what is asked for, and ends a stack when it is told to."""
+
+    def __init__(self, stacks):
+        self.begun: list[str] = []
+        self.may_end = {stack.name: threading.Event() for stack in stacks}
+        self.changed = threading.Condition()
+
+    def __call__(self, sweep_plan, stack, stack_plan, mesh) -> str:
+        with self.changed:
+            self.begun.append(stack.name)
+            self.changed.notify_all()
+        assert self.may_end[stack.name].wait(30)
+        return f"programs of {stack.name}"
+
+    def wait_for(self, count: int) -> list[str]:
+        """What has begun once so many have."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.begun) >= count, 30)
+            return list(self.begun)
+
+
+def compiler_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("compiler")]
+
+
+FOUR_STACKS = small.config(sweep={"width": [4, 8, 12, 16], "seed": [0]})
+
+
+def test_stacks_compile_ahead_in_the_order_of_need_and_no_further_than_asked_for(mesh):
+    planned = small.sweep(FOUR_STACKS, mesh.size)
+    first, second, third, fourth = (stack.name for stack in planned.stacks)
+    fake = FakePrograms(planned.stacks)
+    with compiling.StackCompiler(planned, mesh, ahead=2, compile_one=fake) as compiler:
+        compiler.announce(planned.stacks)
+        assert fake.wait_for(2) == [first, second]
+        fake.may_end[second].set()
+        assert fake.wait_for(3) == [first, second, third]
+        fake.may_end[first].set()
+        assert compiler.programs(planned.stacks[0], planned.plans[0]) == f"programs of {first}"
+        fake.may_end[third].set()
+        assert compiler.programs(planned.stacks[1], planned.plans[1]) == f"programs of {second}"
+        assert fake.begun == [first, second, third]  # the fourth was further away
+        compiler.announce(planned.stacks[2:])
+        assert fake.wait_for(4)[3:] == [fourth]
+        fake.may_end[fourth].set()
+
+
+def test_on_a_cpu_a_stack_compiles_when_its_turn_comes(mesh):
+    planned = small.sweep(FOUR_STACKS, mesh.size)
+    fake = FakePrograms(planned.stacks)
+    for may_end in fake.may_end.values():
+        may_end.set()
+    with compiling.StackCompiler(planned, mesh, ahead=0, compile_one=fake) as compiler:
+        for place, stack in enumerate(planned.stacks):
+            compiler.announce(planned.stacks[place:])
+            compiler.programs(stack, planned.plan_of(stack))
+            assert len(fake.begun) == place + 1
+
+
+def test_whoever_leaves_waits_for_what_compiles_and_begins_nothing_more(mesh):
+    planned = small.sweep(FOUR_STACKS, mesh.size)
+    fake = FakePrograms(planned.stacks)
+    with compiling.StackCompiler(planned, mesh, ahead=2, compile_one=fake) as compiler:
+        compiler.announce(planned.stacks)
+        begun = fake.wait_for(2)
+        threading.Timer(0.05, lambda: [fake.may_end[name].set() for name in begun]).start()
+    assert compiler_threads() == []
+    assert fake.begun == begun
+
+
+def test_more_cores_and_memory_compile_more_stacks_ahead():
+    gib = 2**30
+    assert compiling.stacks_ahead("cpu", 64, 512 * gib) == 0
+    assert compiling.stacks_ahead("gpu", 2, 12 * gib) == 1
+    assert compiling.stacks_ahead("gpu", 12, 83 * gib) == 3
+    assert compiling.stacks_ahead("gpu", 64, 9 * gib) == 2
+    assert compiling.stacks_ahead("gpu", 64, 512 * gib) == compiling.MOST_AHEAD
+
+
+def test_a_sweep_that_compiles_ahead_has_the_same_tables_and_leaves_no_thread_when_it_is_stopped(tmp_path, monkeypatch):
+    values = small.config(sweep={"width": [4, 8], "budget": [700], "seed": [0]})
+    small.train(values, tmp_path / "cpu")
+    monkeypatch.setattr(sweep, "stacks_ahead", lambda *machine: 2)
+    events = small.train(values, tmp_path / "ahead", progress=small.StopAfter(2))
+    assert isinstance(events[-1], Interrupted)
+    assert compiler_threads() == []
+    small.train(values, tmp_path / "ahead")
+    assert small.differing(tmp_path / "ahead", tmp_path / "cpu") == []
 
 
 def test_an_error_of_compiling_ahead_is_raised_when_its_stack_starts(mesh):
-    sweep = small.sweep(small.config(sweep={"seed": [0]}), mesh.size)
-    uneven = dataclasses.replace(sweep.plans[0], slots=mesh.size + 1)
-    with compiling.StackCompiler(sweep, mesh, ahead=True) as compiler:
-        compiler.announce(sweep.stacks[0], uneven)
+    planned = small.sweep(small.config(sweep={"seed": [0]}), mesh.size)
+    uneven = planned.with_plans([dataclasses.replace(planned.plans[0], slots=mesh.size + 1)])
+    with compiling.StackCompiler(uneven, mesh, ahead=1) as compiler:
+        compiler.announce(uneven.stacks)
         with pytest.raises(ValueError, match="divisible"):
-            compiler.programs(sweep.stacks[0], uneven)
+            compiler.programs(uneven.stacks[0], uneven.plans[0])
 
 
 def test_the_split_of_the_time_adds_up_to_the_wall_time(tmp_path):

@@ -8,15 +8,19 @@ import pytest
 
 import vsweep
 from tests.vsweep import small
+from vsweep import tasks
 from vsweep.config import sweep_config
 from vsweep.config.problems import ConfigError
 from vsweep.host import devices
+from vsweep.host.hardware import GPUS
+from vsweep.plan import sweep_plan
 from vsweep.plan.grid import build_stacks
 from vsweep.storage.checkpoint import CheckpointFolder
+from vsweep.storage.results import StackResults
 from vsweep.storage.workdir import WorkDir
 from vsweep.tables import read_curves, read_runs
 from vsweep.tasks import data_order
-from vsweep.train import dispatcher
+from vsweep.train import dispatcher, rows
 from vsweep.train.events import Boundary, Compiling, Finished, Interrupted, Planned
 from vsweep.train.sweep import plan_sweep
 
@@ -296,3 +300,21 @@ def test_the_device_gets_the_examples_of_each_run_in_its_own_order(tmp_path):
     small.train(values, tmp_path)
     losses = read_runs(tmp_path)["train_loss"]
     assert losses.nunique() == 2
+
+
+def test_products_at_auto_are_on_a_cpu_the_exact_ones(finished_sweep, tmp_path):
+    small.train(small.config(train={"matmul_precision": "auto"}), tmp_path)
+    assert small.differing(tmp_path, finished_sweep) == []
+    assert (tmp_path / "curves.csv").read_bytes() == (finished_sweep / "curves.csv").read_bytes()
+    assert set(read_runs(tmp_path)["matmul_precision"]) == {"highest"}
+
+
+def test_a_run_says_in_which_precision_it_was_trained_wherever_the_sweep_goes_on():
+    parsed = sweep_config.from_dict(small.config(train={"matmul_precision": "auto"}))
+    sweep = sweep_plan.build_plan(parsed, tasks.build(parsed.task), GPUS["A100-40GB"])
+    (stack,) = sweep.stacks
+    results, ((_, counter),) = StackResults.empty(stack), rows.counters(sweep)
+    first = stack.runs[0].run_id
+    results.runs[first].matmul_precision = "highest"  # on another card, before
+    told = {row["run_id"]: row["matmul_precision"] for row in rows.run_rows(sweep, stack, results, counter)}
+    assert told == {run.run_id: "highest" if run.run_id == first else "tensorfloat32" for run in stack.runs}

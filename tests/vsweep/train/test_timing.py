@@ -41,7 +41,7 @@ def test_reports_take_at_most_a_twentieth_of_the_time_between_them():
 
     for _ in range(2000):
         clock.now += 1.0
-        if pace.due():
+        if pace.due(3600.0):
             assert pace.draw(report) == "done"
     assert len(drawn) == 1 + (2000 - 200) // 120
     assert np.diff(drawn).min() >= 20 * 6.0
@@ -51,9 +51,19 @@ def test_a_sweep_of_minutes_is_not_held_up_by_a_report_of_unknown_cost():
     clock = FakeClock()
     pace = ReportPace(clock)
     clock.now += 199.0
-    assert not pace.due()
+    assert not pace.due(3600.0)
     clock.now += 1.0
-    assert pace.due()
+    assert pace.due(3600.0)
+
+
+def test_no_report_is_due_shortly_before_the_last_one():
+    clock = FakeClock()
+    pace = ReportPace(clock)
+    clock.now += 1000.0
+    assert not pace.due(left_s=199.0)
+    pace.draw(lambda: clock.__setattr__("now", clock.now + 2.0))
+    clock.now += 40.0
+    assert pace.due(left_s=40.0)
 
 
 def test_until_a_step_has_been_measured_one_is_sent_at_once_and_nothing_beside_it():

@@ -50,9 +50,9 @@ def propose(options: Options) -> More:
     Raises:
       ConfigError: no work directory, one that varies more than sizes, budgets and seeds, or nothing that can be added.
     """
-    base, runs, seeds = _read(options.workdir)
-    ended = runs[runs["status"] == schema.FINISHED]
-    finished = ended[ended["in_config"] == 1] if "in_config" in ended else ended
+    base, runs = _read(options.workdir)
+    ended, in_config = runs[runs["status"] == schema.FINISHED], _in_config(runs)
+    finished, seeds = _in_config(ended), in_config["seed"].nunique()
     if not len(finished):
         raise ConfigError([Problem("WORKDIR", "no finished runs", repr(str(options.workdir)), "a sweep with results")])
     assumed, before = _assumption(options, base, finished, seeds)
@@ -67,8 +67,13 @@ def propose(options: Options) -> More:
     return More(base, options, assumed, before, added, _rows(added, first), left_out, taken_out)
 
 
-def _read(workdir: Path) -> tuple[Base, pd.DataFrame, int]:
-    """(the config without its sweep, runs.csv, number of seeds) of a work directory."""
+def _in_config(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that an extension has not taken out of the config."""
+    return runs[runs["in_config"] == 1] if "in_config" in runs else runs
+
+
+def _read(workdir: Path) -> tuple[Base, pd.DataFrame]:
+    """(the config without its sweep, runs.csv) of a work directory."""
     try:
         values = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
         runs = tables.read_runs(workdir)
@@ -80,7 +85,7 @@ def _read(workdir: Path) -> tuple[Base, pd.DataFrame, int]:
         allowed = "a sweep of widths, budgets and seeds: other values may need other runs"
         raise ConfigError([Problem("WORKDIR", "varies more than that", ", ".join(others), allowed)])
     config = sweep_config.from_dict({**values, "sweep": {}})
-    return Base(config, tasks.build(config.task), bases.hardware(config), str(workdir)), runs, runs["seed"].nunique()
+    return Base(config, tasks.build(config.task), bases.hardware(config), str(workdir)), runs
 
 
 def _varied(swept: dict) -> list[str]:

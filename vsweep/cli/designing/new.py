@@ -22,7 +22,7 @@ from vsweep.config.problems import ConfigError, Problem
 from vsweep.config.sweep_config import SweepConfig
 from vsweep.host.progress import duration_text
 from vsweep.plan import sweep_plan
-from vsweep.plan.cost import slots_that_fit
+from vsweep.plan.cost import piece_of, slots_that_fit
 from vsweep.plan.grid import Stack, build_stacks, shapes
 from vsweep.plan.sweep_plan import SweepPlan
 
@@ -88,8 +88,10 @@ def propose(options: Options) -> Proposal:
 
 
 def _plan_here(base: Base, config: SweepConfig) -> SweepPlan | None:
-    fit = all(slots_that_fit(shape, base.task, base.hardware) for shape in shapes(config))
-    return sweep_plan.build_plan(config, base.task, base.hardware) if fit else None
+    task, hardware = base.task, base.hardware
+    pieces = [(shape, piece_of(shape, task, config, hardware)) for shape in shapes(config)]
+    fit = all(slots_that_fit(shape, task, hardware, piece=piece) for shape, piece in pieces)
+    return sweep_plan.build_plan(config, task, hardware) if fit else None
 
 
 def assumption_of(options: Options, base: Base) -> Assumption:

@@ -26,20 +26,22 @@ class LabelLosses(NamedTuple):
     right_BxT: jax.Array  # bool, the label is the argmax
 
 
-def training_loss(model: Model, params, inputs_BxT, labels_BxT, counted_BxT, **dropout) -> jax.Array:
+def training_loss(model: Model, params, inputs_BxT, labels_BxT, counted_BxT, total=None, **dropout) -> jax.Array:
     """Mean nats over the labels that count, and the model's penalty if it has one. `dropout` as `Model.apply` takes it.
 
-    At least one label counts.
+    At least one label counts. Of a piece of a batch, `total` labels count in the whole batch, and this is the share of
+    the piece in the batch's loss.
     """
+    total = counted_BxT.sum() if total is None else total
     chunk = chunk_of(model, labels_BxT.size)
     if chunk is None:
         logits_BxTxV, penalty = model.training_logits(params, inputs_BxT, **dropout)
         losses_BxT = label_losses(logits_BxTxV, labels_BxT)
-        loss = jnp.where(counted_BxT, losses_BxT, 0.0).sum() / counted_BxT.sum()
+        loss = jnp.where(counted_BxT, losses_BxT, 0.0).sum() / total
     else:
         x_WxN, penalty = model.features(params, inputs_BxT, **dropout)
         labels_N, counted_N = _position_major(labels_BxT), _position_major(counted_BxT)
-        loss = chunked_sum(chunk, model.head(params), x_WxN, labels_N, counted_N) / counted_BxT.sum()
+        loss = chunked_sum(chunk, model.head(params), x_WxN, labels_N, counted_N) / total
     return loss if penalty is None else loss + penalty
 
 
@@ -57,8 +59,10 @@ def evaluation_losses(model: Model, params, inputs_BxT, labels_BxT) -> LabelLoss
         loss_C = jax.nn.logsumexp(logits_VxC, axis=0) - _label_logits(logits_VxC, labels_C)
         return None, (loss_C, jnp.argmax(logits_VxC, axis=0) == labels_C)
 
-    _, (loss, right) = jax.lax.scan(body, None, (_chunks(x_WxN, chunk), _position_major(labels_BxT).reshape(-1, chunk)))
-    return LabelLosses(*(each.reshape(labels_BxT.shape[::-1]).T for each in (loss, right)))
+    labels_N = _position_major(labels_BxT)
+    _, found = jax.lax.scan(body, None, (_chunks(x_WxN, chunk), _filled(labels_N, chunk).reshape(-1, chunk)))
+    loss_N, right_N = (each.reshape(-1)[: labels_N.size] for each in found)
+    return LabelLosses(*(each_N.reshape(labels_BxT.shape[::-1]).T for each_N in (loss_N, right_N)))
 
 
 def losses_of_logits(logits_BxTxV, labels_BxT) -> LabelLosses:
@@ -83,7 +87,7 @@ def label_losses(logits_BxTxV, labels_BxT) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def chunked_sum(chunk: int, head_VxW, x_WxN, labels_N, counted_N) -> jax.Array:
-    """Sum of nats over the positions that count; `chunk` divides N. Logits are float32 products in the type of x."""
+    """Sum of nats over the positions that count, `chunk` at a time. Logits are float32 products in the type of x."""
 
     def body(total, inputs):
         x_WxC, labels_C, counted_C = inputs
@@ -113,7 +117,8 @@ def _chunked_sum_forward(chunk: int, head_VxW, x_WxN, labels_N, counted_N):
 
     start = (jnp.float32(0.0), jnp.zeros(head_VxW.shape, jnp.float32))
     (total, head_grad_VxW), x_grad = jax.lax.scan(body, start, _inputs(chunk, x_WxN, labels_N, counted_N))
-    return total, (head_grad_VxW.astype(head_VxW.dtype), x_grad.transpose(1, 0, 2).reshape(x_WxN.shape))
+    x_grad_WxN = x_grad.transpose(1, 0, 2).reshape(x_WxN.shape[0], -1)[:, : x_WxN.shape[1]]
+    return total, (head_grad_VxW.astype(head_VxW.dtype), x_grad_WxN)
 
 
 def _chunked_sum_backward(chunk: int, gradients, cotangent):
@@ -125,12 +130,19 @@ chunked_sum.defvjp(_chunked_sum_forward, _chunked_sum_backward)
 
 
 def _inputs(chunk: int, x_WxN, labels_N, counted_N):
+    labels_N, counted_N = (_filled(array_N, chunk) for array_N in (labels_N, counted_N))
     return _chunks(x_WxN, chunk), labels_N.reshape(-1, chunk), counted_N.reshape(-1, chunk)
 
 
 def _chunks(x_WxN, chunk: int):
-    """[N / C, W, C]."""
-    return x_WxN.reshape(x_WxN.shape[0], -1, chunk).transpose(1, 0, 2)
+    """[chunks, W, C]."""
+    return _filled(x_WxN, chunk).reshape(x_WxN.shape[0], -1, chunk).transpose(1, 0, 2)
+
+
+def _filled(array, chunk: int):
+    """Positions, the last axis, filled up to whole chunks: with zeros, and none of them counts."""
+    missing = -array.shape[-1] % chunk
+    return jnp.pad(array, [*[(0, 0)] * (array.ndim - 1), (0, missing)]) if missing else array
 
 
 def _position_major(array_BxT):

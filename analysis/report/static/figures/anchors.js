@@ -1,8 +1,9 @@
 // Anchors: choose cheap runs, the law is fitted to them as you click, and forecasts what the dear ones would reach.
+import { ROOM, axisC, axisY } from "../modules/axes.js";
 import { number, percent } from "../modules/format.js";
-import { compute, element, sizeScale } from "../modules/frame.js";
-import { fit, refits } from "../modules/fit.js";
-import { loss as lossOf, lossOpt } from "../modules/law.js";
+import { element, sizeScale } from "../modules/frame.js";
+import { fit, refits } from "../laws/fit.js";
+import { loss as lossOf, lossOpt } from "../laws/law.js";
 import { runsOf, study } from "../modules/study.js";
 
 const CHEAP = 0.6; // of the cells are anchors at first, by compute
@@ -35,13 +36,14 @@ export function anchors(state, view) {
 
 function drawn(state, view, { near, far, law, band }) {
   const dots = { x: "C", y: "loss", r: 5 };
+  const high = [...near, ...far].map((cell) => (state.reveal ? cell.loss : cell.shown)).concat(band.flatMap(({ loss, low, high: top }) => [loss, low, top]));
   return Plot.plot({
     width: state.width,
     height: 380,
-    grid: true,
+    ...ROOM,
     color: sizeScale(study.size),
-    x: { type: "log", label: study.flops[study.compute], tickFormat: compute },
-    y: { type: "log", label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number },
+    x: axisC(true, [...near, ...far, ...band].map((at) => at.C), state.width - 70, study.flops[study.compute]),
+    y: axisY(true, high, 310, { label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
     marks: [
       Plot.areaY(band, { x: "C", y1: "low", y2: "high", fill: "var(--mark)", fillOpacity: 0.15 }),
       Plot.line(band, { x: "C", y: "loss", stroke: "var(--mark)", strokeDasharray: "5 4" }),

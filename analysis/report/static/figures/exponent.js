@@ -1,41 +1,46 @@
-// What an exponent means: the loss above its floor against N, linear and log-log, with one's own exponent marked.
-import { percent } from "../modules/format.js";
+// What an exponent means: the loss above its floor against N, or the only variable of a table, on linear and on log
+// axes, with one's own exponent marked.
+import { ROOM, axisX, axisY } from "../modules/axes.js";
+import { metric, percent } from "../modules/format.js";
 import { element } from "../modules/frame.js";
-import { lawOf, study } from "../modules/study.js";
+import { exponentOf, study } from "../modules/study.js";
 
 const TIMES = 1000; // as far as the sizes are multiplied
+const WORDS = { N: "parameters", D: "tokens", C: "compute" };
 
 export function controlsOf() {
-  const law = lawOf(Object.keys(study.losses)[0]);
+  const law = exponentOf(Object.keys(study.losses)[0]);
   const value = law ? Number(law.alpha.toFixed(3)) : 0.34;
   return [{ name: "alpha", label: "exponent", min: 0.02, max: 1, step: 0.001, value, say: (alpha) => alpha.toFixed(3) }];
 }
 
 export function exponent(state, view) {
-  const law = lawOf(view.loss);
+  const law = exponentOf(view.loss);
   const steps = d3.range(121).map((at) => TIMES ** (at / 120));
   const curve = (alpha, of) => steps.map((times) => ({ times, left: times ** -alpha, alpha, of }));
   const own = law ? curve(law.alpha, "these runs") : [];
   const chosen = curve(state.alpha, "slider");
-  const panel = (type) =>
+  const width = Math.min(360, state.width / (state.width > 560 ? 2.1 : 1));
+  const panel = (log) =>
     Plot.plot({
-      width: Math.min(360, state.width / (state.width > 560 ? 2.1 : 1)),
-      height: 230,
-      grid: true,
-      x: { type, label: "times the parameters", tickFormat: "~s" },
-      y: { type, label: "share of the loss above its floor", domain: type === "log" ? [0.01, 1] : [0, 1], tickFormat: ".0%" },
+      width,
+      height: 240,
+      ...ROOM,
+      x: axisX(log, [1, TIMES], width - 70, { label: `times the ${WORDS[study.variable || "N"]}`, tickFormat: metric }),
+      y: axisY(log, [log ? 0.01 : 0, 1], 180, { label: "share of the loss above its floor", domain: [log ? 0.01 : 0, 1], tickFormat: percent }),
       marks: [
         Plot.line(own, { x: "times", y: "left", stroke: "currentColor", strokeDasharray: "5 4", clip: true }),
         Plot.line(chosen, { x: "times", y: "left", stroke: "var(--mark)", strokeWidth: 2.5, clip: true }),
       ],
     });
   const chart = element("div", { class: "panels" });
-  chart.append(panel("linear"), panel("log"), element("p", { class: "answer" }, answer(state.alpha, law)));
+  chart.append(panel(false), panel(true), element("p", { class: "answer" }, answer(state.alpha, law)));
   return { chart, rows: [...chosen, ...own] };
 }
 
 function answer(alpha, law) {
+  const of = study.variable || "N";
   const buys = (one) => percent(1 - 10 ** -one);
-  const own = law ? ` The dashed line is the law of these runs: ${law.alpha.toFixed(3)}, and ten times N takes ${buys(law.alpha)}.` : "";
-  return `At this exponent ten times N takes ${buys(alpha)} off the loss above its floor.${own}`;
+  const own = law ? ` The dashed line is the law of these runs: ${law.alpha.toFixed(3)}, and ten times ${of} takes ${buys(law.alpha)}.` : "";
+  return `At this exponent ten times ${of} takes ${buys(alpha)} off the loss above its floor.${own}`;
 }

@@ -1,8 +1,9 @@
 // The law against what was measured: on the line where the law is right, and how far off else.
+import { ROOM, axisX, axisY } from "../modules/axes.js";
 import { number } from "../modules/format.js";
 import { sizeScale } from "../modules/frame.js";
-import { loss as lossOf } from "../modules/law.js";
-import { lawOf, runsOf, study } from "../modules/study.js";
+import { loss as lossOf } from "../laws/law.js";
+import { lawOf, runsOf, study, whyNoLaw } from "../modules/study.js";
 import { words } from "./loss_compute.js";
 
 export const controls = [
@@ -12,25 +13,24 @@ export const controls = [
 
 export function lawMeasured(state, view) {
   const law = lawOf(view.loss);
+  if (!law) return { chart: null, rows: [], note: whyNoLaw(view.loss) };
   const fitted = { ...view, size: study.size, flops: study.compute };
-  const runs = law ? runsOf(fitted).map((run) => ({ ...run, law: lossOf(law, run.N, run.D) })) : [];
+  const runs = runsOf(fitted).map((run) => ({ ...run, law: lossOf(law, run.N, run.D) }));
   const points = runs.map((run) => ({ ...run, y: state.residuals ? run.loss / run.law - 1 : run.loss }));
-  const type = state.log ? "log" : "linear";
   const line = state.residuals ? Plot.ruleY([0]) : Plot.link(runs.length ? [d3.extent(runs, (run) => run.law)] : [], {
     x1: (ends) => ends[0], x2: (ends) => ends[1], y1: (ends) => ends[0], y2: (ends) => ends[1],
   });
   const chart = Plot.plot({
     width: state.width,
     height: 360,
-    grid: true,
+    ...ROOM,
     color: sizeScale(study.size),
-    x: { type, label: `by the law (${study.unit})`, tickFormat: number },
-    y: state.residuals ? { label: "measured over law, less one", tickFormat: "+.0%" } : { type, label: `measured ${study.losses[view.loss]}`, tickFormat: number },
+    x: axisX(state.log, runs.map((run) => run.law), state.width - 70, { label: `by the law (${study.unit})`, tickFormat: number }),
+    y: state.residuals ? { label: "measured over law, less one", tickFormat: "+.0%" } : axisY(state.log, runs.map((run) => run.loss), 290, { label: `measured ${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
     marks: [
       line,
       Plot.dot(points, { x: "law", y: "y", fill: "N", r: 3.5 }),
       Plot.dot(points.filter((run) => run.id === view.run), { x: "law", y: "y", stroke: "var(--mark)", strokeWidth: 2, r: 7 }),
-      ...(law ? [] : [Plot.text([study.studies[view.loss].parametric.refused], { frameAnchor: "middle", lineWidth: 30 })]),
       Plot.tip(points, Plot.pointer({ x: "law", y: "y", title: (run) => `${words(run)}\nlaw = ${number(run.law)}`, fill: "var(--box)" })),
     ],
   });

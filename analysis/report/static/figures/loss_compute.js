@@ -1,7 +1,8 @@
 // Loss against compute or tokens: the curve and the end of every run, the lower envelope, and the law's best.
-import { number } from "../modules/format.js";
-import { compute, sizeScale } from "../modules/frame.js";
-import { lossOpt } from "../modules/law.js";
+import { ROOM, axisC, axisX, axisY } from "../modules/axes.js";
+import { metric, number } from "../modules/format.js";
+import { sizeScale } from "../modules/frame.js";
+import { lossOpt } from "../laws/law.js";
 import { asFitted, curvesOf, lawOf, runsOf, study } from "../modules/study.js";
 
 export const controls = [
@@ -15,14 +16,16 @@ export function lossCompute(state, view) {
   const runs = runsOf(view);
   const curves = state.curves ? curvesOf(view, runs) : [];
   const labels = { C: study.flops[view.flops], D: "D (training tokens)" };
+  const shown = [...runs, ...curves];
+  const across = shown.map((point) => point[state.along]);
   const ends = { x: state.along, y: "loss", stroke: "N" };
   const chart = Plot.plot({
     width: state.width,
     height: 360,
-    grid: true,
+    ...ROOM,
     color: sizeScale(view.size),
-    x: { type: state.xlog ? "log" : "linear", label: labels[state.along], tickFormat: state.along === "C" && state.xlog ? compute : "~s" },
-    y: { type: state.ylog ? "log" : "linear", label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number },
+    x: state.along === "C" ? axisC(state.xlog, across, state.width - 70, labels.C) : axisX(state.xlog, across, state.width - 70, { label: labels.D, tickFormat: metric }),
+    y: axisY(state.ylog, shown.map((point) => point.loss), 290, { label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
     marks: [
       Plot.line(curves, { ...ends, z: "id", strokeWidth: 1, strokeOpacity: (point) => (faded(view, point) ? 0.15 : 0.6) }),
       ...frontier(state, view, runs),

@@ -1,5 +1,6 @@
 // The metric flip: the same runs by the smooth loss and by the share of fully correct answers.
-import { compute, sizeScale } from "../modules/frame.js";
+import { ROOM, axisC, axisY } from "../modules/axes.js";
+import { sizeScale } from "../modules/frame.js";
 import { number } from "../modules/format.js";
 import { runsOf, study } from "../modules/study.js";
 import { words } from "./loss_compute.js";
@@ -15,10 +16,10 @@ export function metricFlip(state, view) {
   const chart = Plot.plot({
     width: state.width,
     height: 340,
-    grid: true,
+    ...ROOM,
     color: sizeScale(view.size),
-    x: { type: state.xlog ? "log" : "linear", label: study.flops[view.flops], tickFormat: state.xlog ? compute : "~s" },
-    y: byLoss ? { type: "log", label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number } : { domain: [0, 1], label: "exact match (share)" },
+    x: axisC(state.xlog, runs.map((run) => run.C), state.width - 70, study.flops[view.flops]),
+    y: byLoss ? axisY(true, runs.map((run) => run.loss), 270, { label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number }) : { domain: [0, 1], label: "exact match (share)" },
     marks: [
       Plot.dot(runs, { x: "C", y: state.metric, fill: "N", r: 3.5 }),
       Plot.dot(runs.filter((run) => run.id === view.run), { x: "C", y: state.metric, stroke: "var(--mark)", strokeWidth: 2, r: 7 }),

@@ -1,9 +1,10 @@
 // Recipes: Kaplan's, Chinchilla's and one's own split of the same compute, and the split that thinks of serving.
+import { ROOM, axisX } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
-import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../modules/law.js";
-import { paramsForServing } from "../modules/plan.js";
-import { lawOf, study } from "../modules/study.js";
+import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../laws/law.js";
+import { paramsForServing } from "../laws/plan.js";
+import { lawOf, study, whyNoLaw } from "../modules/study.js";
 
 const PF_DAY = 8.64e19; // FLOP
 
@@ -18,21 +19,24 @@ export function controlsOf() {
 
 export function recipes(state, view) {
   const law = lawOf(view.loss);
-  const rows = law ? recipesOf(law, 10 ** state.power, 10 ** state.served) : [];
+  if (!law) return { chart: null, rows: [], note: whyNoLaw(view.loss) };
+  const rows = recipesOf(law, 10 ** state.power, 10 ** state.served);
   const chart = element("div");
   const plot = Plot.plot({
     width: state.width,
     height: 60 + 34 * rows.length,
+    ...ROOM,
     marginLeft: 150,
-    grid: true,
-    x: { type: "log", label: "N (parameters)", tickFormat: "~s" },
+    x: axisX(true, rows.map((row) => row.N), state.width - 170, { label: "N (parameters)", tickFormat: metric }),
     y: { label: null, domain: rows.map((row) => row.recipe) },
     marks: [
       Plot.ruleX(rows.slice(0, 1), { x: "N", stroke: "var(--mark)", strokeDasharray: "5 4" }),
       Plot.dot(rows, { x: "N", y: "recipe", r: 6, fill: "#0072b2", stroke: "var(--back)" }),
     ],
   });
-  chart.append(plot, rows.length ? table(rows) : element("p", { class: "answer" }, "No law was fitted to these runs."));
+  const around = element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Recipes as a table" });
+  around.append(table(rows));
+  chart.append(plot, around);
   return { chart, rows };
 }
 

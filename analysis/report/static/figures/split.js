@@ -1,7 +1,8 @@
 // IsoFLOP split: one compute, many sizes. How much loss each gives up, by the law of these runs and by Hoffmann's.
+import { ROOM, axisX } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
-import { HOFFMANN, excess, paramsOpt, tokensOpt } from "../modules/law.js";
+import { HOFFMANN, excess, paramsOpt, tokensOpt } from "../laws/law.js";
 import { lawOf, study } from "../modules/study.js";
 
 const REACH = 100; // sizes below and above the optimum, as a factor
@@ -24,9 +25,9 @@ export function split(state, view) {
   const plot = Plot.plot({
     width: state.width,
     height: 320,
-    grid: true,
+    ...ROOM,
     color: { domain: ["these runs", "Hoffmann et al. 2022"], range: ["#d55e00", "#0072b2"], legend: true },
-    x: { type: "log", label: "N (parameters)", tickFormat: "~s" },
+    x: axisX(true, rows.map((row) => row.N), state.width - 70, { label: "N (parameters)", tickFormat: metric }),
     y: { label: "loss given up, of that above the floor", tickFormat: ".0%", domain: [0, 1] },
     marks: [
       Plot.line(rows, { x: "N", y: "gap", stroke: "of", strokeWidth: 2, clip: true }),

@@ -1,6 +1,6 @@
 // IsoFLOP valleys: loss against size at equal compute, with the minima of fits.json.
-import { number } from "../modules/format.js";
-import { compute } from "../modules/frame.js";
+import { ROOM, axisX, axisY, colourBar, powerOfTen } from "../modules/axes.js";
+import { metric, number } from "../modules/format.js";
 import { asFitted, runsOf, study } from "../modules/study.js";
 
 export const controls = [
@@ -25,14 +25,13 @@ export function valleys(state, view) {
   const chart = Plot.plot({
     width: state.width,
     height: 380,
-    grid: true,
-    color: { type: "log", scheme: "cividis", legend: true, label: study.flops[view.flops], tickFormat: compute },
-    x: { type: state.xlog ? "log" : "linear", label: study.sizes[view.size] ?? "N (parameters)", tickFormat: "~s" },
-    y: {
-      type: state.ylog ? "log" : "linear",
+    ...ROOM,
+    color: { type: "log", scheme: "cividis", ...colourBar(points.map((point) => point.C), study.flops[view.flops], powerOfTen) },
+    x: axisX(state.xlog, points.map((point) => point.N), state.width - 70, { label: study.sizes[view.size] ?? "N (parameters)", tickFormat: metric }),
+    y: axisY(state.ylog, [...points, ...minima].map((point) => point.y), 310, {
       label: state.relative ? "loss over the lowest of its valley" : `${study.losses[view.loss]} (${study.unit})`,
       tickFormat: number,
-    },
+    }),
     marks: [
       Plot.line(points, { x: "N", y: "y", stroke: "C", z: "C", strokeWidth: 1.4 }),
       Plot.dot(points, { x: "N", y: "y", fill: "C", r: 2.5 }),

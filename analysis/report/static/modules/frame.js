@@ -1,22 +1,27 @@
 // The frame of every live figure: its toolbar, its redrawing, its files. The drawing itself is the figure's own.
 import { study } from "./study.js";
 import { address, change, onChange, pin, view } from "./view.js";
+import { colourBar } from "./axes.js";
+import { brushed } from "./brush.js";
 import { metric } from "./format.js";
 import { saveCsv, saveSvg } from "./export.js";
 
 const PICKERS = ["loss", "size", "flops"];
+const [WIDEST, WIDEST_LEAD] = [760, 960]; // pixels of a figure, and of that on the first screen
 const MOST_SIZES = 12; // with a button each; more are a colour bar
-const LEAST_DRAG = 8; // pixels: less is a click
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-// draw(state) gives {chart, rows}: an element of Plot and the numbers that it shows. `controls` make more of the toolbar.
-export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = false } = {}) {
+// draw(state) gives {chart, rows, note}: an element of Plot, the numbers that it shows, and a sentence below. Without a
+// chart the sentence says why. `controls` make more of the toolbar; a function gives them where the figure exists.
+// `sizes` adds a button for each size; `keys(state, view)` gives others: {key, label, colour}, in state.off where hidden.
+export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = false, keys = null } = {}) {
   const figure = document.querySelector(`[data-figure="${name}"], [data-live="${name}"]`);
   if (!figure) return;
+  if (typeof controls === "function") controls = controls();
   const box = element("div", { class: "live" });
   const bar = element("div", { class: "bar", role: "group", "aria-label": "Options of this figure" });
   const plot = element("div", { class: "chart" });
-  const state = { width: 0, log: { x: true, y: true }, ...Object.fromEntries(controls.map((one) => [one.name, one.value])) };
+  const state = { width: 0, off: new Set(), ...Object.fromEntries(controls.map((one) => [one.name, one.value])) };
   box.append(bar, plot);
   figure.prepend(box);
   figure.hidden = false;
@@ -25,11 +30,14 @@ export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = fa
   let [seen, stale] = [false, true];
   const redraw = () => {
     stale = false;
-    state.width = Math.max(280, Math.min(760, plot.clientWidth || 640));
+    state.width = Math.max(280, Math.min(figure.closest("#summary") ? WIDEST_LEAD : WIDEST, plot.clientWidth || 640));
     last = draw(state, view);
+    const said = last.note ? [element("p", { class: "note" }, last.note)] : [];
+    plot.replaceChildren(...(last.chart ? [last.chart] : []), ...said);
+    for (const button of bar.querySelectorAll("[data-save]")) button.hidden = !last.chart;
+    if (!last.chart) return;
     last.chart.setAttribute("data-chart", name);
     entitle(last.chart, figure);
-    plot.replaceChildren(last.chart, ...(last.note ? [element("p", { class: "note" }, last.note)] : []));
     listen(last, redraw);
   };
   const again = () => {
@@ -54,6 +62,7 @@ export function frame(name, draw, { controls = [], pickers = PICKERS, sizes = fa
   onChange(again);
   dark.addEventListener("change", again);
   if (sizes) box.insertBefore(legend(), plot);
+  if (keys) box.insertBefore(ownLegend(state, keys, again), plot);
 }
 
 // A drawing is one picture to a screen reader; what it shows stands in the tables and in the CSV file.
@@ -67,67 +76,22 @@ function entitle(chart, figure) {
 }
 
 // A click on what the pointer of Plot has found pins its run, or does what the figure says. A drag keeps what it frames.
+// `brush` is {runs, x, y}, or a list with one for each of several panels.
 function listen({ chart, click, brush }, redraw) {
   const drawings = chart.matches("svg, figure") ? [chart] : [...chart.querySelectorAll(":scope > svg, :scope > figure")];
-  for (const drawing of drawings) {
-    const dragged = brush ? brushed(drawing, brush) : () => false;
+  drawings.forEach((drawing, at) => {
+    const own = Array.isArray(brush) ? brush[at] : brush;
+    const dragged = own ? brushed(drawing, own) : () => false;
     drawing.addEventListener("click", () => {
       if (dragged() || !drawing.value) return;
-      if (!click) return pin(drawing.value.id);
-      click(drawing.value);
-      redraw();
+      if (click) {
+        click(drawing.value);
+        redraw();
+      } else if (drawing.value.id) {
+        pin(drawing.value.id);
+      }
     });
-  }
-}
-
-// Runs inside a rectangle that is drawn with a mouse or a pen are kept everywhere. brush: {runs, x, y}.
-function brushed(drawing, { runs, x, y }) {
-  const svg = svgOf(drawing);
-  let start = null;
-  let moved = false;
-  const place = (event) => {
-    const box = svg.getBoundingClientRect();
-    const scale = svg.viewBox.baseVal.width / box.width;
-    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-  };
-  const frame = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  frame.setAttribute("class", "brush");
-  const rectangle = (event) => {
-    const ends = [start, place(event)];
-    return [0, 1].map((axis) => d3.extent(ends, (end) => end[axis]));
-  };
-  svg.addEventListener("pointerdown", (event) => {
-    moved = false;
-    if (event.pointerType !== "touch" && event.button === 0) start = place(event);
   });
-  svg.addEventListener("pointermove", (event) => {
-    if (!start) return;
-    const [[left, right], [top, bottom]] = rectangle(event);
-    moved ||= right - left > LEAST_DRAG || bottom - top > LEAST_DRAG;
-    if (!moved) return;
-    const sides = { x: left, y: top, width: right - left, height: bottom - top };
-    for (const [side, value] of Object.entries(sides)) frame.setAttribute(side, value);
-    svg.append(frame);
-  });
-  svg.addEventListener("pointerup", (event) => {
-    if (start && moved) {
-      const inside = rectangle(event);
-      const at = (run, axis, name) => drawing.scale(axis).apply(run[name]);
-      const kept = runs.filter((run) => within(at(run, "x", x), inside[0]) && within(at(run, "y", y), inside[1]));
-      if (kept.length) change({ only: new Set(kept.map((run) => run.id)) });
-    }
-    start = null;
-    frame.remove();
-  });
-  svg.addEventListener("pointerleave", () => {
-    start = null;
-    frame.remove();
-  });
-  return () => moved;
-}
-
-function within(value, [low, high]) {
-  return value >= low && value <= high;
 }
 
 // What brings all runs back after a drag.
@@ -149,22 +113,47 @@ function legend() {
   const show = () => {
     const sizes = [...new Set(study.runs[view.size])].sort((a, b) => a - b);
     const colour = d3.scaleSequentialLog(d3.extent(sizes), shade());
-    box.hidden = sizes.length > MOST_SIZES;
+    box.hidden = sizes.length > MOST_SIZES || sizes.length < 2;
     if (box.hidden) return;
-    const buttons = sizes.map((size) => {
-      const button = element("button", { type: "button", "data-size": size, "aria-pressed": String(!view.hidden.has(size)) }, metric(size));
-      const swatch = element("span", { class: "swatch" });
-      swatch.style.background = colour(size);
-      button.prepend(swatch);
-      button.addEventListener("click", () => toggle(size));
+    box.replaceChildren("N: ", ...sizes.map((size) => {
+      const button = swatched(metric(size), colour(size), !view.hidden.has(size), () => toggle(size));
+      button.dataset.size = size;
       return button;
-    });
-    box.replaceChildren("N: ", ...buttons);
+    }));
   };
   onChange(show);
   dark.addEventListener("change", show);
   show();
   return box;
+}
+
+// A button for each thing that a figure shows, which hides it there.
+function ownLegend(state, keys, redraw) {
+  const box = element("div", { class: "bar sizes", role: "group", "aria-label": "Parts shown" });
+  const show = () => {
+    box.replaceChildren(...keys(state, view).map(({ key, label, colour }) => {
+      const button = swatched(label, colour, !state.off.has(key), () => {
+        if (!state.off.delete(key)) state.off.add(key);
+        show();
+        redraw();
+      });
+      button.dataset.key = key;
+      return button;
+    }));
+  };
+  onChange(show);
+  dark.addEventListener("change", show);
+  show();
+  return box;
+}
+
+function swatched(label, colour, shown, click) {
+  const button = element("button", { type: "button", "aria-pressed": String(shown) }, label);
+  const swatch = element("span", { class: "swatch" });
+  swatch.style.background = colour;
+  button.prepend(swatch);
+  button.addEventListener("click", click);
+  return button;
 }
 
 function toggle(size) {
@@ -195,6 +184,7 @@ function control(one, state, redraw) {
   if (one.options) {
     const select = element("select", { "data-control": one.name });
     for (const [value, label] of Object.entries(one.options)) select.append(new Option(label, value));
+    select.value = one.value;
     select.addEventListener("change", () => set(select.value));
     return labelled(one.label, select);
   }
@@ -225,15 +215,11 @@ function buttons(name, figure, last) {
   const svg = element("button", { type: "button", "data-save": "svg" }, "SVG");
   const csv = element("button", { type: "button", "data-save": "csv" }, "CSV");
   const link = element("a", { href: `#${figure.id}`, class: "link" }, "link");
-  svg.addEventListener("click", () => last() && saveSvg(svgOf(last().chart), name));
+  svg.addEventListener("click", () => last()?.chart && saveSvg(last().chart, name));
   csv.addEventListener("click", () => last() && saveCsv(last().rows, name));
   link.addEventListener("pointerdown", () => (link.href = address(figure.id)));
   link.addEventListener("focus", () => (link.href = address(figure.id)));
   return [svg, csv, link];
-}
-
-function svgOf(chart) {
-  return chart.tagName === "svg" ? chart : chart.querySelector("svg:last-of-type");
 }
 
 export function labelled(text, ...inputs) {
@@ -252,17 +238,11 @@ export function element(tag, attributes = {}, text = "") {
 // The colour of a size, light enough in the dark: viridis, which colour-blind readers can order.
 export function sizeScale(size) {
   const sizes = study.runs[size];
-  const legend = new Set(sizes).size > MOST_SIZES;
-  return { type: "log", domain: d3.extent(sizes), interpolate: shade(), legend, label: study.sizes[size], tickFormat: "~s" };
+  const bar = new Set(sizes).size > MOST_SIZES ? colourBar(sizes, study.sizes[size], metric) : {};
+  return { type: "log", domain: d3.extent(sizes), interpolate: shade(), ...bar };
 }
 
-function shade() {
+export function shade() {
   const [low, high] = dark.matches ? [0.28, 1] : [0, 0.88];
   return (t) => d3.interpolateViridis(low + (high - low) * t);
-}
-
-// Marks of an axis: powers of ten of a compute, plain numbers of a loss.
-export function compute(value) {
-  const power = Math.round(Math.log10(value));
-  return Math.abs(value / 10 ** power - 1) < 1e-9 ? `10${[...String(power)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit] ?? "⁻").join("")}` : "";
 }

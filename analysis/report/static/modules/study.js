@@ -53,8 +53,20 @@ export function asFitted(view) {
   return view.size === study.size && view.flops === study.compute;
 }
 
+// What the exponent slider begins with: that of N, or of the only variable of a table; null where no law was fitted.
+export function exponentOf(loss) {
+  const { variable, studies } = study;
+  const fitted = variable ? studies[loss].one_variable : studies[loss].parametric;
+  return fitted.refused ? null : { alpha: fitted.alpha, of: variable || "N" };
+}
+
 // The law of one loss as fits.json has it, or null where it was refused.
 export function lawOf(loss) {
   const fitted = study.studies[loss].parametric;
   return fitted.refused ? null : fitted;
+}
+
+// Why there is no such law, as a sentence.
+export function whyNoLaw(loss) {
+  return `No law of the ${study.losses[loss]} was fitted: ${study.studies[loss].parametric.refused}.`;
 }

@@ -126,7 +126,7 @@ def test_names_of_runs_run_nothing(open_page, tmp_path):
     workdir = write_named(tmp_path / "named", hostile.TEXTS)
     names = list(tables.read_runs(workdir)["run_id"])
     shown = open_page(analysis.analyse(workdir, bootstrap=0).report)
-    for name in ("loss_curves", "law_measured", "anchors"):
+    for name in ("loss_curves", "loss_and_match"):
         shown.figure(name)
     shown.page.locator("#runs-list > summary").click()
     shown.page.locator("#runs-list tbody button").nth(1).click()

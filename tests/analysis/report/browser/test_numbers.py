@@ -13,8 +13,9 @@ from vsweep.analysis.approaches import parametric
 
 FIT = "([points, floor]) => module_fit.fit(points, floor)"
 PLAN = """([loss, asked]) => {
-  const { parametric, convention } = module_study.study.studies[loss];
-  return module_plan.plan(module_plan.lawsOf(parametric, convention.level), asked);
+  const { parametric, convention, repeated_data } = module_study.study.studies[loss];
+  const repeats = module_plan.repeatedLaws(repeated_data, convention.level);
+  return module_plan.plan(module_plan.parametricLaws(parametric, convention.level), asked, repeats);
 }"""
 
 

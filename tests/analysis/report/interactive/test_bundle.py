@@ -25,7 +25,7 @@ def test_vendored_files_are_those_recorded():
 
 def test_every_module_is_in_the_page():
     text = bundle.scripts()[-1]
-    modules = [path for folder in ("modules", "figures") for path in (bundle.STATIC / folder).glob("*.js")]
+    modules = [path for folder in ("modules", "laws", "figures") for path in (bundle.STATIC / folder).glob("*.js")]
     assert all(text.count(f"const module_{path.stem} = ") == 1 for path in modules)
     assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
 
@@ -50,6 +50,13 @@ def test_forms_the_page_cannot_hold_are_refused(tmp_path, line):
     (tmp_path / "a.js").write_text(f"{line}\n")
     with pytest.raises(ValueError, match=r"a\.js: a form"):
         bundle.bundled(tmp_path / "a.js")
+
+
+def test_comments_and_indentation_stay_at_home(tmp_path):
+    (tmp_path / "a.js").write_text("// A note.\n\nexport function a() {\n  // Why.\n  return 'http://x';\n}\n")
+    text = bundle.bundled(tmp_path / "a.js")
+    assert "note" not in text
+    assert "function a() {\nreturn 'http://x';\n}\n" in text
 
 
 def test_the_policy_names_each_script_and_no_other():

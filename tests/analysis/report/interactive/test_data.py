@@ -30,9 +30,19 @@ def test_many_curves_are_thinned_and_the_page_says_so(table, monkeypatch):
     assert said == "The page holds the loss curves of 4 of 16 runs. curves.csv has all."
 
 
-def test_a_table_of_one_variable_has_no_live_figure():
+def test_a_table_of_one_variable_holds_that_one():
     source = load(pd.DataFrame({"N": np.geomspace(1e6, 1e8, 8), "loss": np.linspace(3, 2, 8)}))
-    assert data.content(source, [begin(source, Convention("loss"), bootstrap=0)]) is None
+    held = data.content(source, [begin(source, Convention("loss"), bootstrap=0)])
+    assert held["variable"] == "N"
+    assert held["runs"]["params"] == source.runs["params"].tolist()
+    assert not {"tokens", "flops_6nd", "budget"} & held["runs"].keys()
+    assert "one_variable" in held["studies"]["loss"]
+
+
+def test_figures_that_play_with_a_law_need_one(table):
+    for kept, lessons in ((table, data.OF_A_LAW), (table[table["N"] == table["N"].min()], ())):
+        source = load(kept.reset_index(drop=True))
+        assert data.lessons([begin(source, Convention("loss"), bootstrap=0)]) == lessons
 
 
 @pytest.mark.parametrize(("least", "offered"), [(0, 1), (1, 2)])

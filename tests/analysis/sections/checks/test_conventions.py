@@ -14,7 +14,9 @@ from vsweep.analysis.data.loading import load
 from vsweep.analysis.data.points import select
 from vsweep.analysis.data.source import Convention, Refusal, Source
 from vsweep.analysis.sections.checks import conventions
-from vsweep.analysis.sections.checks.conventions import ALL, WITHOUT, Disagreement, Gap, Row
+from vsweep.analysis.sections.checks import disagreement as disagreements
+from vsweep.analysis.sections.checks.conventions import Row
+from vsweep.analysis.sections.checks.disagreement import ALL, WITHOUT, Disagreement, Gap
 from vsweep.analysis.uncertainty.approach import METHODS
 
 LAPTOP = Path(__file__).parents[4] / "docs" / "laptop"
@@ -45,7 +47,7 @@ def rows(heavy) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def found(heavy) -> Disagreement:
-    return conventions.disagreement(heavy, "excess_loss")
+    return disagreements.disagreement(heavy, "excess_loss")
 
 
 def at_optimum(source: Source, size: str, flops: np.ndarray, *, one_schedule: bool) -> float:
@@ -83,7 +85,7 @@ def test_a_table_has_one_convention():
 def test_the_closed_form_agrees_with_a_search():
     params = np.array([3e2, 1e4, 1e6, 1e8])
     sizes = np.geomspace(1e2, 1e9, 400_000)
-    for n, flops in zip(params, conventions.path_flops(BESIROGLU, params, OMEGA), strict=True):
+    for n, flops in zip(params, disagreements.path_flops(BESIROGLU, params, OMEGA), strict=True):
         loss = BESIROGLU.loss(sizes + OMEGA * sizes ** (1 / 3), flops / (6 * sizes))
         assert sizes[loss.argmin()] == pytest.approx(n, rel=1e-3)
 
@@ -91,7 +93,7 @@ def test_the_closed_form_agrees_with_a_search():
 @pytest.mark.parametrize("law", [HOFFMANN, BESIROGLU])
 def test_chinchillas_law_at_kaplans_sizes_has_kaplans_exponent(law):
     params = np.geomspace(768, 1.5e9, 500)
-    log_c = np.log(conventions.path_flops(law, params, OMEGA))
+    log_c = np.log(disagreements.path_flops(law, params, OMEGA))
     assert law.a < 0.52
     assert np.polyfit(log_c, np.log(params), 1)[0] == pytest.approx(0.76, abs=0.04)
 
@@ -106,7 +108,7 @@ def test_excluding_heavy_embeddings_raises_the_exponent_as_predicted(heavy, foun
     assert (embeddings.omega, embeddings.power) == (pytest.approx(120, rel=0.01), pytest.approx(1 / 3, abs=1e-3))
     assert embeddings.a == pytest.approx(LAW.a, abs=1e-6)
     flops = fit.used["flops"].to_numpy()
-    assert conventions.path_exponent(LAW, flops, embeddings.omega, embeddings.power) == pytest.approx(
+    assert disagreements.path_exponent(LAW, flops, embeddings.omega, embeddings.power) == pytest.approx(
         searched, abs=0.005
     )
     assert embeddings.predicted > LAW.a + 0.02
@@ -115,7 +117,7 @@ def test_excluding_heavy_embeddings_raises_the_exponent_as_predicted(heavy, foun
 
 def test_the_closed_form_predicts_the_laptop_study():
     points = [select(load(LAPTOP), Convention("excess_loss", size)) for size in (ALL, WITHOUT)]
-    embeddings = conventions.embeddings(*points)
+    embeddings = disagreements.embeddings(*points)
     assert embeddings.fitted - embeddings.a > 0.01
     assert embeddings.predicted == pytest.approx(embeddings.fitted, abs=0.005)
 
@@ -125,7 +127,7 @@ def test_the_closed_form_predicts_the_laptop_study():
 
 def test_one_schedule_reads_losses_off_curves(planted):
     points = select(planted, Convention("excess_loss"))
-    table = conventions.one_schedule(points).table
+    table = disagreements.one_schedule(points).table
     assert len(table) == len(points.table)
     tokens = table["tokens"] / (1 + 1e-4 * table["seed"].astype(int))  # seeds see a little more or less
     unannealed = 1 + 0.15 * (1 - tokens / MANY_BUDGETS[-1])
@@ -144,7 +146,7 @@ def test_all_four_ways_agree_with_a_search(heavy, found):
     gap = next(gap for gap in found.gaps if isinstance(gap, Gap) and gap.method == isoflop.AKIMA)
     for size, name in ((ALL, "all"), (WITHOUT, "without")):
         points = select(heavy, Convention("excess_loss", size))
-        for schedule, used in (("one_schedule", conventions.one_schedule(points)), ("annealed", points)):
+        for schedule, used in (("one_schedule", disagreements.one_schedule(points)), ("annealed", points)):
             flops = isoflop.fit(used, isoflop.AKIMA).used["flops"].to_numpy()
             searched = at_optimum(heavy, size, flops, one_schedule=schedule == "one_schedule")
             assert getattr(gap, f"{name}_{schedule}") == pytest.approx(searched, abs=0.01)
@@ -159,14 +161,14 @@ def test_a_source_without_the_choice_is_refused(planted):
         (replace(planted, curves=None), "no loss curves"),
         (one, "one budget only"),
     ):
-        refusal = conventions.disagreement(unfit, unfit.losses[0])
+        refusal = disagreements.disagreement(unfit, unfit.losses[0])
         assert isinstance(refusal, Refusal)
         assert reason in refusal.reason
 
 
 def test_a_way_that_fails_is_named(planted):
     few = replace(planted, runs=planted.runs[planted.runs["width"].isin([8, 16, 32])])
-    found = conventions.disagreement(few, "excess_loss")
+    found = disagreements.disagreement(few, "excess_loss")
     refused = {gap.method: gap.reason for gap in found.gaps if isinstance(gap, Refusal)}
     assert refused[isoflop.AKIMA].startswith("without embeddings, one schedule: no compute level at which 4 sizes")
     assert isinstance(found.gap, Gap)

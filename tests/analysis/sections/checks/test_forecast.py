@@ -13,6 +13,7 @@ from vsweep.analysis.data.points import Points, select
 from vsweep.analysis.data.source import Convention, Refusal
 from vsweep.analysis.report import fits_json
 from vsweep.analysis.sections import study_loss
+from vsweep.analysis.sections.checks import contenders
 from vsweep.analysis.sections.checks import forecast as forecasts
 from vsweep.analysis.sections.checks.forecast import Forecast, forecast, learning_curve
 from vsweep.analysis.uncertainty import verdicts
@@ -70,7 +71,7 @@ def test_prediction_intervals_cover_as_often_as_stated():
     for trial in range(4):
         drawn = replace(base, table=base.table.assign(loss=base.column("loss") * noise(trial)))
         cheap, held = drawn.where(~dear), drawn.where(dear)
-        fitted = forecasts.fit_contender(forecasts.contenders(cheap)[0], cheap)
+        fitted = contenders.fit_contender(contenders.contenders(cheap)[0], cheap)
         where = (held.column("params"), held.column("tokens"))
         low, high = forecasts.prediction_interval(fitted.refit(weights(cheap, CELLS, 100)), fitted, where)
         inside.append((low <= held.column("loss")) & (held.column("loss") <= high))
@@ -109,7 +110,7 @@ def test_the_law_of_repeated_data_wins_on_repeats():
 
 def test_without_repeats_its_law_is_not_compared(foretold):
     fresh = points(LAW.loss(N, D) * noise(0), unique_tokens=D)
-    assert "data_constrained" not in {contender.form.name for contender in forecasts.contenders(fresh)}
+    assert "data_constrained" not in {contender.form.name for contender in contenders.contenders(fresh)}
     assert not any(row.law.startswith("data constrained") for row in foretold.laws)
 
 

@@ -138,6 +138,16 @@ def test_runs_that_an_extension_took_out_are_left_out(tmp_path):
     assert "that are no longer in the sweep's config" in more.render(found, 100)
 
 
+def test_seeds_that_an_extension_took_out_count_for_nothing_and_are_not_given_again(tmp_path):
+    shutil.copy(LAPTOP / "config.json", tmp_path / "config.json")
+    runs = pd.read_csv(LAPTOP / "runs.csv").assign(generation=1)
+    runs["in_config"] = (runs["seed"] == 0).astype(int)
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    found = more.propose(options.Options(flops=1e12, workdir=tmp_path))
+    assert found.before.seeds == 1
+    assert min(row["seed"] for row in found.rows) == runs["seed"].max() + 1 > 1
+
+
 def test_explicit_runs_can_be_added_to(tmp_path):
     assert more._varied({"runs_csv": [{"width": 4, "budget": 9, "lr": 0.1}]}) == ["width", "budget", "lr"]
     assert more._varied({"width": [4], "flops": [1e9]}) == ["width", "flops"]

@@ -119,10 +119,42 @@ def test_small_losses_and_models_without_halves_stay_plain(few_logits):
 
 @pytest.mark.parametrize(
     ("positions", "vocabulary", "chunk"),
-    [(64 * 12, 14, None), (1024, 16_384, None), (1024, 16_385, 1024), (32 * 1024, 50_257, 512), (997, 50_257, 1)],
+    [(64 * 12, 14, None), (1024, 16_384, None), (1024, 16_385, 1024), (32 * 1024, 50_257, 512)],
 )
 def test_a_chunk_is_the_largest_divisor_that_fits(positions, vocabulary, chunk):
     assert accounting.logits_chunk(positions, vocabulary) == chunk
+
+
+@pytest.mark.parametrize(("positions", "chunk"), [(997, 499), (2 * 1021, 511), (64 * 251, 502), (4 * 1021, 584)])
+def test_a_context_without_a_good_divisor_has_few_chunks_of_one_size(positions, chunk):
+    assert accounting.logits_chunk(positions, 50_257) == chunk
+
+
+@pytest.mark.parametrize("positions", [BATCH * LENGTH, 23, 17])
+def test_positions_that_fill_up_the_last_chunk_count_for_nothing(positions):
+    head, x, labels, counted = problem()
+    cut = (head, x[:, :positions], labels[:positions], counted[:positions])
+    found = jax.value_and_grad(functools.partial(losses.chunked_sum, CHUNK), argnums=(0, 1))(*cut)
+    expected = jax.value_and_grad(plain_sum, argnums=(0, 1))(*cut)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.shape == other.shape
+        assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_prime_context_is_evaluated_alike_by_chunks(request, monkeypatch):
+    def evaluated():
+        shape = ModelShape(VOCABULARY, 7, WIDTH, 1, 4, 2, True)
+        model = transformer.build(shape)
+        inputs = jnp.asarray(tokens()[:1, :7], jnp.int32)
+        return losses.chunk_of(model, 7), losses.evaluation_losses(model, model.init(jax.random.key(1)), inputs, inputs)
+
+    (no_chunk, plain), _ = evaluated(), request.getfixturevalue("few_logits")
+    monkeypatch.setattr(accounting, "CHUNK_LOGITS", 4 * VOCABULARY)
+    monkeypatch.setattr(accounting, "SMALL_CHUNK", 1)
+    chunk, by_chunks = evaluated()
+    assert (no_chunk, chunk) == (None, 4)
+    assert np.allclose(by_chunks.loss_BxT, plain.loss_BxT, rtol=1e-5)
+    assert np.array_equal(by_chunks.right_BxT, plain.right_BxT)
 
 
 def test_temporary_memory_is_bounded_by_a_chunk():
