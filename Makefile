@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONFIG = configs/addition.py
+GPU_COMPILER = .cache/gpu-compile
 
-.PHONY: help laptop full smoke bench test slow format web clean
+.PHONY: help laptop full smoke bench test slow gpu-compile format web clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 laptop: $(VENV)/installed  ## the 90-run study: minutes on two CPU cores; ends with runs/addition-laptop/analysis/report.html
 	$(BIN)/python launch.py --config=$(CONFIG):laptop
@@ -26,6 +27,9 @@ test: $(VENV)/installed-dev  ## what CI runs: lint and the default tests
 
 slow: $(VENV)/installed-dev  ## the long tests
 	$(BIN)/python -m pytest -m slow
+
+gpu-compile: $(VENV)/installed-dev $(GPU_COMPILER)/installed  ## compiles for GPUs, without one, and counts kernels; downloads 180 MB
+	PYTHONPATH=$(GPU_COMPILER) $(BIN)/python -m pytest -m slow tests/slow/gpu
 
 format: $(VENV)/installed-dev  ## rewrites the code in its own style
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -47,4 +51,8 @@ $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 
 $(VENV)/installed-bench: benchmarks/requirements.txt $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
+
+$(GPU_COMPILER)/installed: requirements-gpu-compile.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(GPU_COMPILER) -r requirements-gpu-compile.txt
 	touch $@

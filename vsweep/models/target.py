@@ -10,5 +10,10 @@ class Target:
     platform: str = "cpu"  # cpu, cuda, rocm, tpu or another of JAX's
     capability: int = 0  # of CUDA alone: the first number of its compute capability
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether each pass over an array is a kernel, with a fixed cost of its own."""
+        return self.platform in ("cuda", "rocm")
+
 
 CPU = Target()

@@ -93,7 +93,7 @@ def features(
             x_WxN, penalty = _layer(shape, batch, layer, drop, 2 * index, x_WxN)
             penalties.append(penalty)
     mean = None if penalties[0] is None else jnp.stack(penalties).mean()
-    return norm(shape.option("norm"), params["final_norm"], x_WxN), mean
+    return norm(shape.option("norm"), params["final_norm"], x_WxN, shape.target), mean
 
 
 def _scan(shape: ModelShape, batch: int, layers: list[Params], drop: Dropout, x_WxN):
@@ -114,8 +114,9 @@ def _layer(shape: ModelShape, batch: int, params: Params, drop: Dropout, branch:
     def added(branch_WxN, index: int):
         return drop(branch_WxN if multiplier == 1.0 else branch_WxN * jnp.asarray(multiplier, x_WxN.dtype), index)
 
-    x_WxN += added(_attention(shape, batch, params["attention"], norm(kind, params["attention_norm"], x_WxN)), branch)
-    normed_WxN = norm(kind, params["mlp_norm"], x_WxN)
+    normed_WxN = norm(kind, params["attention_norm"], x_WxN, shape.target)
+    x_WxN += added(_attention(shape, batch, params["attention"], normed_WxN), branch)
+    normed_WxN = norm(kind, params["mlp_norm"], x_WxN, shape.target)
     if shape.family == "moe":
         branch_WxN, penalty = experts.apply(shape, batch, params["mlp"], normed_WxN)
     else:

@@ -13,6 +13,7 @@ import optax
 from vsweep.config import registry
 from vsweep.config.problems import ConfigError, Problem
 from vsweep.models.params import Specs
+from vsweep.models.target import CPU, Target
 from vsweep.optim import adamw, mup
 from vsweep.optim.built_in import BUILT_IN
 
@@ -27,10 +28,11 @@ def options_of(config: Any) -> dict[str, Any]:
 
 
 def build(
-    name: str, specs: Specs, options: Mapping[str, Any], *, lr, weight_decay, clip
+    name: str, specs: Specs, options: Mapping[str, Any], *, lr, weight_decay, clip, target: Target = CPU
 ) -> optax.GradientTransformation:
     """Clipping by the run's own global norm, then the optimizer `name` on the parameters that `specs` describes.
 
+    The state has the same arrays for every `target`, what its program is compiled for.
     `lr`, `weight_decay`, `clip` and all float `options` may be traced. Under muP `lr` is that of the base width.
 
     Raises:
@@ -40,17 +42,25 @@ def build(
     if factors is not None:
         decay = 0.0 if name == "sgd" else weight_decay
         before = [mup.l2_gradient(factors, weight_decay)] if name == "sgd" else []
-        base = _build(name, specs, options, lr=lr, weight_decay=0.0, clip=clip, before=before)
+        base = _build(name, specs, options, lr=lr, weight_decay=0.0, clip=clip, before=before, target=target)
         return mup.scaled(base, factors, lr, decay)
-    return _build(name, specs, options, lr=lr, weight_decay=weight_decay, clip=clip)
+    return _build(name, specs, options, lr=lr, weight_decay=weight_decay, clip=clip, target=target)
 
 
 def _build(
-    name: str, specs: Specs, options: Mapping[str, Any], *, lr, weight_decay, clip, before: Sequence = ()
+    name: str,
+    specs: Specs,
+    options: Mapping[str, Any],
+    *,
+    lr,
+    weight_decay,
+    clip,
+    target: Target,
+    before: Sequence = (),
 ) -> optax.GradientTransformation:
     """The same in the standard parametrization; what stands in `before` comes behind the clipping."""
     if name == "adamw":
-        return adamw.build(specs, lr=lr, weight_decay=weight_decay, clip=clip, **options)
+        return adamw.build(specs, lr=lr, weight_decay=weight_decay, clip=clip, target=target, **options)
     if registry.is_import_path(name):
         own = _own(registry.attribute("optimizer", name), specs, options, lr, weight_decay)
     else:

@@ -6,6 +6,7 @@ compiler would take the cores from the training; there each stack compiles when 
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -81,6 +82,20 @@ def stacks_ahead(platform: str, cores: int, memory_bytes: int) -> int:
 
 def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh) -> StackPrograms:
     """Compiles the programs of a stack for `mesh`; they know how many seconds that took."""
+    with matmul_precision(sweep, stack):
+        return StackPrograms(*recipe_and_shape(sweep, stack, stack_plan, mesh), mesh)
+
+
+def matmul_precision(sweep: SweepPlan, stack: Stack) -> contextlib.AbstractContextManager:
+    """What the products of a stack are traced with."""
+    part = sweep.part_with(stack.name)
+    return jax.default_matmul_precision(products.asked(part.config.train.matmul_precision, part.hardware))
+
+
+def recipe_and_shape(
+    sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: jax.sharding.Mesh
+) -> tuple[Recipe, StackShape]:
+    """What fixes the programs of a stack for devices like those of `mesh`, which need not exist."""
     sweep = sweep.part_with(stack.name)
     train, task = sweep.config.train, sweep.task
     target = devices.target(mesh.devices.flat[0])
@@ -107,5 +122,4 @@ def compile_stack(sweep: SweepPlan, stack: Stack, stack_plan: StackPlan, mesh: j
         evaluation_examples=train.curve_examples,
         token_dtype=token_dtype(task.vocabulary).name,
     )
-    with jax.default_matmul_precision(products.asked(train.matmul_precision, sweep.hardware)):
-        return StackPrograms(recipe, shape, mesh)
+    return recipe, shape

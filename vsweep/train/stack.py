@@ -69,11 +69,11 @@ class StackPrograms:
         self.mesh = mesh
         self.shape = shape
         started = time.perf_counter()
-        state = jax.eval_shape(functools.partial(_init_stack, recipe), _abstract_hyper(recipe, shape.slots))
-        self.state_struct = _struct(state, devices.over_slots(mesh))
+        lowering = Lowering(recipe, shape, mesh)
+        self.state_struct = lowering.state_struct
         with concurrent.futures.ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock; the longest first
-            lowering = (self._lower_train, self._lower_enter, self._lower_evaluate)
-            compiling = [pool.submit(lower(recipe).compile) for lower in lowering]
+            programs = (lowering.train, lowering.enter, lowering.evaluate)
+            compiling = [pool.submit(lower().compile) for lower in programs]
         self.train_chunk, self.enter, self.evaluate = (program.result() for program in compiling)
         self.compile_s = time.perf_counter() - started
 
@@ -103,28 +103,45 @@ class StackPrograms:
             jax.tree.map(with_rows, jax.device_get(state), *runs.values()), devices.over_slots(self.mesh)
         )
 
-    def _lower_enter(self, recipe: Recipe):
+
+@dataclasses.dataclass(frozen=True)
+class Lowering:
+    """The programs of one stack as XLA gets them. The devices of `mesh` need not exist to compile for them."""
+
+    recipe: Recipe
+    shape: StackShape
+    mesh: Mesh
+
+    @functools.cached_property
+    def state_struct(self) -> StackState:
+        """Shapes and shardings of the state, the donated argument of `enter` and `train`."""
+        state = jax.eval_shape(
+            functools.partial(_init_stack, self.recipe), _abstract_hyper(self.recipe, self.shape.slots)
+        )
+        return _struct(state, devices.over_slots(self.mesh))
+
+    def enter(self) -> jax.stages.Lowered:
         """(state, hyper_K, enters_K) -> state with a fresh run in each slot where `enters_K`."""
-        lifted = self._lift(functools.partial(_enter, recipe), in_specs=(SLOTS, SLOTS, SLOTS))
-        hyper, enters = _abstract_hyper(recipe, self.shape.slots), _array((self.shape.slots,), bool)
+        lifted = self._lift(functools.partial(_enter, self.recipe), in_specs=(SLOTS, SLOTS, SLOTS))
+        hyper, enters = _abstract_hyper(self.recipe, self.shape.slots), _array((self.shape.slots,), bool)
         sharded = _struct((hyper, enters), devices.over_slots(self.mesh))
         return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, *sharded)
 
-    def _lower_train(self, recipe: Recipe):
+    def train(self) -> jax.stages.Lowered:
         """(state, tokens_CxKxBxS, count) -> (state, step_K) after `count` steps of the chunk.
 
         `step_K` is a copy that outlives the donated state: waiting for it is waiting for the chunk.
         """
         shape = self.shape
         specs = (SLOTS, P(None, devices.SLOTS_AXIS), P())
-        lifted = self._lift(functools.partial(_train_chunk, recipe, shape.one_by_one), in_specs=specs)
+        lifted = self._lift(functools.partial(_train_chunk, self.recipe, shape.one_by_one), in_specs=specs)
         tokens = _struct(_array(shape.chunk, shape.token_dtype), devices.over_slots(self.mesh, axis=1))
         steps = _struct(_array((), np.int32), devices.replicated(self.mesh))
         return jax.jit(lifted, donate_argnums=0).lower(self.state_struct, tokens, steps)
 
-    def _lower_evaluate(self, recipe: Recipe):
+    def evaluate(self) -> jax.stages.Lowered:
         """(state, tokens, answer, first, due_K) -> Evaluation on the held-out examples from `first`; 0 if not due."""
-        shape = self.shape
+        shape, recipe = self.shape, self.recipe
         evaluate = functools.partial(_evaluate_due, recipe, shape.evaluation_examples, _piece(recipe, shape))
         lifted = self._lift(evaluate, in_specs=(SLOTS, P(), P(), P(), SLOTS))
         tokens = _array((shape.held_out_examples, shape.sequence_length), shape.token_dtype)

@@ -116,7 +116,7 @@ def train_step(recipe: Recipe, state: RunState, tokens_BxS: jax.Array) -> RunSta
     loss, grads, measured = _loss_and_gradient(recipe, state, tokens_BxS)
     updates, opt_state = _optimizer(recipe, state.hyper, state.step).update(grads, state.opt_state, state.params)
     active = is_active(state)
-    diverged = active & has_diverged(recipe, state, loss, optax.tree.norm(grads))
+    diverged = active & has_diverged(recipe, state, loss, _norm(recipe, grads))
     updated = state._replace(
         params=optax.apply_updates(state.params, updates),
         opt_state=opt_state,
@@ -182,6 +182,16 @@ def _loss_and_gradient(recipe: Recipe, state: RunState, tokens_BxS) -> tuple[jax
     return loss, grads, {"gradients": gradient_noise.averaged(state.gradients, here, state.step)}
 
 
+def _norm(recipe: Recipe, grads) -> jax.Array:
+    """Of the whole gradient. On a GPU of one long vector: a kernel, where most optimizers' clipping needs the same one.
+
+    `optax.flatten` joins gradients in this order too, so XLA takes both norms for one.
+    """
+    if recipe.model.shape.target.is_gpu:
+        grads = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(grads)])
+    return optax.tree.norm(grads)
+
+
 def _with_own_dropout(state: RunState, half) -> RunState:
     """Each half of a batch draws masks of its own; beyond every step, so that no draw is another step's."""
     key = jax.random.wrap_key_data(state.dropout_key, impl="threefry2x32")
@@ -211,7 +221,7 @@ def _optimizer(recipe: Recipe, hyper: Hyper, step) -> optax.GradientTransformati
     )
     options = {name: values[name] for name in by_name.options_of(config)}
     decay = {"weight_decay": hyper.weight_decay, "clip": hyper.clip}
-    return by_name.build(config.name, recipe.model.specs, options, lr=lr, **decay)
+    return by_name.build(config.name, recipe.model.specs, options, lr=lr, target=recipe.model.shape.target, **decay)
 
 
 def _moving_average(state: RunState, loss: jax.Array) -> jax.Array:

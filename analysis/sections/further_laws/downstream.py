@@ -191,10 +191,18 @@ def _figure(study: LossStudy, one: Downstream, name: str) -> Drawing:
 
 
 def _draw_runs(axes: Axes, runs: pd.DataFrame, colour) -> None:
+    dense = len(runs) > plotting.MANY_MARKS  # then the SVG holds a picture of smaller dots
     for held, group in runs.groupby("held_out"):
-        colours = colour.to_rgba(group["size"])
-        style = {"facecolor": "white", "edgecolor": colours, "linewidth": 1.2} if held else {"color": colours}
-        axes.scatter(group["loss"], group["accuracy"], s=20 if held else 13, zorder=3, **style)
+        colours, size = colour.to_rgba(group["size"]), 4 if dense else 20 if held else 13
+        style = {"facecolor": "white", "edgecolor": colours, "linewidth": 0.5 if dense else 1.2}
+        axes.scatter(
+            group["loss"],
+            group["accuracy"],
+            s=size,
+            zorder=3,
+            rasterized=dense,
+            **(style if held else {"color": colours}),
+        )
 
 
 def _draw_predictions(axes: Axes, one: Downstream) -> None:

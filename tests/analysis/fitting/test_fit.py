@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.analysis.planted import large_table
 from vsweep.analysis.fitting import fit
 from vsweep.analysis.fitting.chinchilla import Chinchilla, Data
 from vsweep.analysis.fitting.fit import Problem, best_fit, keeping
@@ -31,3 +32,17 @@ def test_equal_problems_are_fitted_once(problem, monkeypatch):
     assert len(made) == 7
     for theta, value in kept:
         assert (theta.tolist(), value) == (alone[0].tolist(), alone[1])
+
+
+def test_refits_of_many_points_need_no_rounded_penalty(monkeypatch):
+    table = large_table(30, 15)  # 2,250 points
+    params, tokens, loss = (table[name].to_numpy(float) for name in ("N", "D", "loss"))
+    whole = fit.fit_form(Chinchilla(), Data.of(params, tokens), loss, floor=None)
+    weight = np.random.default_rng(0).multinomial(len(loss), np.full(len(loss), 1 / len(loss)), size=12)
+    assert len(loss) > fit.MANY_POINTS
+    short = whole.refit(weight)
+    monkeypatch.setattr(fit, "MANY_POINTS", 10_000)
+    long = whole.refit(weight)
+    assert np.abs(short.theta - long.theta).max() < 1e-3 * long.theta.std(axis=0).min()
+    assert short.value == pytest.approx(long.value, rel=1e-9)
+    assert not np.array_equal(short.theta, long.theta)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -6,6 +7,8 @@ import numpy as np
 import pytest
 
 from tests.vsweep import small
+from vsweep.models import by_name
+from vsweep.models.target import Target
 from vsweep.train import train_step
 from vsweep.train.stack import hyper_of
 from vsweep.train.train_step import NEVER, split_labels
@@ -104,3 +107,26 @@ def test_weight_decay_and_clip_are_the_runs_own(recipe, step, batch):
     assert not small.same_bits(plain.params, step(fresh(recipe, weight_decay=0.5), batch).params)
     clipped_alike = step(step(fresh(recipe, clip=1e-3), batch), batch)
     assert not small.same_bits(step(plain, batch).params, clipped_alike.params)
+
+
+@pytest.fixture(scope="module")
+def gpu_step(recipe):
+    """In the forms that a GPU gets, run here."""
+    shape = dataclasses.replace(recipe.model.shape, target=Target("cuda", 7))
+    return jax.jit(functools.partial(train_step.train_step, dataclasses.replace(recipe, model=by_name.build(shape))))
+
+
+def test_a_step_for_a_gpu_learns_the_same(recipe, step, gpu_step, batch):
+    one = other = fresh(recipe, steps=5, weight_decay=0.3)
+    for _ in range(5):
+        one, other = step(one, batch), gpu_step(other, batch)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert 0 < small.largest_difference(one, other) < 2e-5
+
+
+def test_a_nan_is_divergence_on_a_gpu_too(recipe, gpu_step, batch):
+    state = fresh(recipe)
+    state = state._replace(params=jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(jnp.nan), state.params))
+    after = gpu_step(state, batch)
+    assert int(after.diverged_at_step) == 0
+    assert small.same_bits(after.opt_state, state.opt_state)

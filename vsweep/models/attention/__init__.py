@@ -6,8 +6,9 @@ programs are compiled for, so that a program for a GPU can be made where there i
 """
 
 from vsweep.models.attention.blocked import attend_blocked
+from vsweep.models.attention.elementwise import attend_elementwise
 from vsweep.models.attention.fused import attend_fused
-from vsweep.models.attention.plain import attend_elementwise, attend_plain, attend_transposed
+from vsweep.models.attention.plain import attend_plain, attend_transposed
 from vsweep.models.attention.short import attend_short
 from vsweep.models.target import Target
 

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from vsweep.models.base import ModelShape
+from vsweep.models.families import one_pass
 from vsweep.models.params import Params, ParamSpec, Role, Specs
+from vsweep.models.target import CPU, Target
 
 SMALL_VOCABULARY = 64
 NORM_EPSILON = 1e-6
@@ -81,11 +83,13 @@ def dense(params: Params, x_IxN):
     return y_OxN + params["bias"][:, None].astype(x_IxN.dtype) if "bias" in params else y_OxN
 
 
-def norm(kind: str, params: Params, x_WxN):
+def norm(kind: str, params: Params, x_WxN, target: Target = CPU):
     """Norm over the first axis with a scale and no bias; statistics in float32.
 
     `layer` centres first (Ba et al. 2016), `rms` does not (Zhang & Sennrich 2019).
     """
+    if kind == "layer" and target.is_gpu:
+        return one_pass.layer_norm(x_WxN, params["scale"], NORM_EPSILON)
     if kind == "layer":
         centred = x_WxN.astype(jnp.float32) - jnp.mean(x_WxN, axis=0, dtype=jnp.float32)
     else:

@@ -62,10 +62,12 @@ def features(shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None,
     drop = Dropout.draw(dropout_key, dropout, (shape.layers, *x_WxN.shape))
     for index in range(shape.layers):
         layer = params[f"layer_{index}"]
-        inputs_WxN = norm(shape.option("norm"), layer["norm"], x_WxN) if shape.option("residual") else x_WxN
+        inputs_WxN = (
+            norm(shape.option("norm"), layer["norm"], x_WxN, shape.target) if shape.option("residual") else x_WxN
+        )
         y_WxN = drop(_layer(shape.family, batch, layer, inputs_WxN), index)
         x_WxN = x_WxN + y_WxN if shape.option("residual") else y_WxN
-    return norm(shape.option("norm"), params["final_norm"], x_WxN), None
+    return norm(shape.option("norm"), params["final_norm"], x_WxN, shape.target), None
 
 
 def _layer(family: str, batch: int, params: Params, x_WxN):

@@ -46,9 +46,9 @@ def features(shape: ModelShape, params: Params, tokens_BxT, *, dropout_key=None,
     drop = Dropout.draw(dropout_key, dropout, (shape.layers, *x_WxN.shape))
     for index in range(shape.layers):
         layer = params[f"layer_{index}"]
-        normed_WxN = norm(shape.option("norm"), layer["norm"], x_WxN)
+        normed_WxN = norm(shape.option("norm"), layer["norm"], x_WxN, shape.target)
         x_WxN += drop(feed_forward.apply("gelu", layer, normed_WxN), index)
-    return norm(shape.option("norm"), params["final_norm"], x_WxN), None
+    return norm(shape.option("norm"), params["final_norm"], x_WxN, shape.target), None
 
 
 def _windows(x_WxN, window: int, batch: int):
