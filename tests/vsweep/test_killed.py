@@ -41,7 +41,7 @@ def test_killed_three_times_while_it_saves_the_same_command_finishes_and_equals_
             killed_at(point, call, workdir, log)
         finish(workdir, log, drawn=False)
     assert reads.torn == []
-    assert reads.whole > 10
+    assert reads.whole >= 6  # versions of the two tables
     assert same_sweep(workdir, uninterrupted)
     assert max(lost_segments(log, workdir)) <= 1
 

@@ -11,7 +11,7 @@ from vsweep.analysis.pipeline import Result
 from vsweep.analysis.sections import lines
 from vsweep.analysis.sections.base import MOST_ROWS
 
-SIZES, BUDGETS, SEEDS = 42, 12, 4
+SIZES, BUDGETS, SEEDS = 64, 12, 3
 ROWS = SIZES * BUDGETS * SEEDS  # just enough for what is done in another way with more than 2,000
 
 
