@@ -115,6 +115,8 @@ def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
         figure = Figure(figsize=TWO_PANELS if panels > 1 else ONE_PANEL, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, panels, squeeze=False)[0]
+        if panels > 1:
+            figure.get_layout_engine().set(wspace=0.06)  # between a colour bar and the label of the next panel
     return figure, list(axes)
 
 

@@ -26,6 +26,7 @@ from vsweep.analysis.sections.further_laws import one_variable
 HERE = Path(__file__).parent
 # Nothing is loaded and nothing runs, whatever got into the page: figures are inside it, and so are the styles.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+WIDE = 1.7  # times its height: the shape of a figure of several panels
 SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 POWER = re.compile(r"\^(-?[\d.]*\d|[a-z])(?!\w)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
@@ -33,13 +34,17 @@ ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing as the page holds it: `svg` is the picture itself, `caption` one sentence, `more` the rest of it."""
+    """A drawing as the page holds it: `svg` is the picture itself, `caption` one sentence, `more` the rest of it.
+
+    One that is `wide` has panels beside each other, and is not shrunk to the width of a phone.
+    """
 
     name: str
     title: str
     caption: str
     more: str
     svg: str
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,8 @@ def as_figure(drawing: Drawing, shared: Shared) -> Figure:
     """The drawing with its picture inside; the rest of a caption of several sentences is folded."""
     caption, *more = SENTENCE.split(drawing.caption, maxsplit=1)
     svg = inline(drawing.svg, drawing.name, f"{drawing.title}. {caption}", shared)
-    return Figure(drawing.name, drawing.title, caption, " ".join(more), svg)
+    width, height = drawing.figure.get_size_inches()
+    return Figure(drawing.name, drawing.title, caption, " ".join(more), svg, width > WIDE * height)
 
 
 def linked(text: str) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 from scipy import special
 
 from vsweep import schema
@@ -18,6 +19,7 @@ from vsweep.analysis.plotting import FLOP_LABELS, SIZE_LABELS, TOKENS_LABEL, Dra
 from vsweep.analysis.sections.base import Finding, LossStudy, Section, Table, convention_json, long_table
 
 MANY_CELLS, SOME_CELLS = 40, 12  # with many seeds: where there are more than many, some are described and drawn
+DASHES = ("-", "--", ":", "-.")
 MIDDLE = (0.05, 0.5, 0.95)  # quantiles: the median, and the ends of the middle 90 % of the seeds
 WIDE_SEED_RATIO = 1.5  # highest over lowest loss of a cell from which a single seed says little
 
@@ -232,18 +234,27 @@ def seed_spread(study: LossStudy) -> Drawing | Refusal:
     drawn = f" {SOME_CELLS} of {len(all_such)} such cells are drawn." if len(all_such) > len(many) else ""
     figure, (axes,) = plotting.new_figure()
     colour = plotting.colours(many["tokens"])
-    numbers = []
+    numbers, dashes = [], _dashes(many["size"])
     for size, budget, tokens in many[["size", "budget", "tokens"]].itertuples(index=False):
         losses = np.sort(study.points.losses_of(size, budget))
         share = np.arange(1, len(losses) + 1) / len(losses)
-        axes.step(losses, share, where="post", color=colour.to_rgba(tokens), lw=1.4)
+        axes.step(losses, share, where="post", color=colour.to_rgba(tokens), lw=1.4, ls=dashes.get(size, "-"))
         numbers.append(pd.DataFrame({"size": size, "budget": budget, "loss": losses, "share_at_or_below": share}))
     plotting.log_axis(axes, "x", plotting.loss_label(study.loss, study.source.loss_unit))
     axes.set_ylabel("share of seeds at or below")
+    if len(dashes) > 1:
+        of_sizes = [Line2D([], [], color="black", ls=ls, label=f"N = {metric(size)}") for size, ls in dashes.items()]
+        figure.legend(handles=of_sizes, loc="outside upper left", ncols=len(of_sizes), frameon=False, fontsize=9)
     plotting.colour_bar(figure, axes, colour, many["tokens"], TOKENS_LABEL)
     seeds = ", ".join(str(n) for n in sorted(set(many["seeds"])))
     caption = f"Final losses of {seeds} seeds of the same size and budget.{drawn}"
     return Drawing(name, "Scatter between seeds", caption, figure, pd.concat(numbers))
+
+
+def _dashes(sizes: pd.Series) -> dict[float, str]:
+    """The line of each size, where there are few: colours tell the budgets apart."""
+    distinct = np.unique(sizes)
+    return dict(zip(distinct, DASHES, strict=False)) if len(distinct) <= len(DASHES) else {}
 
 
 def loss_and_match(study: LossStudy) -> Drawing | Refusal:

@@ -78,7 +78,7 @@ def _counted() -> Iterator[dict]:
             for slots in SLOTS:
                 sweep = compiled.sweep_of(GPUS[compiled.OPTIONS[card]], width, slots)
                 begun = time.perf_counter()
-                text = compiled.lower(sweep, mesh).compile().as_text()
+                text = compiled.compile_uncached(compiled.lower(sweep, mesh)).as_text()
                 found = counts.step_counts(text)
                 row = {"card": card, "width": width, "slots": slots, **vars(found)}
                 yield row | {"compile_s": round(time.perf_counter() - begun, 1), "jax": jax.__version__}

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from configs import addition
@@ -70,3 +71,18 @@ def lower(sweep: SweepPlan, mesh: Mesh, program: str = "train") -> jax.stages.Lo
     with compiling.matmul_precision(sweep, stack):
         lowering = Lowering(*compiling.recipe_and_shape(sweep, stack, stack_plan, mesh), mesh)
         return getattr(lowering, program)()
+
+
+def compile_uncached(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Never from JAX's cache: a program that is kept there cannot be loaded again without a GPU."""
+    enabled = jax.config.jax_enable_compilation_cache
+    _use_cache(False)
+    try:
+        return lowered.compile()
+    finally:
+        _use_cache(enabled)
+
+
+def _use_cache(enabled: bool) -> None:
+    jax.config.update("jax_enable_compilation_cache", enabled)
+    compilation_cache.reset_cache()  # JAX asks once whether there is one

@@ -38,7 +38,7 @@ def program(card: str, width: int, name: str, slots: int = SLOTS, devices: int =
     hardware = GPUS[compiled.OPTIONS[card]]
     sweep = compiled.sweep_of(dataclasses.replace(hardware, devices=devices), width, slots)
     lowered = compiled.lower(sweep, compiled.mesh_of(card, devices), name)
-    return Compiled(sweep, lowered.in_avals[0][0], lowered.compile())
+    return Compiled(sweep, lowered.in_avals[0][0], compiled.compile_uncached(lowered))
 
 
 def recorded(card: str, width: int):
@@ -49,9 +49,7 @@ def recorded(card: str, width: int):
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize(("card", "width"), CASES)
 def test_a_program_compiles_and_exchanges_nothing(card, width, name):
-    text = program(card, width, name).executable.as_text()
-    assert 'custom_call_target="__cublas' in text or name == "enter"
-    assert counts.collectives(text) == []
+    assert counts.collectives(program(card, width, name).executable.as_text()) == []
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -67,11 +67,11 @@ def sizes(shape: ModelShape, name: str, lr: float, options: dict) -> dict[str, f
     return {name: float(size.mean()) for name, size in found.items()}
 
 
-def slopes(parametrization: str, name: str, lr: float, options: dict, **shape) -> dict[str, float]:
+def slopes(parametrization: str, name: str, lr: float, options: dict, widths=WIDTHS, **shape) -> dict[str, float]:
     """Of the logarithm of each size on the logarithm of the width."""
-    found = [sizes(shape_of(width, parametrization, **shape), name, lr, options) for width in WIDTHS]
+    found = [sizes(shape_of(width, parametrization, **shape), name, lr, options) for width in widths]
     return {
-        each: float(np.polyfit(np.log(WIDTHS), [np.log(at_width[each]) for at_width in found], 1)[0])
+        each: float(np.polyfit(np.log(widths), [np.log(at_width[each]) for at_width in found], 1)[0])
         for each in found[0]
     }
 
@@ -83,6 +83,18 @@ def test_activations_after_ten_steps_are_flat_in_the_width_under_mup_alone():
         assert abs(scaled[activations]) < 0.1
     assert abs(scaled["change of logits"]) < 0.1
     assert min(standard["logits"], standard["change of logits"]) > 0.2
+
+
+@pytest.mark.slow
+def test_layers_move_the_features_alike_at_every_depth_under_depth_mup_alone():
+    """A coordinate check (Yang et al. 2023, arXiv:2310.02244), in the residual stream behind two and eight layers."""
+
+    def growth(**options) -> float:
+        two, eight = (sizes(shape_of(16, "mup", layers=n, **options), "adamw", 1e-3, ADAMW) for n in (2, 8))
+        return float(np.log(eight["change of features"] / two["change of features"]) / np.log(4))
+
+    assert abs(growth(base_layers=2)) < 0.15
+    assert growth() > 0.2
 
 
 @pytest.mark.parametrize(("family", "tied"), MODELS)

@@ -92,7 +92,6 @@ function panel(setting, state, view, { inside, stars, domain, budget, first, wid
     height,
     marginTop: 34,
     ...ROOM,
-    inset: 6,
     color: { ...sizeScale(study.size), ...(first ? {} : { legend: false }) },
     x: axisX(state.xlog, domain, width - 60, { label: setting, tickFormat: number, domain }),
     y: axisY(state.ylog, shown, height - 70, { label: first ? label : null, tickFormat: number, domain: d3.extent(shown), nice: !state.ylog }),

@@ -26,6 +26,7 @@ export function exponent(state, view) {
       width,
       height: 240,
       ...ROOM,
+      inset: 0,
       x: axisX(log, [1, TIMES], width - 70, { label: `times the ${WORDS[study.variable || "N"]}`, tickFormat: metric }),
       y: axisY(log, [log ? 0.01 : 0, 1], 180, { label: "share of the loss above its floor", domain: [log ? 0.01 : 0, 1], tickFormat: percent }),
       marks: [

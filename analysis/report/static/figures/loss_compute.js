@@ -5,12 +5,14 @@ import { sizeScale } from "../modules/frame.js";
 import { lossOpt } from "../laws/law.js";
 import { asFitted, curvesOf, lawOf, runsOf, study } from "../modules/study.js";
 
-export const controls = [
-  { name: "along", label: "against", options: { C: "compute", D: "tokens" }, value: "C" },
-  { name: "curves", label: "curves", value: true },
-  { name: "xlog", label: "log x", value: true },
-  { name: "ylog", label: "log y", value: true },
-];
+export function controlsOf() {
+  return [
+    { name: "along", label: "against", options: { C: "compute", D: "tokens" }, value: "C" },
+    ...(study.curves ? [{ name: "curves", label: "curves", value: true }] : []),
+    { name: "xlog", label: "log x", value: true },
+    { name: "ylog", label: "log y", value: true },
+  ];
+}
 
 export function lossCompute(state, view) {
   const runs = runsOf(view);
@@ -21,11 +23,11 @@ export function lossCompute(state, view) {
   const ends = { x: state.along, y: "loss", stroke: "N" };
   const chart = Plot.plot({
     width: state.width,
-    height: 360,
+    height: 400,
     ...ROOM,
     color: sizeScale(view.size),
     x: state.along === "C" ? axisC(state.xlog, across, state.width - 70, labels.C) : axisX(state.xlog, across, state.width - 70, { label: labels.D, tickFormat: metric }),
-    y: axisY(state.ylog, shown.map((point) => point.loss), 290, { label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
+    y: axisY(state.ylog, shown.map((point) => point.loss), 330, { label: `${study.losses[view.loss]} (${study.unit})`, tickFormat: number }),
     marks: [
       Plot.line(curves, { ...ends, z: "id", strokeWidth: 1, strokeOpacity: (point) => (faded(view, point) ? 0.15 : 0.6) }),
       ...frontier(state, view, runs),
@@ -56,7 +58,9 @@ function frontier(state, view, runs) {
   const fitted = study.studies[view.loss];
   const marks = [];
   if (!fitted.envelope.refused) {
-    marks.push(Plot.dot(fitted.envelope.optima, { x: "flops", y: "loss", fill: "#e69f00", r: 2.5, stroke: null }));
+    // Without curves they are runs themselves, and a ring leaves the run's colour.
+    const style = study.curves ? { fill: "#e69f00", r: 2.5, stroke: null } : { stroke: "#e69f00", strokeWidth: 1.5, r: 5.5 };
+    marks.push(Plot.dot(fitted.envelope.optima, { x: "flops", y: "loss", ...style }));
   }
   const law = lawOf(view.loss);
   if (law && view.flops === "flops_6nd") {

@@ -1,6 +1,6 @@
 // Recipes: Kaplan's, Chinchilla's and one's own split of the same compute, and the split that thinks of serving.
 import { ROOM, axisX } from "../modules/axes.js";
-import { metric, number } from "../modules/format.js";
+import { metric, nats, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
 import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../laws/law.js";
 import { paramsForServing } from "../laws/plan.js";
@@ -63,7 +63,8 @@ function table(rows) {
   for (const title of titles) head.append(element("th", { scope: "col" }, title));
   const body = made.createTBody();
   for (const row of rows) {
-    const cells = [row.recipe, metric(row.N), metric(row.D), number(row.ratio), row.training.toExponential(2), row.serving.toExponential(2), number(row.loss)];
+    const flops = [row.training, row.serving].map((value) => value.toExponential(2).replace("e+", "e"));
+    const cells = [row.recipe, metric(row.N), metric(row.D), metric(row.ratio), ...flops, nats(row.loss)];
     body.insertRow().append(...cells.map((text) => element("td", {}, text)));
   }
   return made;

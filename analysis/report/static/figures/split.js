@@ -1,6 +1,6 @@
 // IsoFLOP split: one compute, many sizes. How much loss each gives up, by the law of these runs and by Hoffmann's.
 import { ROOM, axisX } from "../modules/axes.js";
-import { metric, number } from "../modules/format.js";
+import { metric } from "../modules/format.js";
 import { element } from "../modules/frame.js";
 import { HOFFMANN, excess, paramsOpt, tokensOpt } from "../laws/law.js";
 import { lawOf, study } from "../modules/study.js";
@@ -53,5 +53,5 @@ function pointAt(law, C, N) {
 }
 
 function words(point) {
-  return `N = ${metric(point.N)}\nD = ${metric(point.D)}\n${number(point.ratio)} tokens per parameter\n${(100 * point.gap).toFixed(1)} % of the loss above the floor given up`;
+  return `N = ${metric(point.N)}\nD = ${metric(point.D)}\n${metric(point.ratio)} tokens per parameter\n${(100 * point.gap).toFixed(1)} % of the loss above the floor given up`;
 }

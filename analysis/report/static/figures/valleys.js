@@ -1,6 +1,7 @@
 // IsoFLOP valleys: loss against size at equal compute, with the minima of fits.json.
 import { ROOM, axisX, axisY, colourBar, powerOfTen } from "../modules/axes.js";
 import { metric, number } from "../modules/format.js";
+import { shade } from "../modules/frame.js";
 import { asFitted, runsOf, study } from "../modules/study.js";
 
 export const controls = [
@@ -26,7 +27,7 @@ export function valleys(state, view) {
     width: state.width,
     height: 380,
     ...ROOM,
-    color: { type: "log", scheme: "cividis", ...colourBar(points.map((point) => point.C), study.flops[view.flops], powerOfTen) },
+    color: { type: "log", interpolate: shade(d3.interpolateCividis), ...colourBar(points.map((point) => point.C), study.flops[view.flops], powerOfTen) },
     x: axisX(state.xlog, points.map((point) => point.N), state.width - 70, { label: study.sizes[view.size] ?? "N (parameters)", tickFormat: metric }),
     y: axisY(state.ylog, [...points, ...minima].map((point) => point.y), 310, {
       label: state.relative ? "loss over the lowest of its valley" : `${study.losses[view.loss]} (${study.unit})`,

@@ -5,8 +5,8 @@ const FEW_DECADES = 0.5; // below, round values at equal distances read better
 const WIDE = 46; // pixels of a mark along an axis, and of one above another
 const HIGH = 42;
 
-// Room for the marks and labels of the axes of a figure.
-export const ROOM = { marginLeft: 52, marginBottom: 42, grid: true };
+// Room for the marks and labels of the axes of a figure, and for dots at their ends.
+export const ROOM = { marginLeft: 52, marginBottom: 42, inset: 5, grid: true };
 // d3 leaves the labels of a log axis out that it holds for too many; of this base it holds none for that.
 const ALL_LABELS = 1_000_000.5;
 
@@ -39,14 +39,20 @@ function axis(log, values, most, more) {
 // At most so many round values from low to high; those of whole decades where there is room for no more.
 export function marks(low, high, most) {
   const decades = Math.log10(high / low);
-  if (!(decades > FEW_DECADES)) return d3.ticks(low, high, most);
+  if (!(decades > FEW_DECADES)) return evenly(low, high, most);
   const powers = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
   const inside = (values) => values.filter((at) => low <= at && at <= high);
   const choices = MULTIPLES.map((multiples) => inside(powers.flatMap((power) => multiples.map((times) => times * 10 ** power))));
   const every = Math.ceil(powers.length / most);
   choices.push(inside(powers.filter((power) => power % every === 0).map((power) => 10 ** power)));
   const found = choices.find((values) => values.length <= most && values.length > 2) ?? choices.find((values) => values.length <= most && values.length > 1);
-  return found ?? d3.ticks(low, high, most);
+  return found ?? evenly(low, high, most);
+}
+
+// d3 may give twice as many as one asks for.
+function evenly(low, high, most) {
+  const choices = d3.range(most, 1, -1).map((count) => d3.ticks(low, high, count));
+  return choices.find((values) => values.length <= most && values.length > 1) ?? [low, high];
 }
 
 // The legend of colours on a log scale over these values.

@@ -219,7 +219,9 @@ function buttons(name, figure, last) {
   csv.addEventListener("click", () => last() && saveCsv(last().rows, name));
   link.addEventListener("pointerdown", () => (link.href = address(figure.id)));
   link.addEventListener("focus", () => (link.href = address(figure.id)));
-  return [svg, csv, link];
+  const files = element("span", { class: "files" });
+  files.append(svg, csv, link);
+  return [files];
 }
 
 export function labelled(text, ...inputs) {
@@ -242,7 +244,8 @@ export function sizeScale(size) {
   return { type: "log", domain: d3.extent(sizes), interpolate: shade(), ...bar };
 }
 
-export function shade() {
+// The part of a scheme that is seen on the page, in the light or in the dark.
+export function shade(scheme = d3.interpolateViridis) {
   const [low, high] = dark.matches ? [0.28, 1] : [0, 0.88];
-  return (t) => d3.interpolateViridis(low + (high - low) * t);
+  return (t) => scheme(low + (high - low) * t);
 }

@@ -3,7 +3,7 @@ import { anchors, controls as ofAnchors } from "../figures/anchors.js";
 import { bowls, controlsOf as ofBowls, settingsWithBowls } from "../figures/bowls.js";
 import { controlsOf as ofExponent, exponent } from "../figures/exponent.js";
 import { controls as ofLawMeasured, lawMeasured } from "../figures/law_measured.js";
-import { controls as ofLossCompute, lossCompute } from "../figures/loss_compute.js";
+import { controlsOf as ofLossCompute, lossCompute } from "../figures/loss_compute.js";
 import { controls as ofMetric, metricFlip } from "../figures/metric.js";
 import { controls as ofOneVariable, keys as partsOfOne, oneVariable } from "../figures/one_variable.js";
 import { planner } from "../figures/planner.js";

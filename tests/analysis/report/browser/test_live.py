@@ -96,6 +96,23 @@ def test_axes_switch_between_linear_and_log(opened):
     assert figure.locator(".chart svg").inner_html() != drawn
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.3, 1.2), (7e7, 4e11), (0.61, 0.68), (1e-4, 3e2), (1e18, 2e22)])
+def test_marks_of_a_log_axis_are_few_and_labelled(opened, low, high):
+    for most in (3, 6, 10):
+        marks = opened.page.evaluate("(of) => module_axes.marks(...of)", [low, high, most])
+        assert 2 <= len(marks) <= most, marks
+        assert all(low <= mark <= high for mark in marks)
+        assert marks == sorted(marks)
+
+
+def test_no_label_of_an_axis_is_left_out(opened):
+    figure = opened.figure("loss_curves")
+    texts = figure.locator(".chart svg g text").evaluate_all("(texts) => texts.map((text) => text.textContent)")
+    assert len(texts) > 8
+    assert all(texts)
+    assert any("×10" in text or text.startswith("10") for text in texts)
+
+
 def test_files_hold_what_is_shown(opened, report):
     figure = opened.figure("loss_curves")
     with opened.page.expect_download() as saved:
