@@ -124,3 +124,20 @@ def test_a_plan_with_pieces_of_no_batch_is_refused(tmp_path):
     begun_with(5000, tmp_path)
     with pytest.raises(ConfigError, match="has pieces of no batch; allowed: a good copy"):
         small.train(LARGE, tmp_path)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_neighbours_change_not_one_bit_in_pieces(one_by_one, mesh):
+    values = small.config(model={"dropout": 0.15})
+    runs = small.stacks(values)[0].runs
+    bench = small.Bench(values, 4, mesh, one_by_one=one_by_one, piece=4)
+
+    def after(entering: dict, slot: int):
+        bench.state, bench.runs, bench.step = bench.programs.empty_state(), [None] * 4, 0
+        bench.enter(entering)
+        bench.train(20)
+        return bench.slot(slot)
+
+    wild = {0: small.with_fields(runs[0], lr=1e9), 1: runs[1], 2: runs[3], 3: runs[4]}
+    assert small.same_bits(after({1: runs[1]}, 1), after(wild, 1))
+    assert small.same_bits(after({2: runs[1]}, 2), after({1: runs[1], 3: runs[0]}, 1))
