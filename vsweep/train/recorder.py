@@ -3,6 +3,7 @@
 A checkpoint is written by a thread of its own while training goes on. The tables hold what a checkpoint has made safe.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,15 @@ from vsweep.train.timing import Pace, Stopwatch, SweepClock
 from vsweep.train.train_step import NEVER
 
 
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The tables as they were last written: which runs have `ended`, and rows that no event had reported by then."""
+
+    ended: set[str]
+    run_rows: list[dict]
+    curve_rows: list[dict]
+
+
 class SweepRecorder:
     """The results of all stacks, as their checkpoints have them; the tables; and events with what is new in those."""
 
@@ -51,11 +61,10 @@ class SweepRecorder:
         self.clock = SweepClock(sweep, progress)
         self.stopwatch = stopwatch or Stopwatch()
         self.results = [self._stored_results(stack) for stack in sweep.stacks]
-        self._run_rows: list[dict] = []  # of the tables, as they were last written
-        self._curve_rows: list[dict] = []
         stored = [pair for stack_results in self.results for pair in stack_results.runs.items()]
         self._reported_runs = {run_id for run_id, run in stored if run.has_ended}
-        self._reported_points = {(run_id, point["steps"]) for run_id, run in stored for point in run.curve}
+        self._reported_steps = {run_id: run.curve[-1]["steps"] for run_id, run in stored if run.curve}
+        self._written = Written(self._ended(), [], [])
 
     def stacks_left(self) -> list[int]:
         """Places in the plan of the stacks that have steps left."""
@@ -71,14 +80,18 @@ class SweepRecorder:
         """Rewrites the tables from the committed results of every stack."""
         parts = [self.sweep.part_with(stack.name) for stack in self.sweep.stacks]
         by_stack = list(zip(parts, self.sweep.stacks, self.results, self.counters.values(), strict=True))
-        self._run_rows = [row for of_stack in by_stack for row in rows.run_rows(*of_stack)]
-        self._curve_rows = [row for of_stack in by_stack for row in rows.curve_rows(*of_stack)]
+        run_rows = [row for of_stack in by_stack for row in rows.run_rows(*of_stack)]
+        curve_rows = [row for of_stack in by_stack for row in rows.curve_rows(*of_stack)]
         if self.sweep.generations:
-            self._run_rows = self.generations.run_rows(self._run_rows)
-            self._curve_rows = self.generations.curve_rows(self._curve_rows)
+            run_rows, curve_rows = self.generations.run_rows(run_rows), self.generations.curve_rows(curve_rows)
         self.lock.confirm()
-        tables = {RUNS_FILE: self._run_rows, CURVES_FILE: self._curve_rows, TIMES_FILE: self._time_rows()}
-        write_tables(self.home.path, tables)
+        write_tables(self.home.path, {RUNS_FILE: run_rows, CURVES_FILE: curve_rows, TIMES_FILE: self._time_rows()})
+        # All at once, because events are made in another thread. Rows that were reported are not kept in memory.
+        self._written = Written(
+            self._ended(),
+            [row for row in run_rows if row["run_id"] not in self._reported_runs],
+            [row for row in curve_rows if self._is_new(row)],
+        )
 
     def analysed(self) -> None:
         """The caller comes back from the end of the sweep, where the last report is drawn."""
@@ -103,19 +116,27 @@ class SweepRecorder:
 
     def _news(self) -> dict[str, Path | int | tuple[dict, ...]]:
         """The fields of a Recorded event; the rows in it are not reported again."""
-        ended = {run_id for found in self.results for run_id, run in found.runs.items() if run.has_ended}
-        run_rows = [row for row in self._run_rows if row["run_id"] in ended - self._reported_runs]
-        points = [((row["run_id"], row["steps"]), row) for row in self._curve_rows]
-        new_points = [(key, row) for key, row in points if key not in self._reported_points]
-        self._reported_runs |= ended
-        self._reported_points.update(key for key, _ in new_points)
+        written = self._written
+        new = written.ended - self._reported_runs
+        run_rows = tuple(row for row in written.run_rows if row["run_id"] in new)
+        curve_rows = tuple(row for row in written.curve_rows if self._is_new(row))
+        self._reported_runs |= new
+        self._reported_steps.update((row["run_id"], row["steps"]) for row in curve_rows)  # those of a run are in order
         return {
             "workdir": self.home.path,
             "runs": self.sweep.runs,
-            "runs_ended": len(ended),
-            "run_rows": tuple(run_rows),
-            "curve_rows": tuple(row for _, row in new_points),
+            "runs_ended": len(written.ended),
+            "run_rows": run_rows,
+            "curve_rows": curve_rows,
         }
+
+    def _ended(self) -> set[str]:
+        """Ids of the runs that are finished or diverged."""
+        return {run_id for found in self.results for run_id, run in found.runs.items() if run.has_ended}
+
+    def _is_new(self, row: dict) -> bool:
+        """Whether no event has reported this row of curves.csv."""
+        return row["steps"] > self._reported_steps.get(row["run_id"], -1)
 
     def _time_rows(self) -> list[dict]:
         return [rows.time_row(*pair) for pair in zip(self.sweep.stacks, self.results, strict=True)]
