@@ -201,7 +201,9 @@ def _of_forecast(predicted: forecast.Forecasts) -> Number:
 def _of_design(study: LossStudy) -> list[Number]:
     """What is always known, where no law gives a number."""
     noise = [] if study.noise_log is None else [_scatter(study)]
-    return [*noise, _plain("runs used", len(study.points.table)), _plain("cells of N and D", len(study.cells))]
+    variable = study.source.variable
+    of_cells = f"distinct values of {variable}" if variable else "cells of N and D"
+    return [*noise, _plain("runs used", len(study.points.table)), _plain(of_cells, len(study.cells))]
 
 
 def _scatter(study: LossStudy) -> Number:

@@ -89,6 +89,12 @@ def test_one_variable_has_its_own_sentence():
     assert screen.headline.startswith("Ten times N takes 55 % off the loss above its floor")
 
 
+def test_one_variable_without_a_law_counts_its_values():
+    screen = screen_of(pd.DataFrame({"N": [1e6, 2e6, 4e6], "loss": [3.0, 2.9, 2.8]}))
+    assert [number.label for number in screen.numbers] == ["runs used", "distinct values of N"]
+    assert screen.trust.reasons == ("no law was fitted: 3 distinct N, 4 are needed",)
+
+
 def test_no_usable_run_gives_no_number_of_a_law():
     source = load(GRID)
     empty = source.runs.assign(loss=np.nan)
