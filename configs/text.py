@@ -119,7 +119,7 @@ def repeat(config: ConfigDict) -> None:
     config.train.curve_examples = 64
     config.train.final_examples = 1024
     # 512 steps, 524,288 tokens, 8,192 blocks: with fewer all models stand on the plateau of pairs, and show no law.
-    # Wider models, and fewer blocks, memorise: their loss rises with the epochs, and the law of repeated data knows no rise.
+    # Wider models memorise, as do all with fewer blocks: their loss rises with the epochs, and the law knows no rise.
     tokens = 512 * config.train.batch_size * config.task.context
     runs = [(unique, tokens * times) for unique in (0, 4096, 2048, 1024) for times in (1, 2, 4)]
     config.sweep.width = (16, 24, 32)
