@@ -267,7 +267,8 @@ def _about_ratios(study: LossStudy, result: TextOfStudy) -> list[str]:
     if not parts:
         return [*told, f"{rule} cannot be judged, because no approach has an interval."]
     tokens = study.source.language.bytes_per_token
-    size = f" A token here is {tokens:.3g} bytes, and other tokens have another ratio." if tokens else ""
+    of_bytes = f"{tokens:.3g} byte{'' if f'{tokens:.3g}' == '1' else 's'}" if tokens else ""
+    size = f" A token here is {of_bytes}, and other tokens have another ratio." if tokens else ""
     return [*told, f"{rule} {', and '.join(parts)}.{size}"]
 
 
