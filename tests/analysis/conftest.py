@@ -1,6 +1,5 @@
 """Planted work directories, written once a session: tests read them and write elsewhere."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +10,6 @@ from tests.analysis.planted import Planted, broken, write_planted
 CHINCHILLA = Path(__file__).parent.parent / "data" / "chinchilla_points.csv"
 MANY_WIDTHS = (4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
 MANY_BUDGETS = tuple(62_500 * 2**i for i in range(8))
-
-
-@pytest.fixture
-def one_process(monkeypatch) -> None:
-    """As on a machine with one core: studies in other processes are the same to the last bit, and take seconds more."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
 
 @pytest.fixture(scope="session")

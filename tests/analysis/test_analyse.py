@@ -197,7 +197,7 @@ def test_a_partial_sweep_is_analysed_with_a_banner(tmp_path):
 
 
 @pytest.mark.parametrize("finished", [0, 4])
-def test_a_sweep_with_few_finished_runs_is_analysed(tmp_path, one_process, finished):
+def test_a_sweep_with_few_finished_runs_is_analysed(tmp_path, finished):
     workdir = write_planted(tmp_path, Planted(widths=(4, 8), budgets=(125_000, 250_000)))
     names = set(tables.read_runs(workdir)["run_id"][:finished])
     leave_running(workdir, lambda row: row["run_id"] in names)
@@ -205,14 +205,14 @@ def test_a_sweep_with_few_finished_runs_is_analysed(tmp_path, one_process, finis
     assert f"{finished} of 12 runs finished" in result.report.read_text(encoding="utf-8")
 
 
-def test_a_sweep_without_curves_is_analysed(tmp_path, one_process):
+def test_a_sweep_without_curves_is_analysed(tmp_path):
     workdir = write_planted(tmp_path, Planted(widths=(4,), budgets=(125_000,)))
     leave_running(workdir, lambda row: False)
     (workdir / schema.CURVES_FILE).unlink()
     assert analysis.analyse(workdir).report.is_file()
 
 
-def test_many_seeds_of_one_shape_are_studied(tmp_path, one_process):
+def test_many_seeds_of_one_shape_are_studied(tmp_path):
     planted = Planted(widths=(16,), budgets=(500_000, 1_000_000), seeds=tuple(range(24)), noise=0.3)
     result = analysis.analyse(write_planted(tmp_path, planted))
     fits = json.loads(result.fits.read_text(encoding="utf-8"))["losses"]["answer_loss"]
@@ -252,14 +252,14 @@ def test_a_link_as_output_is_not_followed(tmp_path, name):
 def test_analysis_touches_only_its_output_and_repeats_exactly(tmp_path, request):
     workdir = write_planted(tmp_path / "sweep", Planted(widths=(4,), budgets=(125_000, 250_000), noise=0.05))
     before = digest(tmp_path)
-    analysis.analyse(workdir, bootstrap=20)
+    out = analysis.analyse(workdir, bootstrap=20).out
     after = digest(tmp_path)
     assert {name: after[name] for name in before} == before
     assert all(name.startswith("sweep/analysis/") for name in set(after) - set(before))
     assert not [name for name in after if Path(name).name.startswith(".")]
-    request.getfixturevalue("one_process")  # in other processes or in this one
+    request.getfixturevalue("several_processes")  # in this process or in others
     elsewhere = analysis.analyse(workdir, tmp_path / "elsewhere", bootstrap=20).out
-    assert digest(elsewhere) == digest(workdir / "analysis")
+    assert digest(elsewhere) == digest(out)
 
 
 def test_leftovers_of_killed_analyses_are_removed(tmp_path):

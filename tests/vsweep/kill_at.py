@@ -3,6 +3,7 @@
     python -m tests.vsweep.kill_at LOG POINT CALL --config=... --workdir=...
 
 A function of the real code is wrapped, and its CALL-th call is the end: SIGKILL, of which no program ever hears.
+Two more points kill nothing: NOWHERE, and UNDRAWN, with which no report is drawn either.
 """
 
 import dataclasses
@@ -16,12 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsweep.analysis import pipeline
+from vsweep.cli import train
 from vsweep.storage import background, checkpoint
 from vsweep.train import compiling, timing
 from vsweep.train.dispatcher import Dispatcher
 from vsweep.train.recorder import SweepRecorder
 
 BEFORE, DURING, AFTER = "before", "during", "after"
+NOWHERE, UNDRAWN = "nowhere", "nowhere, and no report"
 DURING_S = 0.02  # after which a call that is to be killed `during` its work is killed
 
 
@@ -129,7 +132,9 @@ def log_steps(path: Path) -> None:
 def main() -> None:
     log, point, call, *arguments = sys.argv[1:]
     log_steps(Path(log))
-    if point != "nowhere":
+    if point == UNDRAWN:
+        train.report = lambda *arguments, **keywords: 0
+    elif point != NOWHERE:
         kill_at({**POINTS, **COPYING, **OF_TEXT}[point], int(call))
     launcher = Path(__file__).parents[2] / "launch.py"
     sys.argv = [str(launcher), *arguments]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.vsweep import small
+from tests.vsweep import kill_at, small
 from vsweep import schema
 from vsweep import tables as records
 from vsweep.storage.checkpoint import CheckpointFolder
@@ -40,9 +40,9 @@ def killed_at(point: str, call: int, workdir: Path, log: Path, *more: str) -> No
     assert ended.returncode == -signal.SIGKILL, f"{point} was not reached: {ended.stdout}"
 
 
-def finish(workdir: Path, log: Path = Path("/dev/null"), *more: str) -> None:
-    """The same command, undisturbed."""
-    ended = _logged("nowhere", 0, workdir, log, *more)
+def finish(workdir: Path, log: Path = Path("/dev/null"), *more: str, drawn: bool = True) -> None:
+    """The same command, undisturbed; without its report, which takes longer than the sweep, where it is not `drawn`."""
+    ended = _logged(kill_at.NOWHERE if drawn else kill_at.UNDRAWN, 0, workdir, log, *more)
     assert ended.returncode == 0, ended.stdout
 
 
@@ -109,7 +109,7 @@ class Reads:
 
 @contextlib.contextmanager
 def reading(workdir: Path) -> Iterator[Reads]:
-    """Reads runs.csv and curves.csv again and again, as somebody who looks on would."""
+    """Reads runs.csv and curves.csv whenever they have changed, as somebody who looks on would."""
     reads, over = Reads(), threading.Event()
     thread = threading.Thread(target=_read_on, args=(workdir, reads, over))
     thread.start()
@@ -121,18 +121,27 @@ def reading(workdir: Path) -> Iterator[Reads]:
 
 
 def _read_on(workdir: Path, reads: Reads, over: threading.Event) -> None:
-    tables = {schema.RUNS_FILE: schema.RUN_COLUMNS, schema.CURVES_FILE: schema.CURVE_COLUMNS}
-    while not over.wait(0.005):
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                records.read_runs(workdir)
-            except ValueError as error:
-                reads.torn.append(str(error))
-        for name, columns in tables.items():
+    seen: dict[str, tuple] = {}
+    while not over.wait(0.002):
+        for name in (schema.RUNS_FILE, schema.CURVES_FILE):
             with contextlib.suppress(FileNotFoundError):
-                lines = (workdir / name).read_text(encoding="utf-8").splitlines(keepends=True)
-                whole = lines[:1] == [",".join(columns) + "\n"] and all(line.endswith("\n") for line in lines)
-                if whole and (name != schema.RUNS_FILE or len(lines) == 1 + RUNS):
-                    reads.whole += 1
-                else:
-                    reads.torn.append(f"{name}: {len(lines)} lines, {lines[-1:]}")
+                file = (workdir / name).stat()
+                version = (file.st_ino, file.st_mtime_ns, file.st_size)
+                if seen.get(name) != version:
+                    seen[name] = version
+                    _read(workdir, name, reads)
+
+
+def _read(workdir: Path, name: str, reads: Reads) -> None:
+    if name == schema.RUNS_FILE:
+        try:
+            records.read_runs(workdir)
+        except ValueError as error:
+            reads.torn.append(str(error))
+    columns = schema.RUN_COLUMNS if name == schema.RUNS_FILE else schema.CURVE_COLUMNS
+    lines = (workdir / name).read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = lines[:1] == [",".join(columns) + "\n"] and all(line.endswith("\n") for line in lines)
+    if whole and (name != schema.RUNS_FILE or len(lines) == 1 + RUNS):
+        reads.whole += 1
+    else:
+        reads.torn.append(f"{name}: {len(lines)} lines, {lines[-1:]}")

@@ -175,7 +175,7 @@ class Bench:
 
     chunk_steps = 64
 
-    def __init__(self, values: dict, slots: int, mesh, *, one_by_one: bool = False):
+    def __init__(self, values: dict, slots: int, mesh, *, one_by_one: bool = False, piece: int = 0):
         self.sweep = sweep(values)
         self.task = self.sweep.task
         self.mesh = mesh
@@ -192,7 +192,7 @@ class Bench:
             held_out_examples=64,
             evaluation_examples=32,
         )
-        self.programs = StackPrograms(recipe(values), shape, mesh)
+        self.programs = StackPrograms(dataclasses.replace(recipe(values), piece=piece), shape, mesh)
         self.held_out = (held_out.tokens_NxS[:64], held_out.answer_NxL[:64])
         self.state = self.programs.empty_state()
         self.runs: list[grid.Run | None] = [None] * slots

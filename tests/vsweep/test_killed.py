@@ -39,9 +39,9 @@ def test_killed_three_times_while_it_saves_the_same_command_finishes_and_equals_
             ("writing runs.csv", 2),
         ):
             killed_at(point, call, workdir, log)
-        finish(workdir, log)
+        finish(workdir, log, drawn=False)
     assert reads.torn == []
-    assert reads.whole > 10
+    assert reads.whole >= 6  # versions of the two tables
     assert same_sweep(workdir, uninterrupted)
     assert max(lost_segments(log, workdir)) <= 1
 
@@ -99,7 +99,7 @@ MORE_SEEDS = ("--config.sweep.seed=0,1,2", "--extend")
 def extended(uninterrupted, tmp_path_factory):
     """The same sweep, extended by six runs, which nothing disturbed."""
     workdir = shutil.copytree(uninterrupted, tmp_path_factory.mktemp("extended") / "work")
-    finish(workdir, Path("/dev/null"), *MORE_SEEDS)
+    finish(workdir, Path("/dev/null"), *MORE_SEEDS, drawn=False)
     return workdir
 
 
@@ -112,7 +112,7 @@ def test_killed_while_it_is_extended_the_same_command_finishes_and_equals_undist
     killed_at("writing config.json", 1, workdir, log, *MORE_SEEDS)
     assert (workdir / "config.json").read_bytes() == old
     killed_at("writing a checkpoint in the background", 2, workdir, log, *MORE_SEEDS)
-    finish(workdir, log, *MORE_SEEDS)
+    finish(workdir, log, *MORE_SEEDS, drawn=False)
     assert same_sweep(workdir, extended)
     assert max(lost_segments(log, workdir)) <= 1
     assert small.tree(uninterrupted / "stacks").items() <= small.tree(workdir / "stacks").items()

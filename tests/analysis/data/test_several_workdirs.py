@@ -154,7 +154,7 @@ def test_equal_folder_names_are_told_apart(tmp_path):
     assert short_names([tmp_path / "x" / "a", tmp_path / "y" / "a"]) == ["x/a", "y/a"]
 
 
-def test_analysis_of_two_goes_beside_them(tmp_path, capsys, one_process):
+def test_analysis_of_two_goes_beside_them(tmp_path, capsys):
     one = replace(SMALL, widths=(4,), budgets=(125_000,), seeds=(0,))  # nothing to fit, which is quick
     two = [sweep(tmp_path / "a", one), sweep(tmp_path / "b", replace(one, widths=(8,)))]
     assert main([*map(str, two), "--bootstrap", "0"]) == 0

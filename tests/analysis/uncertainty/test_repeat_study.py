@@ -23,14 +23,15 @@ from vsweep.plan.cost import model_shape
 
 LAW = RepeatedLaw(Law(E=1.0, A=15.0, B=75.0, alpha=0.35, beta=0.35), R_D=6.0, R_N=5.0)
 NOISE = 0.003
-NOISE_SEED = 4  # of nine draws tried, seven had the truth in their 90 % interval and the others just outside
+# A 90 % interval holds the truth in 6 of 8 draws or more with a chance of 96 %, an interval of 50 % with one of 14 %.
+DRAWS, COVERED = 8, 6
 
 
-def rows_of(law: RepeatedLaw, noise: float = NOISE) -> list[dict]:
+def rows_of(law: RepeatedLaw, draw: int = 0) -> list[dict]:
     """Rows of runs.csv as that sweep would write them if its losses followed `law`."""
     config = sweep_config.from_dict(text.get_config("repeat"))
     task = CountedTask(256, config.task.context + 1)
-    rng, rows = np.random.default_rng(NOISE_SEED), []
+    rng, rows = np.random.default_rng(draw), []
     for run in (run for stack in grid.build_stacks(config, task) for run in stack.runs):
         shape = model_shape(run.shape, task)
         tokens, params = run.steps * run.shape.batch_size * config.task.context, accounting.params(shape)
@@ -40,14 +41,14 @@ def rows_of(law: RepeatedLaw, noise: float = NOISE) -> list[dict]:
         row |= {"params_non_embedding": accounting.params_non_embedding(shape), "tokens": tokens}
         row |= {"flops_6nd": 6 * params * tokens, "flops_counted": 7 * params * tokens, "unique_tokens": unique}
         row |= {"epochs": tokens / unique, "val_loss_se": 0.01, "status": schema.FINISHED, "eval_examples": 1024}
-        loss = law.loss(params, tokens, unique) * np.exp(noise * rng.standard_normal())
+        loss = law.loss(params, tokens, unique) * np.exp(NOISE * rng.standard_normal())
         rows.append({name: row.get(name) for name in schema.RUN_COLUMNS} | {"val_loss": float(loss)})
     return rows
 
 
-def study_of(folder, law: RepeatedLaw, bootstrap: int = 60) -> base.LossStudy:
-    planted.write_runs(folder, rows_of(law))
-    return base.begin(load(folder), Convention("val_loss"), bootstrap=bootstrap)
+def study_of(folder, law: RepeatedLaw, draw: int = 0) -> base.LossStudy:
+    planted.write_runs(folder, rows_of(law, draw))
+    return base.begin(load(folder), Convention("val_loss"), bootstrap=20)
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +56,28 @@ def study(tmp_path_factory) -> base.LossStudy:
     return study_of(tmp_path_factory.mktemp("repeat"), LAW)
 
 
-def test_the_design_has_1_to_64_epochs_at_four_sizes():
+def test_the_design_has_1_to_32_epochs_at_three_sizes():
     table = pd.DataFrame(rows_of(LAW))
     epochs = table.groupby("width")["epochs"].agg(lambda column: sorted(set(column)))
-    assert len(epochs) == 4
-    assert all({1, 4, 8, 16, 32, 64} <= set(found) for found in epochs)
+    assert len(epochs) == 3
+    assert all({1, 2, 4, 8, 16, 32} <= set(found) for found in epochs)
 
 
-def test_planted_worth_lies_in_its_interval(study):
-    found = study.result(repeated.SECTION)
-    assert found.points == len(rows_of(LAW))
-    assert found.values["R_D"] == pytest.approx(LAW.R_D, rel=0.35)
-    assert found.uncertainty.ranges["R_D"].low < LAW.R_D < found.uncertainty.ranges["R_D"].high
-    assert found.worth_range.low < repeated_data.epochs_at_worth(LAW.R_D) < found.worth_range.high
+def test_intervals_hold_the_planted_worth_in_most_draws_of_the_noise(study, tmp_path_factory):
+    studies = [study, *(study_of(tmp_path_factory.mktemp("draw"), LAW, draw) for draw in range(1, DRAWS))]
+    results = [each.result(repeated.SECTION) for each in studies]
+    assert {found.points for found in results} == {len(rows_of(LAW))}
+    assert abs(np.mean([np.log(found.values["R_D"] / LAW.R_D) for found in results])) < 0.05
+    worth = repeated_data.epochs_at_worth(LAW.R_D)
+    ranges = {
+        "R_D": [(found.uncertainty.ranges["R_D"], LAW.R_D) for found in results],
+        "R_N": [(found.uncertainty.ranges["R_N"], LAW.R_N) for found in results],
+        "worth": [(found.worth_range, worth) for found in results],
+    }
+    for name, pairs in ranges.items():
+        assert sum(found.low < truth < found.high for found, truth in pairs) >= COVERED, name
+    widths = [found.high / found.low for found, _ in ranges["R_D"]]
+    assert max(widths) < 2  # and they are no wider than they need to be
 
 
 def test_the_rule_of_four_epochs_is_told_with_its_interval(study):
@@ -77,7 +87,7 @@ def test_the_rule_of_four_epochs_is_told_with_its_interval(study):
     assert "90 % interval) a repeated token is worth 0.9 of a new one on average" in told
     kept = fits_json.finite(repeated.SECTION.to_json(study, result))["repeated_data"]["worth"]
     assert kept["low"] < kept["epochs"] < kept["high"]
-    assert kept["most_epochs"] == 64
+    assert kept["most_epochs"] == 32
     rows = repeated.SECTION.tables(study, result)[0].rows
     assert rows[-1][:2] == ("epochs at an average worth of 0.9", f"{kept['epochs']:.3g}")
 
@@ -114,7 +124,7 @@ def test_repeats_that_never_lose_worth_have_no_number(tmp_path):
     kept = repeated.SECTION.to_json(study, result)["repeated_data"]["worth"]
     assert kept["epochs"] is None
     assert kept["high"] is None
-    assert 4 < kept["low"] <= 64
+    assert 4 < kept["low"] <= 32
     assert repeated.SECTION.tables(study, result)[0].rows[-1][1] == "not determined"
 
 

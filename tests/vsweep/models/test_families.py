@@ -33,8 +33,8 @@ def made(shape: ModelShape, seed: int = 0) -> tuple[Model, dict]:
     """A model and parameters that are all different from 0 and 1."""
     model = by_name.build(shape)
     params = jax.jit(model.init)(jax.random.key(seed))
-    noise = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(params))))
-    return model, jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(noise), leaf.shape), params)
+    rng = np.random.default_rng(1)
+    return model, jax.tree.map(lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape, np.float32), params)
 
 
 def tokens(batch: int = BATCH, length: int = LENGTH) -> np.ndarray:

@@ -72,7 +72,7 @@ MARKS = {name: () if name in ("lion", "muon") else pytest.mark.slow for name in 
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=marks) for name, marks in MARKS.items()])
-def bench(request, mesh):
+def bench(request, mesh, users_compiler):
     return small.Bench(config_of(request.param), 4, mesh)
 
 

@@ -7,49 +7,16 @@ import shutil
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from tests.vsweep import small
+from tests.vsweep.storage.conftest import RECORDS, arrays, files_of
+from tests.vsweep.storage.test_manifests import sign
 from vsweep import atomic
 from vsweep.atomic import CannotWrite
 from vsweep.host import devices
 from vsweep.storage import checkpoint
-from vsweep.storage.checkpoint import CheckpointFolder, CorruptCheckpoints, Origin
-from vsweep.storage.workdir import json_sha256
-
-RECORDS = {"runs": {"w4-d1k-s0": {"curve": [{"val_loss": 0.1 + 0.2}], "status": None}}, "train_s": 1.5}
-
-
-def arrays(seed: int) -> dict:
-    """Every kind of array that a state holds, and values that a careless way would change."""
-    rng = np.random.default_rng(seed)
-    return {
-        "params": {"mlp": rng.normal(size=(4, 3, 5)).astype(np.float32), "half": np.array([1 / 3], jnp.bfloat16)},
-        "moments": [np.array([np.nan, -0.0, np.inf, 1e-42], np.float32), np.full((2,), seed, np.float32)],
-        "key": rng.integers(0, 2**32, (4, 2), np.uint32),
-        "step": np.array([seed, -1, 2**31 - 1, 0], np.int32),
-        "scalar": np.array(seed, np.int32),
-    }
-
-
-@pytest.fixture(scope="module")
-def two_steps(tmp_path_factory) -> Path:
-    """A folder with the checkpoints of steps 10 and 20; copy it before you change it."""
-    folder = tmp_path_factory.mktemp("two_steps") / "checkpoints"
-    for step in (10, 20):
-        CheckpointFolder(folder).save(step, arrays(step), {**RECORDS, "step": step}, names=(f"run-{step}",))
-    return folder
-
-
-@pytest.fixture
-def copied(two_steps, tmp_path) -> CheckpointFolder:
-    return CheckpointFolder(shutil.copytree(two_steps, tmp_path / "copy"))
-
-
-def files_of(folder: CheckpointFolder, step: int) -> list[Path]:
-    return sorted(path for path in (folder.folder / f"{step:08d}").rglob("*") if path.is_file())
+from vsweep.storage.checkpoint import CheckpointFolder, CorruptCheckpoints
 
 
 def flip_a_bit(path: Path) -> None:
@@ -312,89 +279,6 @@ def test_a_file_that_the_disk_cannot_read_any_more_is_damage_and_no_crash(copied
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert copied.latest() == 10
     assert "(Input/output error)" in caplog.text
-
-
-# A checkpoint belongs to one stack of one sweep.
-
-OWN = Origin("a" * 64, "w4", "b" * 64)
-
-
-@pytest.mark.parametrize(
-    ("other", "told"),
-    [
-        (Origin("c" * 64, "w4", "b" * 64), "of another sweep"),
-        (Origin("a" * 64, "w8", "b" * 64), "of another stack"),
-        (Origin("a" * 64, "w4", "d" * 64), "of another plan"),
-        (None, "of another sweep"),
-    ],
-)
-def test_a_checkpoint_of_another_origin_is_never_used(tmp_path, other, told):
-    CheckpointFolder(tmp_path, other).save(10, arrays(10), {})
-    assert CheckpointFolder(tmp_path, OWN).problems(10) == [told]
-    with pytest.raises(CorruptCheckpoints, match=f"(?s)no checkpoint can be trusted; .*00000010: {told}"):
-        CheckpointFolder(tmp_path, OWN).latest()
-    CheckpointFolder(tmp_path, OWN).save(20, arrays(20), {})
-    assert CheckpointFolder(tmp_path, OWN).latest() == 20
-
-
-def test_a_manifest_of_an_earlier_version_says_so(copied):
-    sign(copied, 20, remove="origin")
-    assert copied.problems(20) == [
-        "unreadable manifest (ValueError: of an earlier vsweep, it does not say which sweep it belongs to)"
-    ]
-
-
-def sign(folder: CheckpointFolder, step: int, /, *, remove: str = "", **values) -> None:
-    """Changes a manifest and makes its own checksum right again, as whoever crafts a directory can."""
-    path = folder.folder / f"{step:08d}{checkpoint.MANIFEST}"
-    manifest = {**json.loads(path.read_text()), **values}
-    for name in (remove, "own_sha256"):
-        manifest.pop(name, None)
-    path.write_text(json.dumps({**manifest, "own_sha256": json_sha256(manifest)}))
-
-
-CRAFTED = {
-    "checksums as a list": {"sha256": ["x"]},
-    "checksums as a number": {"sha256": 3},
-    "no checksums": {"sha256": None},
-    "a checksum that is null": {"sha256": {"records/metadata": None}},
-    "an empty list of files": {"sha256": {}},
-    "a NUL in a name": {"sha256": {"a\0b": "0" * 64}},
-    "a name that leads outside": {"sha256": {"../../../../../../etc/passwd": "0" * 64}},
-    "an absolute name": {"sha256": {"/etc/passwd": "0" * 64}},
-    "names as a text": {"names": "run-20"},
-    "names that are none": {"names": [3]},
-    "an origin as text": {"origin": "here"},
-    "a step as text": {"step": "20"},
-    "another step": {"step": 21},
-}
-
-
-@pytest.mark.parametrize("kind", CRAFTED)
-def test_a_crafted_manifest_is_a_problem_and_no_error(copied, kind):
-    sign(copied, 20, **CRAFTED[kind])
-    assert copied.problems(20)
-    assert copied.latest() == 10
-    assert all(len(problem.splitlines()) == 1 for problem in copied.problems(20))
-    copied.prune()
-    assert copied.steps() == [10, 20]
-
-
-def test_a_manifest_that_is_nested_without_end_is_a_problem_and_no_error(copied):
-    (copied.folder / "00000020.manifest.json").write_text("[" * 200_000)
-    assert copied.problems(20) == ["unreadable manifest (ValueError: nested too deeply)"]
-    assert copied.names(20) == []
-
-
-def test_a_file_that_no_manifest_lists_and_a_link_are_problems(copied, tmp_path):
-    folder = copied.folder / "00000020"
-    (folder / "arrays" / "more").write_text("x")
-    assert copied.problems(20) == ["not in the manifest: 'arrays/more'"]
-    (folder / "arrays" / "more").unlink()
-    victim = files_of(copied, 20)[0]
-    victim.rename(tmp_path / "elsewhere")
-    victim.symlink_to(tmp_path / "elsewhere")
-    assert copied.problems(20) == [f"no plain file: {str(victim.relative_to(folder))!r}"]
 
 
 FOREIGN = ("2024", "00000015", "00000020-backup", "000000020", "notes", "٢٠٢٤٠١٠١")

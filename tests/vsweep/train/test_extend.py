@@ -179,7 +179,14 @@ def longer() -> dict:
     return values
 
 
-def test_with_wsd_a_longer_budget_goes_on_from_the_kept_trunk(with_trunks, tmp_path):
+@pytest.fixture(scope="module")
+def longer_from_its_start(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("longer")
+    small.train(longer(), workdir)
+    return workdir
+
+
+def test_with_wsd_a_longer_budget_goes_on_from_the_kept_trunk(with_trunks, longer_from_its_start, tmp_path):
     """And is, bit for bit, what it is when it is trained from its start."""
     workdir = shutil.copytree(with_trunks, tmp_path / "work")
     planned, *_ = small.train(longer(), workdir, extend=True)
@@ -187,8 +194,7 @@ def test_with_wsd_a_longer_budget_goes_on_from_the_kept_trunk(with_trunks, tmp_p
     assert kept.keys() == {"w4-d4.2k-s0", "w4-d4.2k-s1"}
     assert all(state.run_step > 0 for state in kept.values())
     assert "go on from a kept trunk: w4-d4.2k-s0 from step" in "\n".join(planned.extension.lines)
-    small.train(longer(), tmp_path / "fresh")
-    assert_equals_fresh(workdir, tmp_path / "fresh")
+    assert_equals_fresh(workdir, longer_from_its_start)
 
 
 def test_a_kept_trunk_goes_on_with_its_gradient_statistics(tmp_path):
@@ -207,12 +213,11 @@ def test_a_kept_trunk_goes_on_with_its_gradient_statistics(tmp_path):
     pd.testing.assert_frame_equal(curves.reset_index(drop=True), same, check_exact=True)
 
 
-def test_interrupted_after_it_went_on_from_there_it_still_equals(with_trunks, tmp_path):
+def test_interrupted_after_it_went_on_from_there_it_still_equals(with_trunks, longer_from_its_start, tmp_path):
     workdir = shutil.copytree(with_trunks, tmp_path / "work")
     small.train(longer(), workdir, extend=True, progress=small.StopAfter(1))
     small.train(longer(), workdir)
-    small.train(longer(), tmp_path / "whole")
-    assert_equals_fresh(workdir, tmp_path / "whole")
+    assert_equals_fresh(workdir, longer_from_its_start)
 
 
 def test_without_a_kept_state_a_longer_budget_is_trained_from_its_start(with_trunks, tmp_path):

@@ -11,6 +11,7 @@ from vsweep.train import train_step
 from vsweep.train.stack import hyper_of
 from vsweep.train.train_step import NEVER
 
+pytestmark = pytest.mark.usefixtures("users_compiler")  # a bit may depend on what the compiler makes of it
 STEPS = 60
 CONFIG = small.config(
     model={"width": 8}, sweep={"budget": [3500, 7000, 14000], "seed": [0, 1, 2]}, train={"batch_size": 8}

@@ -30,6 +30,7 @@ THIN = [
     if (model == "transformer") != (optimizer == "adamw") and {model, optimizer}.isdisjoint(ELSEWHERE)
 ]
 STEPS, PLACE = 60, 1
+pytestmark = pytest.mark.usefixtures("users_compiler")  # a bit may depend on what the compiler makes of it
 
 
 def config_of(model: str, optimizer: str, **train) -> dict:
@@ -43,12 +44,12 @@ def config_of(model: str, optimizer: str, **train) -> dict:
 
 
 @pytest.mark.parametrize(("model", "optimizer"), THIN)
-def test_a_neighbour_changes_nothing_and_divergence_stays_its_own(model, optimizer):
+def test_a_neighbour_changes_nothing_and_divergence_stays_its_own(model, optimizer, users_compiler):
     values = config_of(model, optimizer)
     recipe, planned = small.recipe(values), small.sweep(values)
     runs = planned.stacks[0].runs
     init = jax.jit(jax.vmap(functools.partial(train_step.init_run, recipe)))
-    step = jax.jit(jax.vmap(functools.partial(train_step.train_step, recipe)))
+    step = jax.jit(jax.vmap(functools.partial(train_step.train_step, recipe)), compiler_options=users_compiler)
 
     def after(neighbour, mine, steps: int):
         state, started = init(hyper_of([neighbour, mine])), None

@@ -10,6 +10,7 @@ from vsweep.plan import cost
 from vsweep.schema import RUN_COLUMNS
 from vsweep.tables import read_runs
 
+pytestmark = pytest.mark.usefixtures("users_compiler")  # a bit may depend on what the compiler makes of it
 STEPS = 12
 # Those that differ most from it are tried always, the others when slow.
 MARKS = {name: () if name in ("moe", "gru") else pytest.mark.slow for name in small.MODELS if name != "transformer"}

@@ -10,6 +10,7 @@ import pytest
 
 import vsweep
 from tests.vsweep import small
+from vsweep.config.problems import ConfigError
 from vsweep.models.dropout import Dropout, Piece
 from vsweep.plan.packing import StackPlan
 from vsweep.storage.workdir import WorkDir
@@ -88,20 +89,20 @@ def test_a_stopped_sweep_goes_on_with_the_pieces_of_its_plan(in_pieces, tmp_path
     assert losses(tmp_path) == losses(in_pieces)
 
 
-def as_before_pieces(workdir) -> None:
-    """A sweep that has begun, and trained nothing, with a plan from before there were pieces."""
+def begun_with(piece: int, workdir) -> None:
+    """A sweep that has begun, and trained nothing, with another piece in its plan; 0: as before there were any."""
     events = vsweep.run_sweep(LARGE, workdir)
     small.skip_to(events, Compiling)
     events.close()
     home = WorkDir(workdir)
     (plan,), environments = home.read_plan()
-    home.write_plan([dataclasses.replace(plan, piece=0)], environments)
+    home.write_plan([dataclasses.replace(plan, piece=piece)], environments)
 
 
 def test_an_old_plan_goes_on_with_whole_batches(in_pieces, tmp_path):
     """Bit for bit, stopped or not, and also where its file is lost."""
     for name in ("once", "stopped"):
-        as_before_pieces(tmp_path / name)
+        begun_with(0, tmp_path / name)
     small.train(LARGE, tmp_path / "once")
     assert isinstance(small.train(LARGE, tmp_path / "stopped", progress=small.StopAfter(2))[-1], Interrupted)
     (tmp_path / "stopped" / "plan.json").unlink()
@@ -117,3 +118,26 @@ def test_a_plan_names_its_piece_and_reads_it_back(in_pieces):
     (plan,), _ = WorkDir(in_pieces).read_plan()
     assert plan.to_dict()["piece"] == plan.piece
     assert StackPlan.from_dict(plan.to_dict()) == plan
+
+
+def test_a_plan_with_pieces_of_no_batch_is_refused(tmp_path):
+    begun_with(5000, tmp_path)
+    with pytest.raises(ConfigError, match="has pieces of no batch; allowed: a good copy"):
+        small.train(LARGE, tmp_path)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_neighbours_change_not_one_bit_in_pieces(one_by_one, mesh):
+    values = small.config(model={"dropout": 0.15})
+    runs = small.stacks(values)[0].runs
+    bench = small.Bench(values, 4, mesh, one_by_one=one_by_one, piece=4)
+
+    def after(entering: dict, slot: int):
+        bench.state, bench.runs, bench.step = bench.programs.empty_state(), [None] * 4, 0
+        bench.enter(entering)
+        bench.train(20)
+        return bench.slot(slot)
+
+    wild = {0: small.with_fields(runs[0], lr=1e9), 1: runs[1], 2: runs[3], 3: runs[4]}
+    assert small.same_bits(after({1: runs[1]}, 1), after(wild, 1))
+    assert small.same_bits(after({2: runs[1]}, 2), after({1: runs[1], 3: runs[0]}, 1))
