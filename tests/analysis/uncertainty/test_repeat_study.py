@@ -56,11 +56,11 @@ def study(tmp_path_factory) -> base.LossStudy:
     return study_of(tmp_path_factory.mktemp("repeat"), LAW)
 
 
-def test_the_design_has_1_to_64_epochs_at_four_sizes():
+def test_the_design_has_1_to_32_epochs_at_three_sizes():
     table = pd.DataFrame(rows_of(LAW))
     epochs = table.groupby("width")["epochs"].agg(lambda column: sorted(set(column)))
-    assert len(epochs) == 4
-    assert all({1, 4, 8, 16, 32, 64} <= set(found) for found in epochs)
+    assert len(epochs) == 3
+    assert all({1, 2, 4, 8, 16, 32} <= set(found) for found in epochs)
 
 
 def test_intervals_hold_the_planted_worth_in_most_draws_of_the_noise(study, tmp_path_factory):
@@ -87,7 +87,7 @@ def test_the_rule_of_four_epochs_is_told_with_its_interval(study):
     assert "90 % interval) a repeated token is worth 0.9 of a new one on average" in told
     kept = fits_json.finite(repeated.SECTION.to_json(study, result))["repeated_data"]["worth"]
     assert kept["low"] < kept["epochs"] < kept["high"]
-    assert kept["most_epochs"] == 64
+    assert kept["most_epochs"] == 32
     rows = repeated.SECTION.tables(study, result)[0].rows
     assert rows[-1][:2] == ("epochs at an average worth of 0.9", f"{kept['epochs']:.3g}")
 
@@ -124,7 +124,7 @@ def test_repeats_that_never_lose_worth_have_no_number(tmp_path):
     kept = repeated.SECTION.to_json(study, result)["repeated_data"]["worth"]
     assert kept["epochs"] is None
     assert kept["high"] is None
-    assert 4 < kept["low"] <= 64
+    assert 4 < kept["low"] <= 32
     assert repeated.SECTION.tables(study, result)[0].rows[-1][1] == "not determined"
 
 
