@@ -25,7 +25,8 @@ AS_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": 
 # A worker takes file after file. One that takes long and comes last would leave the other workers idle.
 LONGEST = (
     *("test_killed", "test_stack", "test_every_pair", "test_sweep", "test_trunks", "test_extend", "test_by_name"),
-    *("test_models", "test_own_folder", "test_analyse", "test_large_tables", "test_benchmarks_stack", "test_groups"),
+    *("test_models", "test_analyse", "test_families", "test_own_folder", "test_numbers", "test_reading"),
+    *("test_large_tables", "test_tutorial", "test_benchmarks_stack", "test_first_screen", "test_launch", "test_groups"),
 )
 
 

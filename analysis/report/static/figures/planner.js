@@ -1,5 +1,5 @@
 // The planner: a compute, tokens to serve and a limit of data in; N, D, loss and their intervals out.
-import { amount, nats, percent, share } from "../modules/format.js";
+import { amount, lossInWords, percent, share } from "../modules/format.js";
 import { element, labelled } from "../modules/frame.js";
 import { parametricLaws, plan, repeatedLaws } from "../laws/plan.js";
 import { lawOf, study, whyNoLaw } from "../modules/study.js";
@@ -74,9 +74,9 @@ export function rowsOf(made, floor = null) {
     ["parameters N", made.params, amount],
     ["tokens D", made.tokens, amount],
     ["tokens per parameter", made.tokens_per_param, amount],
-    ["loss", made.loss, nats],
+    ["loss", made.loss, lossInWords],
     ...ofSingleRun(made),
-    ...(floor ? [["loss with its floor", { value: made.loss.value + floor, low: null, high: null }, nats]] : []),
+    ...(floor ? [["loss with its floor", { value: made.loss.value + floor, low: null, high: null }, lossInWords]] : []),
   ];
   if (made.serving) {
     rows.push(
@@ -88,19 +88,19 @@ export function rowsOf(made, floor = null) {
   if (made.fixed_tokens) {
     rows.push(
       [made.fixed_tokens.scarce ? "N for all of the data" : "N for this data, which is enough", made.fixed_tokens.params, amount],
-      ["its loss", made.fixed_tokens.loss, nats],
-      ["loss that no N beats with this data", made.fixed_tokens.floor, nats],
+      ["its loss", made.fixed_tokens.loss, lossInWords],
+      ["loss that no N beats with this data", made.fixed_tokens.floor, lossInWords],
     );
   }
   if (made.scarce) rows.push(...ofRepeats(made.scarce));
   if (made.reserve) {
-    rows.push(["loss given up by the reserve", made.reserve.given_up, nats], ["loss of a re-run with it", made.reserve.loss_of_rerun, nats]);
+    rows.push(["loss given up by the reserve", made.reserve.given_up, lossInWords], ["loss of a re-run with it", made.reserve.loss_of_rerun, lossInWords]);
   }
   return rows;
 }
 
 function ofSingleRun({ single_run: range }) {
-  return range ? [["loss of a single run", { value: null, low: range[0], high: range[1] }, nats]] : [];
+  return range ? [["loss of a single run", { value: null, low: range[0], high: range[1] }, lossInWords]] : [];
 }
 
 function ofRepeats(scarce) {
@@ -108,10 +108,10 @@ function ofRepeats(scarce) {
     ["N with repeated data", scarce.params, amount],
     ["its D, repeats included", scarce.tokens, amount],
     ["epochs of the distinct tokens", scarce.epochs, amount],
-    ["its loss", scarce.loss, nats],
+    ["its loss", scarce.loss, lossInWords],
     ...ofSingleRun(scarce),
-    ["loss with unlimited data", scarce.unlimited, nats],
-    ["worse by", scarce.worse, nats],
+    ["loss with unlimited data", scarce.unlimited, lossInWords],
+    ["worse by", scarce.worse, lossInWords],
   ];
 }
 

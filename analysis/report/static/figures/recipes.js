@@ -1,6 +1,6 @@
 // Recipes: Kaplan's, Chinchilla's and one's own split of the same compute, and the split that thinks of serving.
 import { ROOM, axisX } from "../modules/axes.js";
-import { metric, nats, number } from "../modules/format.js";
+import { metric, lossInWords, number } from "../modules/format.js";
 import { element } from "../modules/frame.js";
 import { HOFFMANN, excess, loss as lossOf, paramsOpt, tokensOpt } from "../laws/law.js";
 import { paramsForServing } from "../laws/plan.js";
@@ -64,7 +64,7 @@ function table(rows) {
   const body = made.createTBody();
   for (const row of rows) {
     const flops = [row.training, row.serving].map((value) => value.toExponential(2).replace("e+", "e"));
-    const cells = [row.recipe, metric(row.N), metric(row.D), metric(row.ratio), ...flops, nats(row.loss)];
+    const cells = [row.recipe, metric(row.N), metric(row.D), metric(row.ratio), ...flops, lossInWords(row.loss)];
     body.insertRow().append(...cells.map((text) => element("td", {}, text)));
   }
   return made;

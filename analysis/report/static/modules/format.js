@@ -27,7 +27,7 @@ export function amount(value) {
   return value >= 1e16 ? value.toExponential(2).replace("e+", "e") : metric(value);
 }
 
-export function nats(value) {
+export function lossInWords(value) {
   const size = Math.abs(value);
   return value === 0 || (size >= 0.01 && size < 1e4) ? value.toFixed(4) : general(value, 2);
 }

@@ -12,6 +12,7 @@ import vsweep
 from tests.analysis.fits_file import content_of, write
 from vsweep.cli import design_shown
 from vsweep.cli.designing import base, command, more, new, options
+from vsweep.host import devices
 
 LAPTOP = Path(__file__).parents[4] / "docs" / "laptop"
 SMALL = ("--flops", "1e13", "--config", "markov", "--levels", "3", "--sizes", "5")
@@ -69,7 +70,8 @@ def test_a_design_needs_no_task(capsys):
     assert "E fitted" in said
 
 
-def test_models_too_large_for_this_machine_are_designed_all_the_same(capsys):
+def test_models_too_large_for_this_machine_are_designed_all_the_same(capsys, monkeypatch):
+    monkeypatch.setattr(devices, "memory_bytes", lambda mesh: 2**30)
     numbers = ("--vocabulary", "256", "--positions", "4096", "--kind", "grid", "--levels", "4", "--sizes", "5")
     assert run("--flops", "1e17", *numbers) == 0
     assert "not known: the largest models do not fit" in capsys.readouterr().out
