@@ -20,8 +20,8 @@ need the package tokenizers, and `full` the package datasets and network access 
 
 Another place is `--config.task.corpus=STORE`.
 
-Cost, by estimate (`--plan` says it for your machine): `smoke` under a minute, most of it compiling; `laptop` about 12
-minutes on two quiet CPU cores, `mycorpus` and `bpe` less, `repeat` about 6 and `mixture` about 2; `full` 1.5e17 FLOP,
+Cost, by estimate (`--plan` says it for your machine): `smoke` under a minute, most of it compiling; `laptop` about 9
+minutes on two quiet CPU cores, `mycorpus` and `bpe` less, `repeat` about 5 and `mixture` about 2; `full` 1.5e17 FLOP,
 so hours on one GPU. Its store holds 1.4 GB of text: half an hour of tokenising at 0.8 MB/s.
 
 Expect: `val_loss` in nats per byte falls from about 6 to about 1.4. Equal probabilities give ln 256 = 5.5. task.json
