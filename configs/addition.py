@@ -7,7 +7,7 @@
     python launch.py --config=configs/addition.py:seeds      one width, two budgets, 64 seeds: seed variance
     python launch.py --config=configs/addition.py:smoke      two-digit operands: shows that everything works
 
-Cost: `full` 1.4e16 FLOP, one GPU, within a 9-hour session of a T4 by estimate; `laptop` 8.2e12 FLOP, about 6 minutes
+Cost: `full` 1.4e16 FLOP, one GPU, within a 9-hour session of a T4 by estimate; `laptop` 8.2e12 FLOP, 3 to 6 minutes
 on two CPU cores; `isoflop` 3.8e12 FLOP, mostly of small widths, about 5 minutes there by estimate; `seeds` 3.2e13 FLOP,
 about 20 minutes there by estimate; `smoke` under a minute, most of it compiling.
 

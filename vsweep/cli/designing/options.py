@@ -177,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--kind", metavar="KIND", help=both)
     new.add_argument("--min-flops", metavar="FLOP", help="compute of a run at the lowest level (default: searched)")
     new.add_argument("--levels", metavar="COUNT", help="levels of compute, or budgets (default: searched, 3 to 6)")
-    new.add_argument("--sizes", metavar="COUNT", help="model sizes (default: searched, 4 to 7)")
+    new.add_argument("--sizes", metavar="COUNT", help="model sizes (default: searched: 4, 5, 6 or 8)")
     new.add_argument("--seeds", metavar="COUNT", help="seeds of each run (default: 2)")
     target = "minimise the interval of the loss forecast at this compute (default: the interval of a)"
     new.add_argument("--target-flops", metavar="FLOP", help=target)
