@@ -85,15 +85,22 @@ class Children:
         self._idle: list[Child] = []
         self._closed = False
 
-    def ask(self, question: str) -> str:
-        """What a child answers. Raises NoAnswer if it fails, was ended, or cannot be started."""
+    def study(self, source: Source, convention: Convention, bootstrap: int) -> LossStudy:
+        """The study that a child makes. Raises NoAnswer if it fails, was ended, or cannot be started.
+
+        A child whose answer is none is not asked again: the answer to this question might be taken for the next one's.
+        """
         with self._lock:
             child = self._idle.pop() if self._idle else None
         child = child or self._start()
-        answered = child.ask(question)
+        answered = child.ask(exact_json.dumps((source, convention, bootstrap)))
+        try:
+            study = exact_json.loads(answered)
+        except JSONDecodeError as error:
+            raise NoAnswer(CUT_OFF) from error
         with self._lock:
             self._idle.append(child)
-        return answered
+        return study
 
     def _start(self) -> Child:
         child = Child()
@@ -161,7 +168,7 @@ def _begin(
 ) -> Callable[[], LossStudy]:
     """Asks a child; the function that is given waits for its study, or makes it."""
     try:
-        asked = pool.submit(_study, children, source, convention, bootstrap)
+        asked = pool.submit(children.study, source, convention, bootstrap)
     except RuntimeError as error:  # a system without room for another process has none for a thread either
         reason = NoAnswer(f"could not be started ({error})")
         return lambda: _here(source, convention, bootstrap, reason)
@@ -175,14 +182,6 @@ def _begin(
     return wait
 
 
-def _study(children: Children, source: Source, convention: Convention, bootstrap: int) -> LossStudy:
-    answered = children.ask(exact_json.dumps((source, convention, bootstrap)))
-    try:
-        return exact_json.loads(answered)
-    except JSONDecodeError as error:
-        raise NoAnswer(CUT_OFF) from error
-
-
 def _here(source: Source, convention: Convention, bootstrap: int, reason: Exception) -> LossStudy:
     message = f"analysis: the process for {convention.loss} {reason}; its study is made in this one instead"
     logging.getLogger(__name__).warning("%s", one_line(message))
@@ -190,10 +189,11 @@ def _here(source: Source, convention: Convention, bootstrap: int, reason: Except
 
 
 def answer() -> None:
-    """The child: makes the study that each line of its standard input asks for."""
+    """The child: makes the study that each line of its standard input asks for. What else is printed is no answer."""
     try:
-        for line in sys.stdin:
-            source, convention, bootstrap = exact_json.loads(line)
-            print(exact_json.dumps(study_loss(source, convention, bootstrap=bootstrap)), flush=True)
+        with contextlib.redirect_stdout(sys.stderr) as _, open(os.dup(1), "w", encoding="utf-8") as answers:
+            for line in sys.stdin:
+                source, convention, bootstrap = exact_json.loads(line)
+                print(exact_json.dumps(study_loss(source, convention, bootstrap=bootstrap)), file=answers, flush=True)
     except (JSONDecodeError, BrokenPipeError):
         os._exit(1)  # whoever asks was killed, in the middle of the question or before the answer: nobody listens

@@ -190,7 +190,7 @@ def driver_version(told: Path = NVIDIA_DRIVER) -> str:
 
 
 def memory_bytes(mesh: Mesh) -> int:
-    """Memory of one device; a CPU core counts its share of the machine's memory.
+    """Memory of one device; a CPU core counts its share of what this process may use.
 
     Raises ConfigError for another device that does not report its own: the host's says nothing about it.
     """
@@ -199,7 +199,7 @@ def memory_bytes(mesh: Mesh) -> int:
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     if device.platform == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.size
+        return host_memory_bytes() // mesh.size
     what = f"needed here, because {device.device_kind} does not report its memory"
     allowed = "the GiB of one device that vsweep may use, such as --config.train.device_memory_gib=12"
     raise ConfigError([Problem("train.device_memory_gib", what, "0", allowed)])

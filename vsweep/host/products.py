@@ -1,7 +1,8 @@
 """What `train.matmul_precision` comes to on a device: what JAX is asked for, and what the tables say of it.
 
-`auto` asks for nothing on an accelerator, so JAX does what it does by itself. On a CPU it asks for "highest", as the
-default of the field does, so that programs and results are the same to the bit.
+`auto` leaves JAX to what it does by itself where that rounds more than "highest". Elsewhere, on a CPU and on a GPU
+without TF32, it asks for "highest", as the default of the field does, so that programs and results are the same to the
+bit.
 """
 
 import os

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -271,11 +272,18 @@ class CompletedTask:
     def _checked(self, given: Any) -> list[int]:
         """JAX takes any number as an index, and gives the answer to another query."""
         tokens = list(given) if isinstance(given, Iterable) else [given]
-        strange = [each for each in tokens if not isinstance(each, int | np.integer) or not 0 <= each < self.vocabulary]
+        strange = [each for each in tokens if not self._is_token(each)]
         if strange:
             what = f"the task's encode gives {strange[0]!r}, which is no token"
             raise ValueError(f"{what}; allowed: whole numbers from 0 to {self.vocabulary - 1}")
         return [int(token) for token in tokens]
+
+    def _is_token(self, given: Any) -> bool:
+        """Whether it is a whole number, of Python, numpy or JAX, that the vocabulary has."""
+        try:
+            return 0 <= operator.index(given) < self.vocabulary
+        except TypeError:
+            return False
 
     def decode(self, tokens: list[int]) -> str:
         """The text of `tokens` up to EOS or padding."""

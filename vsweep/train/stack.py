@@ -213,11 +213,13 @@ def _train_chunk(recipe: Recipe, one_by_one: bool, state: StackState, tokens_CxK
 def _piece(recipe: Recipe, shape: StackShape) -> int:
     """Examples that an evaluation takes at once: a divisor of their number; all, where their logits are few."""
     examples, positions = shape.evaluation_examples, shape.sequence_length - 1
-    if shape.one_by_one:
-        return math.gcd(recipe.piece or shape.batch_size, examples)
-    if accounting.logits_chunk(examples * positions, recipe.model.shape.vocabulary) is None:
+    if shape.one_by_one and not recipe.piece:
+        return math.gcd(shape.batch_size, examples)
+    whole = accounting.logits_chunk(examples * positions, recipe.model.shape.vocabulary) is None
+    if whole and not shape.one_by_one:
         return examples
-    return next(size for size in range(min(shape.batch_size, examples), 0, -1) if examples % size == 0)
+    most = recipe.piece if shape.one_by_one else shape.batch_size
+    return next(size for size in range(min(most, examples), 0, -1) if examples % size == 0)
 
 
 def _evaluate_due(

@@ -49,12 +49,12 @@ class Hyperparameters(Section[tuple[Setting, ...]]):
 
     def compute(self, study: LossStudy) -> tuple[Setting, ...]:
         varying = varying_settings(study.source.runs, study.source.settings)
-        varying = [name for name in varying if name != REPEATS]  # new data is always better: that is no optimum
         if not varying or study.empty:
             return ()
         points = select(study.source, study.convention, also=varying, best_settings=False)
         varying = [name for name in varying if points.table[name].astype(str).nunique() > 1]
-        found = [(name, bowls.find(points, name, varying)) for name in varying]
+        asked = [name for name in varying if name != REPEATS]  # new data is always better: that is no optimum
+        found = [(name, bowls.find(points, name, varying)) for name in asked]
         return tuple(Setting(name, bowl, _law(bowl, study.bootstrap, study.convention.level)) for name, bowl in found)
 
     def findings(self, study: LossStudy, result: tuple[Setting, ...]) -> list[Finding]:

@@ -1,3 +1,4 @@
+import io
 import math
 import os
 import signal
@@ -58,6 +59,16 @@ def test_failure_of_a_child_is_raised(source, monkeypatch, capfd):
     ):
         studies()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_a_child_prints_beside_is_no_answer(monkeypatch, capfd):
+    """Else the answer to one question would be taken for that to the next."""
+    monkeypatch.setattr(child_processes, "study_loss", lambda source, convention, bootstrap: print("noise") or source)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(exact_json.dumps((at, None, 0)) + "\n" for at in (1, 2))))
+    child_processes.answer()
+    answered, complained = capfd.readouterr()
+    assert [exact_json.loads(line) for line in answered.splitlines()] == [1, 2]
+    assert complained == "noise\nnoise\n"
 
 
 def kill(child: subprocess.Popen) -> None:

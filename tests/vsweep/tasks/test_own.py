@@ -4,6 +4,7 @@ import json
 import sys
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -215,13 +216,14 @@ def test_a_vocabulary_above_a_byte_trains(folder):
     assert (pd.read_csv(folder / "wide" / "runs.csv")["status"] == "finished").all()
 
 
+@pytest.mark.parametrize("kind", [list, np.array, jnp.array, np.uint8])
+def test_whole_numbers_of_any_library_are_tokens(kind):
+    own = types.SimpleNamespace(vocabulary=5, sequence_length=6, encode=lambda text: kind([1, 4]))
+    assert base.CompletedTask("mine", own).encode("x") == [1, 4]
+
+
 @pytest.mark.parametrize("given", [[1, 7], [-1], [0.5], "ab", ["1"], 3.5, None])
 def test_what_a_users_encode_gives_must_be_tokens(given):
     own = types.SimpleNamespace(vocabulary=5, sequence_length=6, encode=lambda text: given)
     with pytest.raises(ValueError, match=r"encode gives .* which is no token; allowed: whole numbers from 0 to 4"):
         base.CompletedTask("mine", own).encode("x")
-
-
-def test_tokens_of_a_users_encode_may_come_as_an_array():
-    own = types.SimpleNamespace(vocabulary=5, sequence_length=6, encode=lambda text: np.array([4, 0], np.uint8))
-    assert base.CompletedTask("mine", own).encode("x") == [4, 0]

@@ -62,7 +62,7 @@ function key(size, budget, batch) {
 // A point a run; where it is the lowest over another setting it is no run, and has neither id nor seed.
 function pointsOf(bowl, state, view, lowest) {
   const { runs } = study;
-  const bottoms = new Map(lowest.map((row) => [row.bowl, row.loss]));
+  const bottoms = new Map(lowest.filter((row) => row.loss !== null).map((row) => [row.bowl, row.loss]));
   const points = bowl.value.map((value, at) => {
     const [row, size, budget, batch, loss] = [bowl.run[at], bowl.size[at], bowl.budget[at], bowl.batch[at], bowl.loss[at]];
     const of = key(size, budget, batch);
@@ -70,11 +70,12 @@ function pointsOf(bowl, state, view, lowest) {
     const more = known ? { id: runs.run_id[row], seed: runs.seed?.[row] ?? null, N: runs[study.size][row], D: runs.tokens[row] } : { id: null, N: size, D: budget };
     return { ...more, shown: known ? runs[view.size][row] : size, size, budget, batch, value, loss, bowl: of, bottom: bottoms.get(of) };
   });
+  const least = d3.rollup(points, (of) => d3.min(of, (point) => point.loss), (point) => point.bowl); // of a bowl without a minimum
   return points
     .filter((point) => point.loss > 0 && !view.hidden.has(point.shown) && (!view.only || view.only.has(point.id)))
     .filter((point) => (state.budget ?? "all") === "all" || keyOf(point.budget) === state.budget)
     .filter((point) => !state.xlog || point.value > 0)
-    .map((point) => ({ ...point, y: state.relative ? point.loss / (point.bottom ?? NaN) : point.loss }))
+    .map((point) => ({ ...point, y: state.relative ? point.loss / (point.bottom ?? least.get(point.bowl)) : point.loss }))
     .filter((point) => point.y > 0);
 }
 

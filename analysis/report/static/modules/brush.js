@@ -37,7 +37,8 @@ export function brushed(drawing, { runs, x, y }) {
       const inside = rectangle(event);
       const at = (run, axis, name) => drawing.scale(axis).apply(run[name]);
       const kept = runs.filter((run) => within(at(run, "x", x), inside[0]) && within(at(run, "y", y), inside[1]));
-      if (kept.length) change({ only: new Set(kept.map((run) => run.id)) });
+      const ids = kept.map((run) => run.id).filter((id) => id !== null); // a mean of several runs has none
+      if (ids.length) change({ only: new Set(ids) });
     }
     start = null;
     frame.remove();

@@ -125,3 +125,18 @@ def test_a_setting_without_bowls_is_a_refusal():
     assert SECTION.refusals(study, result) == [Refusal("optimal warmup", reason)]
     assert list(SECTION.figures(study, result)) == []
     assert SECTION.to_json(study, result) == {"hyperparameters": {"warmup": {"refused": reason}}}
+
+
+def test_bowls_do_not_mix_new_and_repeated_data(lr_workdir, tmp_path):
+    """Repeats raise the loss at the small learning rates alone: pooled with new data they would move the minimum."""
+    runs = tables.read_runs(lr_workdir).astype(object).to_dict("records")
+    repeated = [
+        {**run, "run_id": f"{run['run_id']}-u", "unique_examples": 64, "excess_loss": run["excess_loss"] * 1.5}
+        for run in runs
+        if run["lr"] < LRS[3]
+    ]
+    write_runs(tmp_path, [*({**run, "unique_examples": 0} for run in runs), *repeated])
+    (alone,) = study_of(load(lr_workdir), "excess_loss", bootstrap=0).result(SECTION)
+    (lr,) = study_of(load(tmp_path), "excess_loss", bootstrap=0).result(SECTION)
+    assert lr.name == "lr"
+    assert np.allclose(lr.bowls.interior["best"], alone.bowls.interior["best"], rtol=0.02)
