@@ -30,17 +30,21 @@ FLOOR_LABEL = "floor: those at the peak rate"
 def figure_of(table: pd.DataFrame, reference: int, where: str, name: str) -> Drawing:
     """`where` is the machine in words."""
     measured = table.dropna(subset="ms_model_step")
-    figure, (left, right) = plotting.new_figure(panels=2)
-    figure.set_size_inches(9.6, 5.0)
+    stacks = measured[measured.kind == who.VSWEEP]
+    several = stacks["models"].nunique() > 1
+    figure, (left, *right) = plotting.new_figure(panels=1 + several)
+    figure.set_size_inches(9.6 if several else 6.4, 5.0)
     _against_width(left, measured, reference)
-    _against_models(figure, right, measured[measured.kind == who.VSWEEP])
+    for axes in right:
+        _against_models(figure, axes, stacks)
     left.set_title(f"one run on {where}", loc="left", fontsize=9)
     plotting.legend_above(figure, columns=3)
     caption = (
         f"Training speed of 4-layer models of 3-digit addition, {where}: medians of interleaved rounds, compile time "
-        f"apart. Left: vsweep with {reference} models in its stack beside what a user would run instead. Right: "
-        "vsweep's stack by its number of models."
+        f"apart. vsweep with {reference} models in its stack beside what a user would run instead."
     )
+    if several:
+        caption += " Right: vsweep's stack by its number of models."
     return Drawing(name, "Many small models at once", caption, figure, table)
 
 
