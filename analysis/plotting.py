@@ -150,7 +150,9 @@ def log_axis(axes: Axes, which: str, label: str, *, units: bool = False) -> None
     narrow = which == "x" and len(axes.figure.axes) > 1
     if powers and decades >= MOST_DECADES_OF_THREES / (2 if narrow else 1):
         marks = (1,)
-    axis.set_major_locator(ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(6))
+    axis.set_major_locator(
+        ticker.LogLocator(subs=marks, numticks=12) if marks else ticker.MaxNLocator(4 if narrow else 6)
+    )
     axis.set_minor_locator(ticker.NullLocator())
     axis.set_major_formatter(ticker.FuncFormatter(_metric if units else _power if powers else _plain))
     {"x": axes.set_xlabel, "y": axes.set_ylabel}[which](label)

@@ -26,7 +26,7 @@ from vsweep.analysis.sections.further_laws import one_variable
 HERE = Path(__file__).parent
 # Nothing is loaded and nothing runs, whatever got into the page: figures are inside it, and so are the styles.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-WIDE = 1.7  # times its height: the shape of a figure of several panels
+WIDE = 1.5  # times its height: the shape of a figure of several panels
 SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 POWER = re.compile(r"\^(-?[\d.]*\d|[a-z])(?!\w)")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")

@@ -64,6 +64,8 @@ def cost_of_repeats(study: LossStudy, result: RepeatedData) -> Drawing:
     axes.scatter(side_by_side, by_law, marker="_", s=40, color=colour.to_rgba(params))
     axes.scatter(side_by_side, above, s=16, color=colour.to_rgba(params))
     _mark_worth(axes, result)
+    if result.is_worth_known:
+        plotting.legend_above(figure, 1)  # one inside would give way to that of the sizes
     plotting.log_axis(axes, "x", "epochs, D / unique tokens", units=True)
     axes.set_ylabel("loss / loss of the law on new tokens")
     size = study.convention.size
@@ -90,7 +92,6 @@ def _mark_worth(axes: Axes, result: RepeatedData) -> None:
     axes.axvspan(bounds.low, min(bounds.high, result.most_epochs), color=plotting.BLUE, alpha=0.12, lw=0)
     label = f"{repeated_data.WORTH:g} of a new token, up to {epochs:.2g} epochs"
     axes.axvline(epochs, color=plotting.BLUE, lw=1, label=label)
-    axes.legend(loc="upper left", frameon=False, fontsize=9)
 
 
 def _about_repeats(result: RepeatedData) -> list[str]:

@@ -20,9 +20,9 @@ export function axisC(log, values, pixels, label) {
   return axis(log, values, Math.max(2, Math.floor(pixels / (1.4 * WIDE))), { label, tickFormat: powerOfTen });
 }
 
-// Such as 3×10¹⁵.
+// Such as 3×10¹⁵, or 1.05×10¹⁵ on an axis of less than a decade.
 export function powerOfTen(value) {
-  const [mantissa, power] = value.toExponential(1).split("e");
+  const [mantissa, power] = value.toExponential(2).split("e");
   const raised = [...String(Number(power))].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit] ?? "⁻").join("");
   return `${Number(mantissa) === 1 ? "" : `${Number(mantissa)}×`}10${raised}`;
 }
@@ -39,7 +39,8 @@ function axis(log, values, most, more) {
 // At most so many round values from low to high; those of whole decades where there is room for no more.
 export function marks(low, high, most) {
   const decades = Math.log10(high / low);
-  if (!(decades > FEW_DECADES)) return evenly(low, high, most);
+  // Equal distances shrink towards the high end of a log axis.
+  if (!(decades > FEW_DECADES)) return evenly(low, high, Math.max(2, Math.floor(most * Math.sqrt(low / high))));
   const powers = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
   const inside = (values) => values.filter((at) => low <= at && at <= high);
   const choices = MULTIPLES.map((multiples) => inside(powers.flatMap((power) => multiples.map((times) => times * 10 ** power))));
