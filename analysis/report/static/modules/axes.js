@@ -6,7 +6,7 @@ const WIDE = 46; // pixels of a mark along an axis, and of one above another
 const HIGH = 42;
 
 // Room for the marks and labels of the axes of a figure, and for dots at their ends.
-export const ROOM = { marginLeft: 52, marginBottom: 42, inset: 5, grid: true };
+export const ROOM = { marginLeft: 52, marginRight: 30, marginBottom: 42, inset: 5, grid: true };
 // d3 leaves the labels of a log axis out that it holds for too many; of this base it holds none for that.
 const ALL_LABELS = 1_000_000.5;
 
