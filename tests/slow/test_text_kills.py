@@ -1,13 +1,19 @@
-"""A text sweep, killed at several points: the same command finishes it with the same bits."""
+"""A text sweep that is killed, on a bad disk, or with damaged files: the same command ends with the same bits."""
 
 import json
 import math
+import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.slow.test_bad_disk import harmed
+from tests.slow.test_damage import files_by_kind, flip_a_bit
+from tests.vsweep import small
 from tests.vsweep.killing import ROOT, check_reports, finish, killed_at, same_sweep
+from vsweep.config.problems import ConfigError
 from vsweep.schema import SAMPLES_FILE
 from vsweep.tables import read_runs
 
@@ -52,6 +58,34 @@ def test_a_killed_text_sweep_finishes_as_an_uninterrupted_one(point, call, words
     assert same_sweep(tmp_path / "killed", uninterrupted)
     for name in ("task.json", SAMPLES_FILE):
         assert (tmp_path / "killed" / name).read_bytes() == (uninterrupted / name).read_bytes()
+
+
+@pytest.mark.parametrize(("first", "harm"), [(1, "full"), (20, "broken for a moment")])
+def test_at_calls_of_a_text_sweep_a_bad_disk_is_an_error_at_once(first, harm, tmp_path):
+    """Every 41st of some 600 calls."""
+    assert harmed("text", tmp_path, harm, first, stride=41) > 10
+
+
+def test_a_fault_in_any_kind_of_file_of_a_text_sweep_changes_no_number(tmp_path, monkeypatch):
+    monkeypatch.setenv("VSWEEP_CACHE", str(tmp_path / "cache"))
+    values, seed = small.text_config(tmp_path / "texts"), random.randrange(10**6)
+    small.train(values, tmp_path / "finished")
+    rng, refused = random.Random(seed), set()
+    kinds = files_by_kind(tmp_path / "finished")
+    for kind in sorted(kinds):
+        workdir = shutil.copytree(tmp_path / "finished", tmp_path / "copy")
+        path = workdir / rng.choice(kinds[kind]).relative_to(tmp_path / "finished")
+        flip_a_bit(path, rng)
+        try:
+            small.train(values, workdir)
+        except ConfigError:
+            refused.add(kind)
+        else:
+            assert small.differing(workdir, tmp_path / "finished") == [], f"seed {seed}, {path}"
+        shutil.rmtree(workdir)
+    assert refused
+    assert refused < set(kinds)
+    assert "task.json" in kinds
 
 
 def test_the_smoke_study_of_speeches_ends_with_a_whole_report(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import itertools
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -48,6 +49,17 @@ def config(**sections) -> dict:
     values = copy.deepcopy(SMALL)
     for section, fields in sections.items():
         values[section].update(fields)
+    return values
+
+
+def text_config(folder: Path) -> dict:
+    """Of a tiny sweep of text: two budgets of one size. Writes its texts into `folder` if they are not there."""
+    lines = [json.dumps({"text": f"speech {number}: peace and law, law and peace. " * 8}) for number in range(80)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speeches.jsonl").write_text("\n".join(lines))
+    values = config(model={"dropout": 0.0}, optimizer={"lr": 0.02})
+    values["task"] = {"name": "text", "corpus": str(folder), "context": 16}
+    values["sweep"] = {"budget": [1024, 2048], "seed": [0]}
     return values
 
 

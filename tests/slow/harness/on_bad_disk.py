@@ -1,6 +1,6 @@
 """A sweep, or a save, on a disk that fails at its N-th call, until it gets through; after each, on a good disk.
 
-    python -m tests.slow.harness.on_bad_disk sweep|save FOLDER ERROR LASTS FIRST STRIDE
+    python -m tests.slow.harness.on_bad_disk sweep|text|save FOLDER ERROR LASTS FIRST STRIDE
 
 for N = FIRST, FIRST + STRIDE, ..., in an environment of `bad_disk.py`. One process imports everything; children of it
 do the work, so that each starts anew and the imports are paid once. Prints for each N `N STATUS what was said`, and a
@@ -34,20 +34,33 @@ class Sweep:
     """Trains a small sweep in a folder of its own."""
 
     def __init__(self, folder: Path):
-        self.expected = folder / "expected"
+        self.expected, self.values = folder / "expected", VALUES
 
     def prepare(self) -> int:
         self.work(self.expected)
         return 0
 
     def work(self, folder: Path) -> None:
-        assert isinstance(list(run_sweep(VALUES, folder))[-1], Finished)
+        assert isinstance(list(run_sweep(self.values, folder))[-1], Finished)
 
     def go_on(self, folder: Path) -> int:
         """On a good disk; before that, what the tables report must be there."""
         killing.check_reports(folder)
         self.work(folder)
         return 0 if killing.same_sweep(folder, self.expected) else LOST
+
+
+class Text(Sweep):
+    """A small sweep of text, whose corpus is on a good disk."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.values = small.text_config(folder / "texts")
+        os.environ["VSWEEP_CACHE"] = str(folder / "cache")
+
+    def go_on(self, folder: Path) -> int:
+        status = super().go_on(folder)
+        return status if (folder / "task.json").read_bytes() == (self.expected / "task.json").read_bytes() else LOST
 
 
 class Save:
@@ -97,7 +110,7 @@ def fail(job: Sweep | Save, folder: Path, call: int, error: int, lasts: bool) ->
 
 
 def main() -> None:
-    job, told = {"sweep": Sweep, "save": Save}[sys.argv[1]](Path(sys.argv[2])), Path(sys.argv[2]) / "told"
+    job, told = {"sweep": Sweep, "text": Text, "save": Save}[sys.argv[1]](Path(sys.argv[2])), Path(sys.argv[2]) / "told"
     error, lasts, first, stride = map(int, sys.argv[3:])
     assert in_a_child(job.prepare, told) == 0, told.read_text()
     for call in itertools.count(first, stride):

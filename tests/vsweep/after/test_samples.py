@@ -17,11 +17,7 @@ from vsweep.tables import read_runs
 @pytest.fixture(scope="module")
 def texts_sweep(tmp_path_factory):
     """Of text: one size, two seeds."""
-    corpus = tmp_path_factory.mktemp("corpus")
-    lines = [json.dumps({"text": f"speech {number}: peace and law, law and peace. " * 8}) for number in range(80)]
-    (corpus / "speeches.jsonl").write_text("\n".join(lines))
-    values = small.config(model={"dropout": 0.0}, optimizer={"lr": 0.02})
-    values["task"] = {"name": "text", "corpus": str(corpus), "context": 16}
+    values = small.text_config(tmp_path_factory.mktemp("corpus"))
     values["sweep"] = {"budget": [4096], "seed": [0, 1]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
