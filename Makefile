@@ -18,7 +18,7 @@ full: $(VENV)/installed  ## the 300-run study: one GPU, hours
 smoke: $(VENV)/installed  ## the same in seconds, on two-digit operands
 	$(BIN)/python launch.py --config=$(CONFIG):smoke
 
-bench: $(VENV)/installed-bench  ## training speed beside PyTorch, plain JAX and others: 50 minutes on two CPU cores
+bench: $(VENV)/installed-bench  ## training speed beside PyTorch, plain JAX and others: some 50 minutes on two CPU cores
 	$(BIN)/python -m benchmarks.stack
 
 test: $(VENV)/installed-dev  ## what CI runs: lint and the default tests

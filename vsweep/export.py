@@ -6,16 +6,16 @@ vsweep export WORKDIR RUN_ID --to FILE.npz, or FILE.safetensors.
 import argparse
 import importlib.util
 import io
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vsweep import program
-from vsweep.atomic import CannotWrite, write_bytes_atomically
+from vsweep.atomic import write_bytes_atomically
 from vsweep.config.problems import ConfigError
 from vsweep.generate import load_alone
+from vsweep.host import ending
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -58,18 +58,13 @@ def export(workdir: str | Path, run_id: str, to: str | Path) -> dict[str, tuple[
 def main(arguments: Sequence[str]) -> int:
     """Prints what was written; returns 0, 2 with a line on stderr, or 74 where the file cannot be written."""
     options = _parser().parse_args(arguments)
-    try:
-        shapes = export(options.workdir, options.run, options.to)
-    except CannotWrite as error:
-        print(error, file=sys.stderr)
-        return CannotWrite.STATUS
-    except (ConfigError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    for name, shape in shapes.items():
-        print(f"{name:<40} {' x '.join(map(str, shape))}")
-    print(options.to)
-    return 0
+
+    def work() -> None:
+        for name, shape in export(options.workdir, options.run, options.to).items():
+            print(f"{name:<40} {' x '.join(map(str, shape))}")
+        print(options.to)
+
+    return ending.status(work, "nothing was written")
 
 
 def _parser() -> argparse.ArgumentParser:

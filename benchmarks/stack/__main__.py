@@ -5,7 +5,7 @@
     python -m benchmarks.stack --device gpu   8 minutes on one GPU; writes docs/benchmarks/stack_gpu.*
     python -m benchmarks.stack --quick        one width, a few minutes; writes nothing
     python -m benchmarks.stack --contestants vsweep,torch --stack-sizes 8 --output DIR
-                                              these two alone, 10 minutes; writes DIR/stack.*
+                                              these two alone, some 10 minutes; writes DIR/stack.*
 
 Everybody trains the same models (4 layers, head dim 4, tied embeddings, float32) on the same batches of 3-digit
 addition with the same optimizer, clip and dropout. Contestants:
